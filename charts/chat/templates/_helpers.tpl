@@ -1,0 +1,64 @@
+{{- /*
+The parts of the chat, and all in which they differ: whether it is one of the services with a database or only the page,
+the paths that the ingress sends to it, and how long an ending pod may take. `drain` is the time in seconds for which a
+pod still serves after it was told to end, so that the ingress and kube-proxy have stopped sending to it; `grace` includes
+it and the 15 s in which a service lets its requests and connections go.
+*/ -}}
+{{- define "chat.parts" -}}
+- {name: auth, service: true, paths: [/api/auth], drain: 2, grace: 20}
+- {name: gateway, service: true, paths: [/ws, /api/ws], drain: 3, grace: 30}
+- {name: messaging, service: true, paths: [/api/conversations, /api/messages], drain: 2, grace: 20}
+- {name: presence, service: true, paths: [/api/presence], drain: 2, grace: 20}
+- {name: groups, service: true, paths: [/api/groups], drain: 2, grace: 20}
+- {name: frontend, service: false, paths: [/], drain: 2, grace: 20}
+{{- end }}
+
+{{- define "chat.selector" -}}
+app.kubernetes.io/name: {{ .part.name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+{{- end }}
+
+{{- define "chat.labels" -}}
+{{ include "chat.selector" . }}
+app.kubernetes.io/part-of: {{ .root.Chart.Name }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{- /* The settings of one part. */ -}}
+{{- define "chat.env" -}}
+- name: LISTEN
+  value: ":8080"
+- name: LOG_LEVEL
+  value: {{ .root.Values.logLevel }}
+{{- if .part.service }}
+- name: KAFKA_BROKERS
+  value: {{ join "," .root.Values.kafka.brokers | quote }}
+- name: MONGODB_URI
+  valueFrom:
+    secretKeyRef:
+      name: {{ .root.Release.Name }}-mongodb
+      key: uri
+- name: MONGODB_DATABASE
+  value: {{ .part.name }}
+{{- range list "auth" "groups" "messaging" }}
+- name: {{ upper . }}_URL
+  value: http://{{ . }}:8080
+{{- end }}
+- name: ALLOWED_ORIGINS
+  value: {{ .root.Values.url | quote }}
+{{- if and .root.Values.trustedProxies (has .part.name (list "auth" "gateway")) }}
+- name: TRUSTED_PROXIES
+  value: {{ join "," .root.Values.trustedProxies | quote }}
+{{- end }}
+{{- if eq .part.name "auth" }}
+- name: KEY_LIFE
+  value: {{ .root.Values.keyLife | quote }}
+{{- end }}
+{{- if eq .part.name "gateway" }}
+{{- range $who, $rate := .root.Values.rates }}
+- name: {{ upper $who }}_RATE
+  value: {{ $rate | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

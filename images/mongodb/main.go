@@ -1,0 +1,47 @@
+// The mongodb image: the embedded MongoDB (FerretDB on SQLite) as a server of its own.
+//
+//	LISTEN    address to bind (:27017)
+//	DATA_DIR  where the databases are kept (/data)
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/labctl/labctl/images/internal/part"
+	"github.com/labctl/labctl/pkg/mongodb"
+)
+
+func main() { os.Exit(part.Main("mongodb", os.Args[1:], start)) }
+
+func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
+	server, err := mongodb.Start(mongodb.Options{
+		Listen:  cmp.Or(getenv("LISTEN"), ":27017"),
+		DataDir: cmp.Or(getenv("DATA_DIR"), "/data"),
+		Log:     log,
+	})
+	if err != nil {
+		return part.Server{}, err
+	}
+	client, err := mongo.Connect(options.Client().ApplyURI(server.URI()).SetMaxPoolSize(2))
+	if err != nil {
+		return part.Server{}, errors.Join(err, server.Close())
+	}
+	return part.Server{
+		Addr:  server.Addr(),
+		Ready: func(ctx context.Context) error { return client.Ping(ctx, nil) },
+		Close: func() error {
+			// Before the server closes, so that it has no connection to wait for.
+			ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+			defer cancel()
+			return errors.Join(client.Disconnect(ctx), server.Close())
+		},
+	}, nil
+}

@@ -1,0 +1,21 @@
+// Command node is process 1 of an embedded node's namespaces. It is a program of its own, and small, because it
+// stays for as long as the lab does.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/labctl/labctl/pkg/cluster/node"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: node CONFIG.json (labctl starts it; see `labctl cluster --help`)")
+		os.Exit(2)
+	}
+	if err := node.Run(os.Args[1]); err != nil {
+		fmt.Fprintln(os.Stderr, "node:", err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,431 @@
+package chart_test
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/chartutil"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/labctl/labctl/pkg/chart"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+const chartsDir = "../../charts"
+
+// namespaces of the charts in the local lab.
+var namespaces = map[string]string{"databases": "data", "chat": "chat"}
+
+func given(t *testing.T, name, file string) map[string]any {
+	t.Helper()
+	values, err := chartutil.ReadValuesFile(filepath.Join(chartsDir, name, "ci", file+"-values.yaml"))
+	require.NoError(t, err)
+	return values
+}
+
+func described(t *testing.T, name, file string) chart.Release {
+	return chart.Release{Name: name, Namespace: namespaces[name], ChartDir: filepath.Join(chartsDir, name), Values: given(t, name, file)}
+}
+
+func everyRendering(t *testing.T, check func(t *testing.T, name, file, text string)) {
+	for _, name := range slices.Sorted(maps.Keys(namespaces)) {
+		for _, file := range []string{"default", "all"} {
+			t.Run(name+"/"+file, func(t *testing.T) {
+				text, err := chart.Render(described(t, name, file))
+				require.NoError(t, err)
+				check(t, name, file, text)
+			})
+		}
+	}
+}
+
+func TestRenderedObjects(t *testing.T) {
+	everyRendering(t, func(t *testing.T, name, file, text string) {
+		golden := filepath.Join("testdata", name+"-"+file+".yaml")
+		if *update {
+			require.NoError(t, os.WriteFile(golden, []byte(text), 0o644)) //nolint:gosec // a golden file is public
+		}
+		want, err := os.ReadFile(golden)
+		require.NoError(t, err)
+		require.Equal(t, string(want), text, "run `go test ./pkg/chart -update` if this is meant")
+	})
+}
+
+// decode reads a YAML stream as the API's own types and refuses fields that they do not have, or have twice.
+func decode(t *testing.T, text string) []runtime.Object {
+	t.Helper()
+	codec := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	reader := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
+	var out []runtime.Object
+	for {
+		doc, err := reader.Read()
+		if err == io.EOF {
+			return out
+		}
+		require.NoError(t, err)
+		obj, _, err := codec.Decode(doc, nil, nil)
+		require.NoError(t, err, "%s", doc)
+		out = append(out, obj)
+	}
+}
+
+func TestEveryObjectIsOneOfTheAPI(t *testing.T) {
+	everyRendering(t, func(t *testing.T, _, _, text string) {
+		require.NotEmpty(t, decode(t, text))
+	})
+}
+
+// The pods must be let in by the pod security level "restricted", hold no token, and give their limits.
+func TestPodsAreRestricted(t *testing.T) {
+	everyRendering(t, func(t *testing.T, _, _, text string) {
+		pods := 0
+		for _, obj := range decode(t, text) {
+			var spec corev1.PodSpec
+			var name string
+			switch o := obj.(type) {
+			case *appsv1.Deployment:
+				spec, name = o.Spec.Template.Spec, o.Name
+			case *appsv1.StatefulSet:
+				spec, name = o.Spec.Template.Spec, o.Name
+			case *corev1.Pod:
+				spec, name = o.Spec, o.Name
+			default:
+				continue
+			}
+			pods++
+			t.Run(name, func(t *testing.T) {
+				require.NotNil(t, spec.AutomountServiceAccountToken)
+				require.False(t, *spec.AutomountServiceAccountToken)
+				require.NotNil(t, spec.EnableServiceLinks)
+				require.False(t, *spec.EnableServiceLinks)
+				require.True(t, *spec.SecurityContext.RunAsNonRoot)
+				require.EqualValues(t, 65532, *spec.SecurityContext.RunAsUser)
+				require.Equal(t, corev1.SeccompProfileTypeRuntimeDefault, spec.SecurityContext.SeccompProfile.Type)
+				for _, c := range spec.Containers {
+					require.False(t, *c.SecurityContext.AllowPrivilegeEscalation)
+					require.True(t, *c.SecurityContext.ReadOnlyRootFilesystem)
+					require.Equal(t, []corev1.Capability{"ALL"}, c.SecurityContext.Capabilities.Drop)
+					require.Empty(t, c.SecurityContext.Capabilities.Add)
+					require.False(t, c.Resources.Limits.Memory().IsZero())
+				}
+			})
+		}
+		require.Positive(t, pods)
+	})
+}
+
+func TestChatWiring(t *testing.T) {
+	text, err := chart.Render(described(t, "chat", "all"))
+	require.NoError(t, err)
+	deployments, services, budgets := map[string]*appsv1.Deployment{}, map[string]*corev1.Service{}, map[string]bool{}
+	var ingress *networkingv1.Ingress
+	for _, obj := range decode(t, text) {
+		switch o := obj.(type) {
+		case *appsv1.Deployment:
+			deployments[o.Name] = o
+		case *corev1.Service:
+			services[o.Name] = o
+		case *policyv1.PodDisruptionBudget:
+			budgets[o.Name] = true
+		case *networkingv1.Ingress:
+			ingress = o
+		}
+	}
+	require.Equal(t, []string{"auth", "frontend", "gateway", "groups", "messaging", "presence"}, slices.Sorted(maps.Keys(deployments)))
+
+	t.Run("every service picks its deployment's pods and port", func(t *testing.T) {
+		for name, d := range deployments {
+			s := services[name]
+			require.NotNil(t, s, name)
+			require.Equal(t, d.Spec.Selector.MatchLabels, s.Spec.Selector, name)
+			for k, v := range s.Spec.Selector {
+				require.Equal(t, v, d.Spec.Template.Labels[k], name)
+			}
+			require.Equal(t, s.Spec.Ports[0].TargetPort.StrVal, d.Spec.Template.Spec.Containers[0].Ports[0].Name, name)
+			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), name)
+		}
+	})
+	t.Run("the ingress sends each path to a service", func(t *testing.T) {
+		paths := map[string]string{}
+		for _, p := range ingress.Spec.Rules[0].HTTP.Paths {
+			require.NotNil(t, services[p.Backend.Service.Name], p.Path)
+			paths[p.Path] = p.Backend.Service.Name
+		}
+		require.Equal(t, map[string]string{
+			"/": "frontend", "/ws": "gateway", "/api/ws": "gateway", "/api/auth": "auth", "/api/groups": "groups",
+			"/api/presence": "presence", "/api/conversations": "messaging", "/api/messages": "messaging",
+		}, paths)
+		require.Equal(t, "nginx", *ingress.Spec.IngressClassName)
+		require.Equal(t, "chat.example.org", ingress.Spec.Rules[0].Host)
+	})
+	t.Run("a disruption budget stands only where there is more than one pod", func(t *testing.T) {
+		require.Equal(t, map[string]bool{"gateway": true, "messaging": true}, budgets)
+	})
+	t.Run("a gateway that ends has time to let its connections go", func(t *testing.T) {
+		spec := deployments["gateway"].Spec.Template.Spec
+		require.Greater(t, *spec.TerminationGracePeriodSeconds, spec.Containers[0].Lifecycle.PreStop.Sleep.Seconds)
+	})
+	t.Run("each service has its own database", func(t *testing.T) {
+		for _, name := range []string{"auth", "gateway", "messaging", "presence", "groups"} {
+			env := map[string]string{}
+			for _, e := range deployments[name].Spec.Template.Spec.Containers[0].Env {
+				env[e.Name] = e.Value
+			}
+			require.Equal(t, name, env["MONGODB_DATABASE"])
+			require.Equal(t, "http://auth:8080", env["AUTH_URL"])
+			require.Equal(t, "https://chat.example.org", env["ALLOWED_ORIGINS"])
+			require.Equal(t, "kafka-0.example.org:9093,kafka-1.example.org:9093", env["KAFKA_BROKERS"])
+		}
+	})
+	t.Run("the connection string is in the Secret alone", func(t *testing.T) {
+		require.NotContains(t, text, "correct-horse")
+	})
+	t.Run("a new connection string gives new pods to those that use it, and only those", func(t *testing.T) {
+		r := described(t, "chat", "all")
+		r.Values["mongodb"] = map[string]any{"uri": "mongodb://other:27017"}
+		text, err := chart.Render(r)
+		require.NoError(t, err)
+		changed := []string{}
+		for _, obj := range decode(t, text) {
+			if d, ok := obj.(*appsv1.Deployment); ok && !maps.Equal(d.Spec.Template.Annotations, deployments[d.Name].Spec.Template.Annotations) {
+				changed = append(changed, d.Name)
+			}
+		}
+		require.ElementsMatch(t, []string{"auth", "gateway", "messaging", "presence", "groups"}, changed)
+	})
+}
+
+func TestNetworkPolicyForAnyIngress(t *testing.T) {
+	r := described(t, "chat", "default")
+	set(r.Values, "networkPolicies.enabled", true)
+	text, err := chart.Render(r)
+	require.NoError(t, err)
+	for _, obj := range decode(t, text) {
+		if p, ok := obj.(*networkingv1.NetworkPolicy); ok {
+			require.NotNil(t, p.Spec.Ingress[0].From[1].NamespaceSelector)
+			require.Empty(t, p.Spec.Ingress[0].From[1].NamespaceSelector.MatchLabels)
+			return
+		}
+	}
+	t.Fatal("there is no NetworkPolicy")
+}
+
+func TestDatabasesWiring(t *testing.T) {
+	text, err := chart.Render(described(t, "databases", "all"))
+	require.NoError(t, err)
+	services := map[string]*corev1.Service{}
+	var sets []*appsv1.StatefulSet
+	for _, obj := range decode(t, text) {
+		switch o := obj.(type) {
+		case *corev1.Service:
+			services[o.Name] = o
+		case *appsv1.StatefulSet:
+			sets = append(sets, o)
+		}
+	}
+	require.Len(t, sets, 2)
+	for _, s := range sets {
+		require.EqualValues(t, 1, *s.Spec.Replicas)
+		require.Equal(t, corev1.ClusterIPNone, services[s.Spec.ServiceName].Spec.ClusterIP)
+		require.Equal(t, s.Spec.Selector.MatchLabels, services[s.Name].Spec.Selector)
+		require.Equal(t, "managed-csi", *s.Spec.VolumeClaimTemplates[0].Spec.StorageClassName)
+		require.Equal(t, appsv1.DeletePersistentVolumeClaimRetentionPolicyType, s.Spec.PersistentVolumeClaimRetentionPolicy.WhenDeleted)
+		require.Equal(t, s.Spec.VolumeClaimTemplates[0].Name, s.Spec.Template.Spec.Containers[0].VolumeMounts[0].Name)
+		env := map[string]string{}
+		for _, e := range s.Spec.Template.Spec.Containers[0].Env {
+			env[e.Name] = e.Value
+		}
+		require.Equal(t, "/data", env["DATA_DIR"])
+		if s.Name == "kafka" {
+			require.Equal(t, "kafka.data.svc.cluster.local:9092", env["ADVERTISED"])
+		}
+	}
+}
+
+func TestChartsAreClean(t *testing.T) {
+	for name := range namespaces {
+		problems, err := chart.Lint(filepath.Join(chartsDir, name))
+		require.NoError(t, err)
+		require.Empty(t, problems, name)
+	}
+}
+
+func TestLintFindings(t *testing.T) {
+	problems, err := chart.Lint("testdata/broken")
+	require.NoError(t, err)
+	require.NotEmpty(t, problems)
+	text := fmt.Sprint(problems)
+	require.Contains(t, text, "error: templates/")
+	_, err = chart.Lint("testdata/none")
+	require.NoError(t, err)
+}
+
+func set(values map[string]any, path string, v any) {
+	keys := strings.Split(path, ".")
+	for _, k := range keys[:len(keys)-1] {
+		next, ok := values[k].(map[string]any)
+		if !ok {
+			next = map[string]any{}
+			values[k] = next
+		}
+		values = next
+	}
+	values[keys[len(keys)-1]] = v
+}
+
+func TestRefusedValues(t *testing.T) {
+	for _, tt := range []struct {
+		name, chart, path string
+		value             any
+		want              string // path: message
+	}{
+		{"image without a digest", "chat", "images.auth", "localhost:5000/lab/auth:latest", `images.auth: "localhost:5000/lab/auth:latest" is not what it must be: A whole image reference with its digest`},
+		{"image left out", "chat", "images.groups", "", "images.groups: is required, and is empty"},
+		{"image null", "chat", "images.groups", nil, "images.groups: is required, and has no value"},
+		{"unknown image", "chat", "images.autth", "x", "images.autth: is not a value of this chart; here there are auth, frontend, gateway, groups, messaging, presence"},
+		{"unknown at the top", "chat", "ingres", map[string]any{}, "ingres: is not a value of this chart"},
+		{"no brokers", "chat", "kafka.brokers", []string{}, "kafka.brokers: minItems: got 0, want 1"},
+		{"a broker without a port", "chat", "kafka.brokers", []string{"a:1", "kafka"}, "kafka.brokers[1]: \"kafka\" does not match"},
+		{"brokers as a string", "chat", "kafka.brokers", "a:1", "kafka.brokers: must be of type array, not string"},
+		{"another kind of URI", "chat", "mongodb.uri", "postgres://x", "mongodb.uri: "},
+		{"address with a path", "chat", "url", "http://127.0.0.1:8080/chat", "url: "},
+		{"no replicas", "chat", "replicas.auth", 0, "replicas.auth: minimum: got 0, want 1"},
+		{"half a replica", "chat", "replicas.auth", 1.5, "replicas.auth: must be of type integer, not number"},
+		{"unknown level", "chat", "logLevel", "loud", "logLevel: must be one of debug, info, warn, error, not loud"},
+		{"host in capitals", "chat", "ingress.host", "Chat.example.org", "ingress.host: "},
+		{"annotation that is no string", "chat", "ingress.annotations", map[string]any{"a": 1}, "ingress.annotations.a: must be of type string, not number"},
+		{"memory without sense", "chat", "resources.auth.limits.memory", "much", "resources.auth.limits.memory: "},
+		{"what becomes of volumes", "databases", "whenDeleted", "Keep", "whenDeleted: must be one of Retain, Delete, not Keep"},
+		{"size as a number", "databases", "kafka.storage", 2, "kafka.storage: must be of type string, not number"},
+		{"unknown part", "databases", "redis", map[string]any{}, "redis: is not a value of this chart; here there are images, kafka, mongodb, storageClass, whenDeleted"},
+		{"class with a space", "databases", "storageClass", "a b", "storageClass: "},
+		{"image without a digest", "databases", "images.kafka", "kafka", "images.kafka: "},
+	} {
+		t.Run(tt.chart+"/"+tt.name, func(t *testing.T) {
+			r := described(t, tt.chart, "default")
+			set(r.Values, tt.path, tt.value)
+			_, err := chart.Render(r)
+			var refused *chart.ValuesError
+			require.ErrorAs(t, err, &refused)
+			require.Len(t, refused.Problems, 1, "%v", err)
+			require.Contains(t, err.Error(), tt.want)
+		})
+	}
+}
+
+func TestRefusalNamesEveryValueAndNoSecret(t *testing.T) {
+	r := described(t, "chat", "default")
+	r.Values["url"] = "nowhere"
+	r.Values["mongodb"] = map[string]any{"uri": "hunter2-but-no-uri"}
+	r.Sensitive = []string{"hunter2-but-no-uri"}
+	_, err := chart.Render(r)
+	var refused *chart.ValuesError
+	require.ErrorAs(t, err, &refused)
+	require.Len(t, refused.Problems, 2)
+	require.NotContains(t, err.Error(), "hunter2")
+	require.NotContains(t, fmt.Sprint(refused.Problems), "hunter2")
+}
+
+func TestHash(t *testing.T) {
+	base, err := chart.Hash(described(t, "chat", "default"))
+	require.NoError(t, err)
+	for _, tt := range []struct {
+		name   string
+		change func(dir string, r *chart.Release)
+		same   bool
+	}{
+		{"nothing", func(string, *chart.Release) {}, true},
+		{"a value", func(_ string, r *chart.Release) { r.Values["logLevel"] = "debug" }, false},
+		{"a template", func(dir string, _ *chart.Release) { add(t, filepath.Join(dir, "templates", "new.yaml")) }, false},
+		{"the README", func(dir string, _ *chart.Release) { add(t, filepath.Join(dir, "README.md")) }, true},
+		{"values for lint", func(dir string, _ *chart.Release) { add(t, filepath.Join(dir, "ci", "default-values.yaml")) }, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := described(t, "chat", "default")
+			dir := filepath.Join(t.TempDir(), "chat")
+			require.NoError(t, os.CopyFS(dir, os.DirFS(r.ChartDir)))
+			r.ChartDir = dir
+			tt.change(dir, &r)
+			got, err := chart.Hash(r)
+			require.NoError(t, err)
+			require.Equal(t, tt.same, got == base)
+		})
+	}
+	t.Run("a number in another type is the same", func(t *testing.T) {
+		var all []string
+		for _, n := range []any{2, int64(2), 2.0} {
+			r := described(t, "chat", "default")
+			set(r.Values, "replicas.auth", n)
+			h, err := chart.Hash(r)
+			require.NoError(t, err)
+			all = append(all, h)
+		}
+		require.Len(t, slices.Compact(all), 1)
+	})
+}
+
+func add(t *testing.T, file string) {
+	t.Helper()
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	require.NoError(t, err)
+	_, err = f.WriteString("\n# one more line\n")
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+}
+
+// The tables of the charts' READMEs name values that are there, and leave none out.
+func TestREADMEsNameTheValues(t *testing.T) {
+	code := regexp.MustCompile("`([A-Za-z.]+)`")
+	for name := range namespaces {
+		t.Run(name, func(t *testing.T) {
+			values, err := chartutil.ReadValuesFile(filepath.Join(chartsDir, name, "values.yaml"))
+			require.NoError(t, err)
+			text, err := os.ReadFile(filepath.Join(chartsDir, name, "README.md"))
+			require.NoError(t, err)
+			_, table, _ := strings.Cut(string(text), "| Value |")
+			table, _, _ = strings.Cut(table, "\n\n")
+			named := map[string]bool{}
+			for _, row := range strings.Split(table, "\n")[2:] {
+				for _, m := range code.FindAllStringSubmatch(strings.Split(row, "|")[1], -1) {
+					named[m[1]] = true
+					top, rest, nested := strings.Cut(m[1], ".")
+					require.Contains(t, values, top)
+					if nested {
+						require.Contains(t, values[top], rest)
+					}
+				}
+			}
+			for top, v := range values {
+				under, nested := v.(map[string]any)
+				if !nested {
+					require.True(t, named[top], top)
+					continue
+				}
+				for key := range under {
+					if strings.Contains(table, "`"+top+".auth` …") {
+						continue // one row for the six
+					}
+					require.True(t, named[top+"."+key], top+"."+key)
+				}
+			}
+		})
+	}
+}

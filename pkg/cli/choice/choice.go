@@ -1,0 +1,76 @@
+// Package choice is how commands are told which stacks they are about, and how to go about them.
+package choice
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/lab"
+)
+
+// Flags choose stacks.
+type Flags struct {
+	Stacks   []string // the arguments
+	From, To string
+	Only     []string
+	Skip     []string
+	Parallel int
+	FailFast bool
+}
+
+// maxParallel is a guard against a slip of the finger: every stack at work is a process of terraform, of some 100 MB.
+const maxParallel = 64
+
+// Add gives cmd the flags, and lets the shell complete the names of stacks.
+func (c *Flags) Add(cmd *cobra.Command, f *cli.Factory) {
+	flags := cmd.Flags()
+	flags.StringVar(&c.From, "from", "", "begin with the stack `STACK`")
+	flags.StringVar(&c.To, "to", "", "end with the stack `STACK`")
+	flags.StringSliceVar(&c.Only, "only", nil, "these stacks and nothing else: `STACK,...`")
+	flags.StringSliceVar(&c.Skip, "skip", nil, "leave out these stacks: `STACK,...`")
+	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		g, err := f.Graph()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var ids []string
+		for _, s := range g.Stacks {
+			ids = append(ids, s.ID)
+		}
+		return ids, cobra.ShellCompDirectiveNoFileComp
+	}
+	cmd.ValidArgsFunction = complete
+	for _, name := range []string{"from", "to", "only", "skip"} {
+		_ = cmd.RegisterFlagCompletionFunc(name, complete) // fails for a flag that is not there only
+	}
+}
+
+// AddParallel adds the flags of commands that can work on several stacks at once.
+func (c *Flags) AddParallel(cmd *cobra.Command) {
+	cmd.Flags().IntVarP(&c.Parallel, "parallel", "p", 1, "work on `N` stacks at once, where they do not need each other")
+	cmd.Flags().BoolVar(&c.FailFast, "fail-fast", false, "stop everything when one stack fails, not only what needs it")
+}
+
+// Check looks at the numbers before anything runs.
+func (c *Flags) Check(command string) error {
+	if c.Parallel < 0 || c.Parallel > maxParallel {
+		return cli.Usagef(command, "--parallel %d: use a number from 1 to %d", c.Parallel, maxParallel)
+	}
+	return nil
+}
+
+// Apply puts what was chosen into the options of a run.
+func (c *Flags) Apply(o *lab.Options) {
+	o.Selection = lab.Selection{Stacks: c.Stacks, From: c.From, To: c.To, Only: c.Only, Skip: c.Skip}
+	o.Parallel, o.FailFast = c.Parallel, c.FailFast
+}
+
+// Explain turns an error about the choice into one about the command line.
+func Explain(command string, err error) error {
+	if errors.Is(err, lab.ErrSelection) {
+		return &cli.UsageError{Err: err, Command: command}
+	}
+	return err
+}

@@ -1,0 +1,210 @@
+// Package cluster is `labctl cluster` and its subcommands.
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cluster"
+	"github.com/labctl/labctl/pkg/cluster/node"
+	"github.com/labctl/labctl/pkg/event"
+)
+
+// NewCmdCluster makes the command.
+func NewCmdCluster(f *cli.Factory) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Look after the lab's Kubernetes node",
+		Long: `The lab's Kubernetes runs on this machine by itself, also when no labctl runs. These commands look after its
+processes. What the chat stored survives a stop.`,
+		Example: `  labctl cluster status
+  labctl cluster logs kubelet -f
+  labctl cluster stop`,
+		Args: cobra.NoArgs, // what is no subcommand is a mistake, not an argument
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(newCmdStatus(f, nil), newCmdStop(f, nil), newCmdStart(f, nil), newCmdLogs(f, nil))
+	return cmd
+}
+
+// StatusOptions are the flags of `labctl cluster status`.
+type StatusOptions struct {
+	Factory *cli.Factory
+	JSON    bool
+}
+
+func newCmdStatus(f *cli.Factory, runF func(*StatusOptions) error) *cobra.Command {
+	opts := &StatusOptions{Factory: f}
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Say which of the cluster's processes run",
+		Args:  cli.Takes(),
+		RunE: func(*cobra.Command, []string) error {
+			if runF != nil {
+				return runF(opts)
+			}
+			return runStatus(opts)
+		},
+	}
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON")
+	return cmd
+}
+
+func runStatus(opts *StatusOptions) error {
+	l, err := wire.Open(opts.Factory)
+	if err != nil {
+		return err
+	}
+	var s cluster.Status // of a cluster that is not there
+	switch dir, err := l.ClusterDir(); {
+	case err == nil:
+		if s, err = cluster.Inspect(dir); err != nil {
+			return fmt.Errorf("look at the cluster: %w", err)
+		}
+	case !errors.Is(err, wire.ErrNoCluster):
+		return err
+	}
+	out := opts.Factory.IO.Out
+	if opts.JSON {
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(s)
+	}
+	switch {
+	case !s.Exists:
+		_, err = fmt.Fprintln(out, "there is no cluster; `labctl up` makes it")
+	case !s.Running:
+		_, err = fmt.Fprintln(out, "the cluster is stopped; `labctl cluster start` starts it")
+	default:
+		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		_, _ = fmt.Fprintf(w, "running\tpid %d\t%.2f GiB with its pods\n", s.PID, float64(s.MemoryBytes)/(1<<30))
+		for _, c := range s.Components {
+			state := "stopped"
+			if c.Running {
+				state = "running"
+			}
+			_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", c.Name, state, history(c))
+		}
+		err = w.Flush()
+	}
+	return err
+}
+
+// history says how often a component had to be restarted, and what ended it last.
+func history(c node.ComponentState) string {
+	if c.Restarts == 0 {
+		return ""
+	}
+	return fmt.Sprintf("restarted %d times, last: %s", c.Restarts, c.LastExit)
+}
+
+// Options are the flags of `labctl cluster stop` and `start`.
+type Options struct {
+	Factory *cli.Factory
+	JSON    bool
+}
+
+func newCmdStop(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	return newCmdChange(f, runF, &cobra.Command{
+		Use:   "stop",
+		Short: "Stop the cluster's processes and keep its data",
+	}, func(ctx context.Context, l *wire.Lab, sink event.Sink) error {
+		return l.Stop(ctx, sink, "cluster")
+	}, "The cluster is stopped. `labctl cluster start` or `labctl up` starts it again.")
+}
+
+func newCmdStart(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	return newCmdChange(f, runF, &cobra.Command{
+		Use:   "start",
+		Short: "Start the cluster's processes again",
+	}, func(ctx context.Context, l *wire.Lab, sink event.Sink) error {
+		return l.Start(ctx, sink, "cluster")
+	}, "The cluster runs.")
+}
+
+func newCmdChange(f *cli.Factory, runF func(*Options) error, cmd *cobra.Command, change func(context.Context, *wire.Lab, event.Sink) error, result string) *cobra.Command {
+	opts := &Options{Factory: f}
+	cmd.Args = cli.Takes()
+	verb := "cluster-" + cmd.Name()
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if runF != nil {
+			return runF(opts)
+		}
+		l, err := wire.Open(f)
+		if err != nil {
+			return err
+		}
+		return f.Progress(cmd.Context(), verb, opts.JSON, func(sink event.Sink) error {
+			sink.Emit(event.Event{Kind: event.Started, Step: "cluster"})
+			if err := change(cmd.Context(), l, sink); err != nil {
+				sink.Emit(event.Event{Kind: event.Failed, Step: "cluster", Err: err.Error()})
+				return &cli.Error{What: cmd.Name() + " the cluster", Err: err}
+			}
+			sink.Emit(event.Event{Kind: event.Done, Step: "cluster"})
+			sink.Emit(event.Event{Kind: event.Result, Message: result})
+			return nil
+		})
+	}
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
+	return cmd
+}
+
+// LogsOptions are the flags of `labctl cluster logs`.
+type LogsOptions struct {
+	Factory   *cli.Factory
+	Component string
+	Follow    bool
+	Lines     int
+}
+
+func newCmdLogs(f *cli.Factory, runF func(*LogsOptions) error) *cobra.Command {
+	opts := &LogsOptions{Factory: f}
+	cmd := &cobra.Command{
+		Use:     "logs COMPONENT",
+		Short:   "Show what one of the cluster's processes says",
+		Example: `  labctl cluster logs kubelet -f`,
+		Args:    cli.Takes("COMPONENT"),
+		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			l, err := wire.Open(f)
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			dir, err := l.ClusterDir()
+			if err != nil {
+				return nil, cobra.ShellCompDirectiveNoFileComp
+			}
+			var names []string
+			if s, err := cluster.Inspect(dir); err == nil {
+				for _, c := range s.Components {
+					names = append(names, c.Name)
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Component = args[0]
+			if runF != nil {
+				return runF(opts)
+			}
+			l, err := wire.Open(f)
+			if err != nil {
+				return err
+			}
+			dir, err := l.ClusterDir()
+			if err != nil {
+				return err
+			}
+			return cluster.Log(cmd.Context(), dir, opts.Component, opts.Lines, opts.Follow, f.IO.Out)
+		},
+	}
+	cmd.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "go on with what it says from now on")
+	cmd.Flags().IntVarP(&opts.Lines, "lines", "n", 50, "begin with the last `N` lines")
+	return cmd
+}

@@ -1,0 +1,129 @@
+// Package down is `labctl down`.
+package down
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/choice"
+	"github.com/labctl/labctl/pkg/cli/report"
+	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/lab"
+)
+
+// Options are the command's flags.
+type Options struct {
+	Factory *cli.Factory
+	Choice  choice.Flags
+	JSON    bool
+	Confirm string
+	Report  report.Flag
+}
+
+// NewCmdDown makes the command.
+func NewCmdDown(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	opts := &Options{Factory: f}
+	cmd := &cobra.Command{
+		Use:   "down [STACK...]",
+		Short: "Take the lab away again and leave nothing behind",
+		Long: `Undo the lab's stacks in reverse order. What the chat stored goes with them. Nothing stays of it: no process, no
+mount, no network interface, no firewall rule, no file outside the lab's own .lab directory. What was built stays in
+the cache, so that the next up is quick. Running down twice does no harm.
+
+With names, only those stacks go, and those that need them.`,
+		Example: `  labctl down
+  labctl down 2-databases               that stack and what needs it
+  labctl down -e prod --confirm prod    a protected environment wants its name typed`,
+		Args: cobra.ArbitraryArgs, // names of stacks
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Choice.Stacks = args
+			if opts.JSON && opts.Report.ToStdout() {
+				return cli.Usagef(cmd.CommandPath(), "--json and --report both write to stdout: give --report a file, --report %s=FILE", opts.Report.String())
+			}
+			if err := opts.Choice.Check(cmd.CommandPath()); err != nil {
+				return err
+			}
+			if runF != nil {
+				return runF(opts)
+			}
+			return run(cmd.Context(), opts)
+		},
+	}
+	opts.Choice.Add(cmd, f)
+	opts.Choice.AddParallel(cmd)
+	cmd.Flags().Var(&opts.Report, "report", "print what was done to each stack as json, junit or md, or write it to FILE")
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
+	cmd.Flags().StringVar(&opts.Confirm, "confirm", "", "the name of the protected environment to take down, instead of asking for it")
+	return cmd
+}
+
+func run(ctx context.Context, opts *Options) error {
+	f := opts.Factory
+	l, err := wire.Open(f)
+	if err != nil {
+		return err
+	}
+	if err := confirm(opts, l.Graph.Env.Name, l.Graph.Env.Protected); err != nil {
+		return err
+	}
+	var summary *lab.Summary
+	whole := true
+	err = f.Progress(ctx, "down", opts.JSON, func(sink event.Sink) error {
+		o := l.Run("labctl down", sink)
+		opts.Choice.Apply(&o)
+		whole = o.Selection.Whole()
+		var err error
+		if summary, err = l.Engine.Down(ctx, o); err != nil {
+			return &cli.Error{What: "the lab is not all down", Err: choice.Explain("labctl down", err), Next: l.After(err, "labctl down   (it continues where it stopped)")}
+		}
+		if opts.JSON {
+			sink.Emit(event.Event{Kind: event.Result, Message: farewell(l, whole, summary)})
+		}
+		return nil
+	})
+	if summary != nil && err != nil && !opts.JSON && !opts.Report.ToStdout() {
+		_, _ = fmt.Fprintf(f.IO.Err, "\n%s\n\n", report.Table(summary))
+	}
+	if reportErr := opts.Report.Write(summary, l.Graph.Env.Name, f.IO.Out); err == nil {
+		err = reportErr
+	}
+	if err != nil || opts.JSON || opts.Report.ToStdout() {
+		return err
+	}
+	_, err = fmt.Fprintln(f.IO.Out, farewell(l, whole, summary))
+	return err
+}
+
+func farewell(l *wire.Lab, whole bool, summary *lab.Summary) string {
+	if !whole {
+		return report.Table(summary)
+	}
+	return fmt.Sprintf("The lab %q (%s) is down. Nothing of it runs on this machine any more.", l.Graph.Lab.Name, l.Graph.Env.Name)
+}
+
+// confirm wants the name of a protected environment, by flag or typed.
+func confirm(opts *Options, env string, protected bool) error {
+	if !protected || opts.Confirm == env {
+		return nil
+	}
+	next := []string{"labctl down -e " + env + " --confirm " + env}
+	if opts.Confirm != "" {
+		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", opts.Confirm, env), Next: next}
+	}
+	f := opts.Factory
+	if f.IO.Terminal {
+		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to take it down: ", env)
+		// A stream that ends has typed nothing.
+		line, _ := bufio.NewReader(f.IO.In).ReadString('\n')
+		if strings.TrimSpace(line) == env {
+			return nil
+		}
+	}
+	return &cli.Error{What: fmt.Sprintf("the environment %q is protected and was not confirmed", env), Next: next}
+}

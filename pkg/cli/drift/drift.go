@@ -1,0 +1,126 @@
+// Package drift is `labctl drift`.
+package drift
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/choice"
+	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/lab"
+)
+
+// Options are the command's flags.
+type Options struct {
+	Factory *cli.Factory
+	Choice  choice.Flags
+	JSON    bool
+}
+
+// NewCmdDrift makes the command.
+func NewCmdDrift(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	opts := &Options{Factory: f}
+	cmd := &cobra.Command{
+		Use:   "drift [STACK...]",
+		Short: "Say what differs between what up left and what there is",
+		Long: `Compare what the stacks' states say with reality, and each release with what was installed: a cluster that was stopped,
+a namespace that was deleted, a deployment that was edited by hand. Nothing is changed. The exit code is 0 when nothing
+differs and 2 when something does; ` + "`labctl up`" + ` repairs it.`,
+		Example: `  labctl drift
+  labctl drift 1-cluster --json`,
+		Args: cobra.ArbitraryArgs, // names of stacks
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Choice.Stacks = args
+			if err := opts.Choice.Check(cmd.CommandPath()); err != nil {
+				return err
+			}
+			if runF != nil {
+				return runF(opts)
+			}
+			return run(cmd.Context(), opts)
+		},
+	}
+	opts.Choice.Add(cmd, f)
+	opts.Choice.AddParallel(cmd)
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON")
+	return cmd
+}
+
+func run(ctx context.Context, opts *Options) error {
+	f := opts.Factory
+	l, err := wire.Open(f)
+	if err != nil {
+		return err
+	}
+	var found []*lab.StackDrift
+	err = f.Progress(ctx, "drift", false, func(sink event.Sink) error {
+		o := l.Run("labctl drift", sink)
+		opts.Choice.Apply(&o)
+		var err error
+		if found, err = l.Engine.Drift(ctx, o); err != nil {
+			return &cli.Error{What: "not every stack could be looked at", Err: choice.Explain("labctl drift", err), Next: l.After(err, "labctl drift")}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	differs := false
+	for _, d := range found {
+		differs = differs || d.Any()
+	}
+	if opts.JSON {
+		if found == nil {
+			found = []*lab.StackDrift{}
+		}
+		e := json.NewEncoder(f.IO.Out)
+		e.SetIndent("", "  ")
+		err = e.Encode(found)
+	} else {
+		_, err = fmt.Fprint(f.IO.Out, text(found, f.Program))
+	}
+	if err == nil && differs {
+		err = cli.Silent(cli.ExitChanges)
+	}
+	return err
+}
+
+// past says what somebody did to a resource.
+var past = map[string]string{"create": "is there, and was not", "update": "was changed", "delete": "is gone", "replace": "is another one"}
+
+func text(found []*lab.StackDrift, program string) string {
+	var b strings.Builder
+	differ := 0
+	for _, d := range found {
+		switch {
+		case d.Absent:
+			fmt.Fprintf(&b, "%s: not applied\n", d.Stack)
+			continue
+		case !d.Any():
+			fmt.Fprintf(&b, "%s: no drift\n", d.Stack)
+			continue
+		}
+		differ++
+		fmt.Fprintf(&b, "%s:\n", d.Stack)
+		for _, r := range d.Resources {
+			what := past[r.Verb]
+			if what == "" {
+				what = r.Verb
+			}
+			fmt.Fprintf(&b, "  %s %s\n", r.Address, what)
+		}
+		for _, r := range d.Releases {
+			fmt.Fprintf(&b, "  release %s: %s\n", r.Name, r.Why)
+		}
+	}
+	if differ > 0 {
+		fmt.Fprintf(&b, "\nNext: %s   (it repairs this)\n", cli.Called(program, "labctl up"))
+	}
+	return b.String()
+}

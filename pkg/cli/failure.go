@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Explain turns any error into what failed, why, where and what to type next.
+func Explain(err error) *Error {
+	var usage *UsageError
+	if errors.As(err, &usage) {
+		next := "labctl help"
+		if usage.Command != "" {
+			next = usage.Command + " --help"
+		}
+		return &Error{Err: err, Next: append(slices.Clone(usage.Meant), next), Code: ExitFailed}
+	}
+	var own *Error
+	if errors.As(err, &own) {
+		out := *own
+		if error(own) != err {
+			// Something was wrapped around it on the way up, and says more than the part alone.
+			out.What, out.Err = "", err
+		}
+		known := classify(err)
+		if out.Code == ExitOK {
+			out.Code = known.Code
+		}
+		if len(out.Next) == 0 {
+			out.Next = known.Next
+		}
+		return &out
+	}
+	return classify(err)
+}
+
+// Print writes an error for people. Lines of the reason are indented, so that a long one stays one paragraph. The commands
+// to type begin with program, as it was called.
+func Print(w io.Writer, e *Error, program string, color bool) {
+	if e.Shown {
+		return
+	}
+	paint := func(code, s string) string {
+		if !color {
+			return s
+		}
+		return "\x1b[" + code + "m" + s + "\x1b[0m"
+	}
+	what, why := e.What, ""
+	if e.Err != nil {
+		why = strings.TrimSpace(e.Err.Error())
+	}
+	if what == "" {
+		what, why = why, ""
+		if first, rest, many := strings.Cut(what, "\n"); many {
+			what, why = first, rest
+		}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n", paint("31;1", "error:"), what)
+	for line := range strings.Lines(why) {
+		fmt.Fprintf(&b, "  %s\n", strings.TrimRight(line, "\n"))
+	}
+	if e.Where != "" {
+		fmt.Fprintf(&b, "%s %s\n", paint("1", "where:"), e.Where)
+	}
+	for i, next := range e.Next {
+		label := "next: "
+		if i > 0 {
+			label = "or:   "
+		}
+		fmt.Fprintf(&b, "%s %s\n", paint("1", label), Called(program, next))
+	}
+	_, _ = io.WriteString(w, b.String())
+}
+
+// Called writes a command line that begins with labctl the way it was called, such as bin/labctl.
+func Called(program, command string) string {
+	if rest, ok := strings.CutPrefix(command, "labctl "); ok && program != "" {
+		return program + " " + rest
+	}
+	return command
+}

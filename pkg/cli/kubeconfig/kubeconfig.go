@@ -1,0 +1,66 @@
+// Package kubeconfig is `labctl kubeconfig`.
+package kubeconfig
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/wire"
+)
+
+// Options are the command's flags.
+type Options struct {
+	Factory *cli.Factory
+	Path    bool
+}
+
+// NewCmdKubeconfig makes the command.
+func NewCmdKubeconfig(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	opts := &Options{Factory: f}
+	cmd := &cobra.Command{
+		Use:   "kubeconfig",
+		Short: "Print the kubeconfig of the lab's cluster",
+		Long: `Print the kubeconfig of the lab's cluster. It makes its holder administrator of the cluster. With --path it is
+written to the lab's own directory, readable by you alone, and the file's path is printed.`,
+		Example: `  export KUBECONFIG="$(labctl kubeconfig --path)"
+  kubectl get pods --all-namespaces`,
+		Args: cli.Takes(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if runF != nil {
+				return runF(opts)
+			}
+			return run(cmd.Context(), opts)
+		},
+	}
+	cmd.Flags().BoolVar(&opts.Path, "path", false, "write it to a file and print the file's path")
+	return cmd
+}
+
+func run(ctx context.Context, opts *Options) error {
+	l, err := wire.Open(opts.Factory)
+	if err != nil {
+		return err
+	}
+	content, err := l.Kubeconfig(ctx)
+	if err != nil {
+		return err
+	}
+	out := opts.Factory.IO.Out
+	if !opts.Path {
+		_, err = io.WriteString(out, strings.TrimRight(content, "\n")+"\n")
+		return err
+	}
+	path := filepath.Join(l.Graph.Dir, "kubeconfig")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		return fmt.Errorf("write kubeconfig: %w", err)
+	}
+	_, err = fmt.Fprintln(out, path)
+	return err
+}

@@ -1,0 +1,188 @@
+// Package outputs is `labctl outputs`.
+package outputs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// Reader reads what the stacks' states say.
+type Reader interface {
+	// Outputs gives stack name → output → value, sensitive ones marked. Stacks that were not applied are left out.
+	Outputs(ctx context.Context) (map[string]map[string]cty.Value, error)
+}
+
+// Options are the command's flags and arguments.
+type Options struct {
+	Factory *cli.Factory
+	JSON    bool
+	Shell   bool
+	Stack   string // "" means all
+	Output  string // "" means all
+	// Open gives the lab's stacks and their states.
+	Open func() (*stack.Graph, Reader, error)
+}
+
+// NewCmdOutputs makes the command.
+func NewCmdOutputs(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	opts := &Options{Factory: f, Open: func() (*stack.Graph, Reader, error) {
+		l, err := wire.Open(f)
+		if err != nil {
+			return nil, nil, err
+		}
+		return l.Graph, l.Engine, nil
+	}}
+	cmd := &cobra.Command{
+		Use:   "outputs [STACK [NAME]]",
+		Short: "Print the outputs of the stacks",
+		Long: `Print the outputs of all stacks, of one, or one of them alone: then its bare value, a string as it is and everything
+else as JSON. Terraform is not started.
+
+Sensitive values are shown only when asked for by name. Otherwise the table says "(sensitive)", --json says null, and
+--shell leaves them out.`,
+		Example: `  labctl outputs
+  labctl outputs cluster kubeconfig
+  labctl outputs --json | jq -r .cluster.url
+  eval "$(labctl outputs --shell)"; curl "$LAB_CLUSTER_URL"`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 2 {
+				return cli.Usagef(cmd.CommandPath(), "%s takes a stack and an output, and does not know what to do with %q", cmd.CommandPath(), strings.Join(args[2:], " "))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if opts.JSON && opts.Shell {
+				return cli.Usagef(cmd.CommandPath(), "--json and --shell exclude each other")
+			}
+			if len(args) > 0 {
+				opts.Stack = args[0]
+			}
+			if len(args) > 1 {
+				opts.Output = args[1]
+			}
+			if runF != nil {
+				return runF(opts)
+			}
+			return run(cmd.Context(), opts)
+		},
+		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+			return complete(f, args), cobra.ShellCompDirectiveNoFileComp
+		},
+	}
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON: stack, then output, then value")
+	cmd.Flags().BoolVar(&opts.Shell, "shell", false, "print lines for a shell: export LAB_CLUSTER_URL='…'")
+	return cmd
+}
+
+// complete gives the stacks, or the outputs of the stack that was named.
+func complete(f *cli.Factory, args []string) []string {
+	g, err := f.Graph()
+	if err != nil || len(args) > 1 {
+		return nil
+	}
+	var out []string
+	if len(args) == 0 {
+		for _, s := range g.Stacks {
+			out = append(out, s.Name)
+		}
+		return out
+	}
+	s, err := g.Stack(args[0])
+	if err != nil {
+		return nil
+	}
+	return declared(s)
+}
+
+func declared(s *stack.Stack) []string {
+	return slices.Sorted(maps.Keys(s.Outputs))
+}
+
+func run(ctx context.Context, opts *Options) error {
+	g, reader, err := opts.Open()
+	if err != nil {
+		return err
+	}
+	stacks := g.Stacks
+	if opts.Stack != "" {
+		s, err := g.Stack(opts.Stack)
+		if err != nil {
+			return err
+		}
+		stacks = []*stack.Stack{s}
+	}
+	if s := stacks[0]; opts.Output != "" && s.Outputs[opts.Output] == nil {
+		return fmt.Errorf("stack %q has no output %q; it has %s", s.ID, opts.Output, list(declared(s)))
+	}
+	values, err := reader.Outputs(ctx)
+	if err != nil {
+		return err
+	}
+	var rows []row
+	for _, s := range stacks {
+		found, err := pick(s, values[s.Name], opts.Output)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, found...)
+	}
+	if len(rows) == 0 {
+		return absent(values, opts)
+	}
+	return show(opts.Factory.IO.Out, rows, opts)
+}
+
+func list(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	return strings.Join(names, ", ")
+}
+
+// absent explains why there is nothing to print.
+func absent(values map[string]map[string]cty.Value, opts *Options) error {
+	next := []string{"labctl up"}
+	if len(values) == 0 {
+		return &cli.Error{What: "the lab is not up", Next: next}
+	}
+	switch {
+	case opts.Output != "":
+		return &cli.Error{What: fmt.Sprintf("output %q of stack %q has no value", opts.Output, opts.Stack), Next: next}
+	case opts.Stack != "":
+		return &cli.Error{What: fmt.Sprintf("stack %q has no outputs yet", opts.Stack), Next: next}
+	}
+	return &cli.Error{What: "no stack has outputs yet", Next: next}
+}
+
+func show(out io.Writer, rows []row, opts *Options) error {
+	var text string
+	var err error
+	switch {
+	case opts.JSON:
+		text, err = asJSON(rows)
+	case opts.Shell:
+		text = shell(rows)
+	case opts.Output != "":
+		if text = rows[0].text; !strings.HasSuffix(text, "\n") {
+			text += "\n"
+		}
+	default:
+		text = table(rows)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(out, text)
+	return err
+}

@@ -1,0 +1,152 @@
+// Package plan is `labctl plan`.
+package plan
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/choice"
+	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/lab"
+)
+
+// Options are the command's flags.
+type Options struct {
+	Factory  *cli.Factory
+	Choice   choice.Flags
+	Out      string
+	Affected bool
+	Why      bool
+	JSON     bool
+}
+
+// NewCmdPlan makes the command.
+func NewCmdPlan(f *cli.Factory, runF func(*Options) error) *cobra.Command {
+	opts := &Options{Factory: f}
+	cmd := &cobra.Command{
+		Use:   "plan [STACK...]",
+		Short: "Say what up would do, and do nothing",
+		Long: `Plan every stack as far as it can be known. Stacks whose inputs are known get terraform's own plan. The others say
+which output of which stack they wait for: a value that nobody knows yet is never made up.
+
+With --out the plans are kept, with what they were made of. ` + "`labctl up --plan DIR`" + ` then applies exactly those, or says what
+moved since. They hold the stacks' inputs in clear: keep them as you keep a password. The exit code is 0 when there is
+nothing to do and 2 when there is.`,
+		Example: `  labctl plan
+  labctl plan --affected --why
+  labctl plan --out plans && labctl up --plan plans`,
+		Args: cobra.ArbitraryArgs, // names of stacks
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts.Choice.Stacks = args
+			if runF != nil {
+				return runF(opts)
+			}
+			return run(cmd.Context(), opts)
+		},
+	}
+	opts.Choice.Add(cmd, f)
+	cmd.Flags().StringVarP(&opts.Out, "out", "o", "", "keep the plans in `DIR`, for labctl up --plan DIR")
+	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "only stacks whose files, inputs or state changed since they were last applied")
+	cmd.Flags().BoolVar(&opts.Why, "why", false, "say of each stack why there is something to do")
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON")
+	return cmd
+}
+
+func run(ctx context.Context, opts *Options) error {
+	f := opts.Factory
+	l, err := wire.Open(f)
+	if err != nil {
+		return err
+	}
+	var plans []*lab.StackPlan
+	err = f.Progress(ctx, "plan", false, func(sink event.Sink) error {
+		o := l.Run("labctl plan", sink)
+		opts.Choice.Apply(&o)
+		o.Affected, o.Why = opts.Affected, opts.Why
+		var err error
+		if plans, err = l.Engine.Plan(ctx, o, opts.Out); err != nil {
+			return &cli.Error{What: "the lab was not planned", Err: choice.Explain("labctl plan", err), Next: l.After(err)}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	changes := false
+	for _, p := range plans {
+		changes = changes || p.Any()
+	}
+	if opts.JSON {
+		if plans == nil {
+			plans = []*lab.StackPlan{}
+		}
+		e := json.NewEncoder(f.IO.Out)
+		e.SetIndent("", "  ")
+		err = e.Encode(plans)
+	} else {
+		_, err = fmt.Fprint(f.IO.Out, text(plans, opts, f.Program))
+	}
+	if err == nil && changes {
+		err = cli.Silent(cli.ExitChanges)
+	}
+	return err
+}
+
+// signs are terraform's own for what happens to a resource.
+var signs = map[string]string{"create": "+", "update": "~", "delete": "-", "replace": "±", "read": "?", "forget": "x", "import": "<", "move": ">"}
+
+func text(plans []*lab.StackPlan, opts *Options, program string) string {
+	var b strings.Builder
+	todo, waiting := 0, 0
+	for _, p := range plans {
+		what := "nothing to change"
+		switch {
+		case len(p.Waits) > 0:
+			waiting++
+			what = "not known before " + strings.Join(p.Waits, "; ")
+		case p.Any():
+			todo++
+			what = fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
+		}
+		fmt.Fprintf(&b, "%s: %s\n", p.Stack, what)
+		if opts.Why && p.Why != "" {
+			fmt.Fprintf(&b, "    because %s\n", p.Why)
+		}
+		for _, a := range p.Actions {
+			sign := signs[a.Verb]
+			if sign == "" {
+				sign = a.Verb
+			}
+			fmt.Fprintf(&b, "  %s %s\n", sign, a.Address)
+		}
+		if len(p.Images) > 0 && p.Any() {
+			fmt.Fprintf(&b, "  ? images, where their sources changed: %s\n", strings.Join(p.Images, ", "))
+		}
+		for _, r := range p.Releases {
+			switch {
+			case len(r.Waits) > 0:
+				fmt.Fprintf(&b, "  ? release %s: not known before %s\n", r.Name, strings.Join(r.Waits, "; "))
+			case r.Why != "":
+				fmt.Fprintf(&b, "  ~ release %s: %s\n", r.Name, r.Why)
+			}
+		}
+	}
+	switch {
+	case todo+waiting == 0:
+		if len(plans) > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString("Nothing to do.\n")
+	case opts.Out != "":
+		fmt.Fprintf(&b, "\nThe plans are in %s. Next: %s\n", opts.Out, cli.Called(program, "labctl up --plan "+opts.Out))
+	default:
+		fmt.Fprintf(&b, "\nNothing was done. Next: %s\n", cli.Called(program, "labctl up"))
+	}
+	return b.String()
+}

@@ -1,0 +1,206 @@
+// Package wire puts the engine together with the adapters that do the work. The engine and the adapters do not know each
+// other: where their words differ, the translation is here.
+package wire
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cluster"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/image"
+	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/pkg/provider"
+	"github.com/labctl/labctl/pkg/stack"
+	"github.com/labctl/labctl/pkg/terraform"
+	"github.com/labctl/labctl/pkg/toolchain"
+)
+
+// ErrNoCluster says that no cluster was made yet.
+var ErrNoCluster = fmt.Errorf("there is no cluster: %w", lab.ErrNotUp)
+
+// Lab is one environment of a lab with all that acts upon it.
+type Lab struct {
+	Graph  *stack.Graph
+	Engine *lab.Lab
+
+	factory  *cli.Factory
+	clusters *clusters
+	cacheDir string
+}
+
+// Open reads the lab that the flags mean and checks its wiring. Nothing is started or connected to.
+func Open(f *cli.Factory) (*Lab, error) {
+	g, err := f.Graph()
+	if err != nil {
+		return nil, err
+	}
+	cacheDir, err := f.CacheDir()
+	if err != nil {
+		return nil, err
+	}
+	images := image.New(image.Options{Root: g.Lab.Source, CacheDir: cacheDir, FromSource: f.FromSource})
+	nodes := &clusters{manager: &cluster.Manager{
+		Programs: &cluster.Builder{Root: g.Lab.Source, CacheDir: cacheDir},
+		Images:   &clusterImages{builder: images},
+	}}
+	resources := provider.New(provider.Options{Clusters: nodes, Dir: g.Dir})
+	runner := terraform.New(terraform.Options{
+		Dir: g.Dir,
+		Find: func(ctx context.Context, report event.Report) (string, error) {
+			return Terraform(ctx, f, report)
+		},
+		Serve: func(ctx context.Context, report event.Report) (terraform.Attachment, error) {
+			return resources.Serve(ctx, report)
+		},
+		Plugins: filepath.Join(cacheDir, "providers", "plugins"),
+	})
+	return &Lab{
+		Graph: g,
+		Engine: lab.New(g, lab.Deps{
+			Terraform: runner, Shell: runner, Resources: resources,
+			Images: &engineImages{builder: images}, Releases: &releases{}, Hooks: hooks{},
+		}),
+		factory: f, clusters: nodes, cacheDir: cacheDir,
+	}, nil
+}
+
+// Terraform gives the path of a terraform or tofu, getting one where there is none.
+func Terraform(ctx context.Context, f *cli.Factory, report event.Report) (string, error) {
+	cacheDir, err := f.CacheDir()
+	if err != nil {
+		return "", err
+	}
+	g, err := f.Graph()
+	if err != nil {
+		return "", err
+	}
+	return toolchain.Terraform(ctx, toolchain.Options{CacheDir: cacheDir, Root: g.Lab.Source}, report)
+}
+
+// Run gives the engine's options for one command.
+func (l *Lab) Run(command string, sink event.Sink) lab.Options {
+	user := l.factory.Getenv("SUDO_USER")
+	if user == "" {
+		user = l.factory.Getenv("USER")
+	}
+	if user == "" {
+		user = fmt.Sprintf("uid %d", os.Getuid())
+	}
+	return lab.Options{Sink: sink, Command: command, User: user}
+}
+
+// After gives the commands to type after err: what the error itself knows, then the others.
+func (l *Lab) After(err error, others ...string) []string {
+	return append(slices.Clone(cli.Explain(err).Next), others...)
+}
+
+// HasChat says whether the lab has the chat at its end: a stack called release that gives its address, url.
+func (l *Lab) HasChat() bool {
+	s, err := l.Graph.Stack("release")
+	if err != nil {
+		return false
+	}
+	_, has := s.Outputs["url"]
+	return has && len(s.Releases) > 0
+}
+
+// Program is how labctl was called.
+func (l *Lab) Program() string { return l.factory.Program }
+
+// URL is the chat's address.
+func (l *Lab) URL(ctx context.Context) (string, error) { return l.output(ctx, "release", "url") }
+
+// Kubeconfig is the content of the cluster's kubeconfig.
+func (l *Lab) Kubeconfig(ctx context.Context) (string, error) {
+	return l.output(ctx, "cluster", "kubeconfig")
+}
+
+func (l *Lab) output(ctx context.Context, stack, name string) (string, error) {
+	value, err := l.Engine.Output(ctx, stack, name)
+	if errors.Is(err, lab.ErrNotUp) {
+		return "", &cli.Error{What: "the lab is not up", Next: []string{"labctl up"}}
+	}
+	return value, err
+}
+
+// cluster finds the lab's cluster in the state of the stacks. The error is ErrNoCluster where there is none.
+func (l *Lab) cluster() (provider.ClusterSpec, error) {
+	for _, s := range l.Graph.Stacks {
+		st, err := stack.ReadState(terraform.StateFile(l.Graph.Dir, s.ID))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return provider.ClusterSpec{}, err
+		}
+		for _, r := range st.Resources {
+			if r.Type != "lab_cluster" {
+				continue
+			}
+			var spec provider.ClusterSpec
+			if err := json.Unmarshal(r.Attributes, &spec); err != nil {
+				return spec, fmt.Errorf("read %s from the state of stack %q: %w", r.Address, s.ID, err)
+			}
+			return spec, nil
+		}
+	}
+	return provider.ClusterSpec{}, ErrNoCluster
+}
+
+// ClusterDir is where the lab's embedded cluster keeps its files.
+func (l *Lab) ClusterDir() (string, error) {
+	spec, err := l.cluster()
+	if err != nil {
+		return "", err
+	}
+	if spec.Kind != cluster.Embedded {
+		return "", fmt.Errorf("the lab's cluster is of kind %q: labctl did not start its processes and does not know them", spec.Kind)
+	}
+	return spec.Dir, nil
+}
+
+// Namespaces are those that the lab's releases are installed to.
+func (l *Lab) Namespaces() []string {
+	var out []string
+	for _, s := range l.Graph.Stacks {
+		for _, r := range s.Releases {
+			if !slices.Contains(out, r.Namespace) {
+				out = append(out, r.Namespace)
+			}
+		}
+	}
+	return out
+}
+
+// Stop ends the embedded cluster's processes and keeps its data.
+func (l *Lab) Stop(ctx context.Context, sink event.Sink, step string) error {
+	dir, err := l.ClusterDir()
+	if err != nil {
+		return err
+	}
+	return l.Engine.Alone(ctx, l.Run("labctl cluster stop", sink), func(ctx context.Context) error {
+		return l.clusters.manager.Stop(ctx, dir, event.For(sink, step))
+	})
+}
+
+// Start starts the embedded cluster's processes again, and waits until the node is ready.
+func (l *Lab) Start(ctx context.Context, sink event.Sink, step string) error {
+	if _, err := l.ClusterDir(); err != nil {
+		return err
+	}
+	spec, err := l.cluster()
+	if err != nil {
+		return err
+	}
+	return l.Engine.Alone(ctx, l.Run("labctl cluster start", sink), func(ctx context.Context) error {
+		_, err := l.clusters.Ensure(ctx, spec, event.For(sink, step))
+		return err
+	})
+}

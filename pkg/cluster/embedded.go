@@ -1,0 +1,499 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strings"
+	"text/template"
+	"time"
+
+	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/labctl/labctl/pkg/cluster/node"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
+)
+
+// KubernetesVersion is the version that images/kubernetes pins.
+const KubernetesVersion = "v1.34.3"
+
+// The images of the cluster's own parts, in the order in which they are needed.
+const (
+	imagePause   = "pause"
+	imageDNS     = "coredns"
+	imageIngress = "skipper"
+)
+
+var partImages = []string{imagePause, imageDNS, imageIngress}
+
+//go:embed addons/*.yaml
+var addonFiles embed.FS
+
+// readyWithin bounds the wait for a started node. A slow laptop needs a quarter of it.
+const readyWithin = 4 * time.Minute
+
+// ensureNode builds what the node is made of, starts it where it does not run as it should, and applies the
+// cluster's own parts.
+func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) error {
+	programs, err := m.programs(ctx, report)
+	if err != nil {
+		return err
+	}
+	digests := map[string]string{}
+	for _, name := range partImages {
+		digest, err := m.Images.Build(ctx, name, report)
+		if err != nil {
+			return fmt.Errorf("image %s: %w", name, err)
+		}
+		digests[name] = "localhost:5000/lab/" + name + "@" + digest
+	}
+	facts, err := machineFacts(s, digests[imagePause])
+	if err != nil {
+		return err
+	}
+	changed, err := writeNode(s, facts, programs)
+	if err != nil {
+		return err
+	}
+	if p, running := runningNode(s.Dir); running && changed {
+		report.Doing("restarting the node (process %d) with its new configuration", p.pid)
+		if err := stopNode(ctx, s.Dir, gracefully); err != nil {
+			return err
+		}
+	}
+	if err := start(ctx, s, programs["node"], report); err != nil {
+		return err
+	}
+	kubeconfig, err := os.ReadFile(KubeconfigPath(s.Dir))
+	if err != nil {
+		return err
+	}
+	client, err := kube.New(kubeconfig)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	for _, name := range partImages {
+		report.Doing("pushing image %s", name)
+		if err := waitRegistry(ctx, s.Dir, s.RegistryPort); err != nil {
+			return err
+		}
+		if err := m.Images.Push(ctx, name, fmt.Sprintf("127.0.0.1:%d/lab/%s", s.RegistryPort, name), report); err != nil {
+			return fmt.Errorf("push image %s: %w", name, err)
+		}
+	}
+	report.Doing("waiting for the Kubernetes API")
+	if err := waitHealthy(ctx, s.Dir, client); err != nil {
+		return err
+	}
+	manifests, err := addons(digests)
+	if err != nil {
+		return err
+	}
+	report.Doing("applying name service, ingress and storage")
+	if err := client.Apply(ctx, manifests); err != nil {
+		return err
+	}
+	for _, namespace := range []string{"kube-system", "ingress"} {
+		if err := client.WaitReady(ctx, namespace, "app.kubernetes.io/managed-by=labctl", report); err != nil {
+			return err
+		}
+	}
+	report.Doing("waiting for the node to be ready")
+	state, err := node.ReadState(s.Dir)
+	if err != nil {
+		return err
+	}
+	if err := waitHealthy(ctx, s.Dir, client, nodeOf(state.Started)); err != nil {
+		return err
+	}
+	made, err := m.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(s.Dir, fingerprintFile), []byte(made))
+}
+
+// fingerprintFile keeps what the node was last made from, written when it stood.
+const fingerprintFile = "fingerprint"
+
+// fingerprint is that of what a node would be made from now.
+func (m *Manager) fingerprint(ctx context.Context) (string, error) {
+	sources, err := m.Programs.Fingerprint(ctx)
+	if err != nil {
+		return "", err
+	}
+	manifests, err := addons(map[string]string{})
+	if err != nil {
+		return "", err
+	}
+	parts, err := json.Marshal(components(nodeFacts{}))
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256([]byte(sources + configTemplates + string(manifests) + string(parts)))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// current says why a node that runs is not the one that would be made now.
+func (m *Manager) current(ctx context.Context, dir string) error {
+	made, err := os.ReadFile(filepath.Join(dir, fingerprintFile))
+	if errors.Is(err, os.ErrNotExist) {
+		return errors.New("it was not finished")
+	}
+	if err != nil {
+		return err
+	}
+	now, err := m.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
+	if string(made) != now {
+		return errors.New("it was made from other sources")
+	}
+	return nil
+}
+
+func (m *Manager) programs(ctx context.Context, report event.Report) (map[string]string, error) {
+	paths := map[string]string{}
+	for _, name := range []string{"kubernetes", "node"} {
+		path, err := m.Programs.Program(ctx, name, report)
+		if err != nil {
+			return nil, err
+		}
+		paths[name] = path
+	}
+	return paths, nil
+}
+
+// machineFacts finds what the machine's distribution gives to the node.
+func machineFacts(s Spec, pauseImage string) (nodeFacts, error) {
+	f := nodeFacts{
+		Name: s.Name, PauseImage: pauseImage, CgroupRoot: cgroupRoot(s.Dir),
+		PodCIDR: podCIDR, ServiceCIDR: serviceCIDR, DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Base: node.Base,
+	}
+	var err error
+	if f.Containerd, err = exec.LookPath("containerd"); err != nil {
+		return f, errors.New("containerd is not installed: run `labctl doctor --fix`")
+	}
+	for _, dir := range []string{"/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni"} {
+		if exists(filepath.Join(dir, "bridge")) {
+			f.CNIBin = dir
+			break
+		}
+	}
+	if f.CNIBin == "" {
+		return f, errors.New("the CNI plugins are not installed: run `labctl doctor --fix`")
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return f, fmt.Errorf("limit of open files: %w", err)
+	}
+	f.MaxOpenFiles = min(limit.Max, 1_000_000) // the kubelet's own default, where it is allowed
+	f.Snapshotter = "native"
+	if overlayWorks(s.Dir) {
+		f.Snapshotter = "overlayfs"
+	}
+	return f, nil
+}
+
+// overlayWorks tells whether overlay mounts can be made on dir's file system, which they cannot on another overlay.
+func overlayWorks(dir string) bool {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(dir), &fs); err != nil {
+		return false
+	}
+	return fs.Type != unix.OVERLAYFS_SUPER_MAGIC
+}
+
+// writeNode writes everything that the node reads and tells whether any of it changed.
+func writeNode(s Spec, facts nodeFacts, programs map[string]string) (changed bool, err error) {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return false, err
+	}
+	if err := makePKI(filepath.Join(s.Dir, "pki"), s.Name); err != nil {
+		return false, err
+	}
+	before, err := configuration(s.Dir)
+	if err != nil {
+		return false, err
+	}
+	if err := writeConfigs(s.Dir, facts); err != nil {
+		return false, err
+	}
+	config := node.Config{
+		Name: s.Name, Dir: s.Dir, Programs: []string{programs["kubernetes"]},
+		Address: nodeAddress, Gateway: nodeGateway, Components: components(facts),
+	}
+	for _, p := range s.ports() {
+		config.Proxies = append(config.Proxies, node.Proxy{Name: fmt.Sprintf("%d %s", p.port, p.use), Target: p.target})
+	}
+	b, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return false, err
+	}
+	if err := writeFile(filepath.Join(s.Dir, node.ConfigFile), b); err != nil {
+		return false, err
+	}
+	if err := writeKubeconfig(s); err != nil {
+		return false, err
+	}
+	after, err := configuration(s.Dir)
+	if err != nil {
+		return false, err
+	}
+	return !bytes.Equal(before, after), nil
+}
+
+// configuration is all that the node reads at its start, as one text.
+func configuration(dir string) ([]byte, error) {
+	var all bytes.Buffer
+	files, err := filepath.Glob(filepath.Join(dir, "conf", "*"))
+	if err != nil {
+		return nil, err
+	}
+	files = append(files, filepath.Join(dir, "conf/cni/10-labctl.conflist"), filepath.Join(dir, node.ConfigFile))
+	sort.Strings(files)
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, unix.EISDIR):
+		case err != nil:
+			return nil, err
+		default:
+			all.WriteString(f + "\n")
+			all.Write(b)
+		}
+	}
+	return all.Bytes(), nil
+}
+
+func writeKubeconfig(s Spec) error {
+	data := map[string]string{}
+	for key, file := range map[string]string{"ca": "ca.crt", "cert": "admin.crt", "key": "admin.key"} {
+		b, err := os.ReadFile(filepath.Join(s.Dir, "pki", file))
+		if err != nil {
+			return err
+		}
+		data[key] = base64.StdEncoding.EncodeToString(b)
+	}
+	return writeFile(KubeconfigPath(s.Dir), fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+  - name: %[1]s
+    cluster: { server: "https://127.0.0.1:%[2]d", certificate-authority-data: %[3]s }
+users:
+  - name: %[1]s-admin
+    user: { client-certificate-data: %[4]s, client-key-data: %[5]s }
+contexts:
+  - name: %[1]s
+    context: { cluster: %[1]s, user: %[1]s-admin }
+current-context: %[1]s
+`, s.Name, s.APIPort, data["ca"], data["cert"], data["key"]))
+}
+
+// start starts the node unless it runs.
+func start(ctx context.Context, s Spec, program string, report event.Report) error {
+	if _, running := runningNode(s.Dir); running {
+		return nil
+	}
+	report.Doing("starting the node")
+	// What a node that was killed left: the kubelet would look for each dead container's task, for seconds each.
+	if err := removeCgroups(ctx, labID(s.Dir)); err != nil {
+		return err
+	}
+	var listeners []*net.TCPListener
+	for _, p := range s.ports() {
+		l, err := listen(p.port, p.use)
+		if err != nil {
+			for _, open := range listeners {
+				_ = open.Close() // nothing was accepted yet
+			}
+			return err
+		}
+		listeners = append(listeners, l)
+	}
+	return startNode(s.Dir, program, listeners)
+}
+
+// waitRegistry waits until the node's registry answers through the node's way in.
+func waitRegistry(ctx context.Context, dir string, port int) error {
+	return waitFor(ctx, dir, "the image registry", func(ctx context.Context) error {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(2 * time.Second)) // a connection that cannot have one fails below
+		if _, err := io.WriteString(conn, "GET /v2/ HTTP/1.0\r\n\r\n"); err != nil {
+			return err
+		}
+		answer := make([]byte, 12)
+		if _, err := io.ReadFull(conn, answer); err != nil {
+			return fmt.Errorf("no answer yet: %w", err)
+		}
+		if !strings.HasSuffix(string(answer), "200") {
+			return fmt.Errorf("it answers %q", answer)
+		}
+		return nil
+	})
+}
+
+type healthCheck func(ctx context.Context, client *kube.Client) error
+
+func waitHealthy(ctx context.Context, dir string, client *kube.Client, more ...healthCheck) error {
+	return waitFor(ctx, dir, "the Kubernetes API", func(ctx context.Context) error {
+		if _, err := client.Ready(ctx); err != nil {
+			return err
+		}
+		for _, check := range more {
+			if err := check(ctx, client); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// waitFor polls until check is satisfied. It gives up early where the node has ended, or a component ends again and
+// again, with the end of its log.
+func waitFor(ctx context.Context, dir, what string, check func(context.Context) error) error {
+	for {
+		err := check(ctx)
+		if err == nil {
+			return nil
+		}
+		if _, running := runningNode(dir); !running {
+			return fmt.Errorf("the node ended while labctl waited for %s\n%s", what, tail(node.LogPath(dir, "node"), 10))
+		}
+		if state, stateErr := node.ReadState(dir); stateErr == nil {
+			for _, c := range state.Components {
+				if c.Restarts >= 4 && !c.Running {
+					return fmt.Errorf("%s of the node does not stay up (%s, %d times); the end of its log:\n%s\nmore: labctl cluster logs %s",
+						c.Name, c.LastExit, c.Restarts, tail(node.LogPath(dir, c.Name), 15), c.Name)
+				}
+			}
+		}
+		if ctx.Err() == nil {
+			_ = pause(ctx, 100*time.Millisecond) // its error is seen below
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("waited for %s, last seen: %w (%w)", what, err, ctx.Err())
+		}
+	}
+}
+
+// nodeOf gives the check that the node which began at started is ready, and that what the API says of it and its pods
+// is no memory of an earlier run: after a crash the API goes on saying what it was last told.
+func nodeOf(started time.Time) healthCheck {
+	started = started.Truncate(time.Second) // what the API's times are rounded down to
+	return func(ctx context.Context, client *kube.Client) error {
+		if err := nodeReady(ctx, client, started); err != nil {
+			return err
+		}
+		pods, err := client.Core.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, p := range pods.Items {
+			for _, c := range p.Status.ContainerStatuses {
+				if c.State.Running != nil && c.State.Running.StartedAt.Time.Before(started) {
+					return fmt.Errorf("pod %s/%s has not come back yet", p.Namespace, p.Name)
+				}
+			}
+		}
+		return nil
+	}
+}
+
+func nodeReady(ctx context.Context, client *kube.Client, started time.Time) error {
+	nodes, err := client.Core.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for _, n := range nodes.Items {
+		for _, c := range n.Status.Conditions {
+			if c.Type == "Ready" {
+				if c.LastHeartbeatTime.Time.Before(started) {
+					return fmt.Errorf("node %s has not reported since it started", n.Name)
+				}
+				if c.Status == "True" {
+					return nil
+				}
+				return fmt.Errorf("node %s is not ready: %s", n.Name, c.Message)
+			}
+		}
+	}
+	return errors.New("the node has not registered with the API")
+}
+
+// health is the answer to: does everything of the node run?
+func health(ctx context.Context, dir string, kubeconfig []byte) error {
+	if _, running := runningNode(dir); !running {
+		return errors.New("the node does not run")
+	}
+	state, err := node.ReadState(dir)
+	if err != nil {
+		return err
+	}
+	for _, c := range state.Components {
+		if !c.Running {
+			return fmt.Errorf("%s does not run (%s)", c.Name, c.LastExit)
+		}
+	}
+	client, err := kube.New(kubeconfig)
+	if err != nil {
+		return err
+	}
+	if _, err := client.Ready(ctx); err != nil {
+		return err
+	}
+	return nodeOf(state.Started)(ctx, client)
+}
+
+// addons are the manifests of the cluster's own parts.
+func addons(images map[string]string) ([]byte, error) {
+	t, err := template.ParseFS(addonFiles, "addons/*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var all bytes.Buffer
+	for _, file := range []string{"rbac.yaml", "storage.yaml", "dns.yaml", "ingress.yaml"} {
+		all.WriteString("---\n")
+		err := t.ExecuteTemplate(&all, file, map[string]string{
+			"CoreDNS": images[imageDNS], "Ingress": images[imageIngress], "DNSIP": dnsIP, "IngressIP": ingressIP,
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return all.Bytes(), nil
+}
+
+// tail is the end of a file, indented for an error message.
+func tail(path string, lines int) string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return "    (" + err.Error() + ")"
+	}
+	all := strings.Split(strings.TrimRight(string(b), "\n"), "\n")
+	if len(all) > lines {
+		all = all[len(all)-lines:]
+	}
+	return "    " + strings.Join(all, "\n    ")
+}

@@ -1,0 +1,99 @@
+// Package node is what runs as process 1 of an embedded node: it stands in mount, network, PID, UTS and IPC
+// namespaces of its own, sets up what the node needs there, starts the components and keeps them running. Because
+// it is process 1, its end is the end of everything that the node ever started, and the kernel takes the mounts,
+// interfaces and firewall rules with it.
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Base is where a lab's cluster directory is seen inside the node. It is short, because a Unix socket's path has
+// room for 107 bytes, and the same in every lab, so that configurations do not depend on where a lab lives.
+const Base = "/run/labctl"
+
+// Config says what a node is made of. labctl writes it; the node reads it once.
+type Config struct {
+	Name       string      `json:"name"`       // host name and Kubernetes node name
+	Dir        string      `json:"dir"`        // the cluster directory, as the machine sees it
+	Programs   []string    `json:"programs"`   // files that are bound to Base/bin under their base names
+	Address    string      `json:"address"`    // the node's address in its own network, CIDR form
+	Gateway    string      `json:"gateway"`    // the default route's next hop
+	Components []Component `json:"components"` // in starting order
+	Proxies    []Proxy     `json:"proxies"`    // listener i is file descriptor 3+i
+}
+
+// Component is one program that the node keeps running.
+type Component struct {
+	Name string   `json:"name"`
+	Args []string `json:"args"` // Args[0] is the program's path as the node sees it
+	Env  []string `json:"env,omitempty"`
+	// After names the components that have to be ready first.
+	After []string `json:"after,omitempty"`
+	// Ready is a TCP address or the path of a Unix socket that accepts connections once the component is ready, or
+	// an https address that then answers 200. Empty means that it is ready as soon as it runs.
+	Ready string `json:"ready,omitempty"`
+}
+
+// Proxy forwards a listener of the machine's loopback, which labctl opened and handed over, into the node. It is
+// the only way in from outside: the node's network has no link to the machine's.
+type Proxy struct {
+	Name   string `json:"name"`
+	Target string `json:"target"` // host:port as the node sees it
+}
+
+// State is what the node says of itself in Dir/state.json, rewritten whenever it changes.
+type State struct {
+	PID        int              `json:"pid,omitempty"` // not known from inside; labctl fills it in
+	Started    time.Time        `json:"started"`
+	Components []ComponentState `json:"components"`
+}
+
+// ComponentState is one component's part of State.
+type ComponentState struct {
+	Name     string    `json:"name"`
+	Running  bool      `json:"running"`
+	Restarts int       `json:"restarts"`
+	Since    time.Time `json:"since,omitzero"`    // when it last started
+	LastExit string    `json:"lastExit,omitzero"` // how it last ended
+}
+
+// Files of a cluster directory that labctl and the node both use.
+const (
+	ConfigFile = "node.json"
+	StateFile  = "state.json"
+	LogDir     = "logs"
+)
+
+// LogPath is where a component's output goes, in the cluster directory dir.
+func LogPath(dir, component string) string { return filepath.Join(dir, LogDir, component+".log") }
+
+// ReadState reads the state that the node last wrote in the cluster directory dir. It says nothing on whether the
+// node still runs.
+func ReadState(dir string) (State, error) {
+	var s State
+	b, err := os.ReadFile(filepath.Join(dir, StateFile))
+	if err != nil {
+		return s, err
+	}
+	if err := json.Unmarshal(b, &s); err != nil {
+		return s, fmt.Errorf("%s: %w", filepath.Join(dir, StateFile), err)
+	}
+	return s, nil
+}
+
+func writeJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	tmp := path + ".new"
+	if err := os.WriteFile(tmp, append(b, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}

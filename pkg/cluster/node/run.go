@@ -1,0 +1,47 @@
+package node
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"golang.org/x/sys/unix"
+)
+
+// Run is the node's life: it returns when the node was told to stop, or with the reason for which it cannot go on.
+func Run(configPath string) error {
+	if os.Getpid() != 1 {
+		return fmt.Errorf("must be process 1 of its own PID namespace, is %d (labctl starts it)", os.Getpid())
+	}
+	b, err := os.ReadFile(configPath) //nolint:gosec // G304: the path is labctl's own
+	if err != nil {
+		return err
+	}
+	var config Config
+	if err := json.Unmarshal(b, &config); err != nil {
+		return fmt.Errorf("%s: %w", configPath, err)
+	}
+
+	// Taken before anything is started, so that no signal and no dead child is missed.
+	signals := make(chan os.Signal, 64)
+	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGCHLD)
+
+	if err := unix.Sethostname([]byte(config.Name)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	if err := setUpMounts(config); err != nil {
+		return fmt.Errorf("mounts: %w", err)
+	}
+	if err := setUpNetwork(config.Address, config.Gateway); err != nil {
+		return fmt.Errorf("network: %w", err)
+	}
+	stopProxies, err := serveProxies(config.Proxies)
+	if err != nil {
+		return fmt.Errorf("proxies: %w", err)
+	}
+	defer stopProxies()
+
+	s := newSupervisor(config.Components)
+	return s.run(signals)
+}

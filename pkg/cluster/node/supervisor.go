@@ -1,0 +1,272 @@
+package node
+
+import (
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	restartFirst = time.Second      // before a component that ended is started again
+	restartMost  = 15 * time.Second // the delay doubles up to this
+	steadyAfter  = time.Minute      // having run this long, a component starts at restartFirst again
+	readyEvery   = 50 * time.Millisecond
+	stopWithin   = 8 * time.Second // what is left then is killed with the namespace
+	logLimit     = 32 << 20        // bytes of a component's log that are kept, twice at most
+)
+
+// supervisor starts the components in order and starts again whichever ends. Everything happens on one goroutine:
+// it alone reaps children, because process 1 also inherits those that its components left behind.
+type supervisor struct {
+	components []*component
+	started    time.Time
+	byPID      map[int]*component
+	ready      chan *component
+	due        chan *component
+	stopping   bool
+}
+
+type component struct {
+	Component
+	pid      int // 0: does not run
+	isReady  bool
+	asked    bool // is being started, waits for its delay, or runs
+	restarts int
+	delay    time.Duration
+	since    time.Time
+	lastExit string
+}
+
+func newSupervisor(components []Component) *supervisor {
+	s := &supervisor{started: time.Now(), byPID: map[int]*component{}, ready: make(chan *component), due: make(chan *component)}
+	for _, c := range components {
+		s.components = append(s.components, &component{Component: c, delay: restartFirst})
+	}
+	return s
+}
+
+func (s *supervisor) run(signals <-chan os.Signal) error {
+	logs := time.NewTicker(time.Minute)
+	defer logs.Stop()
+	s.startWhatCan()
+	s.writeState()
+	var deadline <-chan time.Time
+	for {
+		select {
+		case sig := <-signals:
+			switch sig {
+			case unix.SIGCHLD:
+				s.reap()
+				if s.stopping && !othersAlive() {
+					return nil
+				}
+			default:
+				if !s.stopping {
+					s.stopping = true
+					deadline = time.After(stopWithin)
+					// To every process of the node: the components, and the containers, which end as a pod's do.
+					_ = unix.Kill(-1, unix.SIGTERM) // fails only when there is none left
+					if !othersAlive() {
+						return nil
+					}
+				}
+			}
+		case c := <-s.ready:
+			if c.pid != 0 {
+				c.isReady = true
+				s.startWhatCan()
+			}
+		case c := <-s.due:
+			c.asked = false
+			s.startWhatCan()
+		case <-logs.C:
+			s.trimLogs()
+			continue
+		case <-deadline:
+			return nil
+		}
+		s.writeState()
+	}
+}
+
+// startWhatCan starts the components whose predecessors are ready.
+func (s *supervisor) startWhatCan() {
+	if s.stopping {
+		return
+	}
+	ready := map[string]bool{}
+	for _, c := range s.components {
+		// One that has been ready once does not hold others back while it restarts: they all retry by themselves.
+		ready[c.Name] = c.isReady
+	}
+	for _, c := range s.components {
+		if c.asked {
+			continue
+		}
+		waits := false
+		for _, name := range c.After {
+			waits = waits || !ready[name]
+		}
+		if !waits {
+			s.start(c)
+		}
+	}
+}
+
+func (s *supervisor) start(c *component) {
+	c.asked = true
+	pid, err := spawn(c.Component)
+	if err != nil {
+		c.lastExit = err.Error()
+		s.again(c)
+		return
+	}
+	c.pid, c.since = pid, time.Now()
+	s.byPID[pid] = c
+	if c.isReady {
+		return // it has been ready before, and nobody waits for it any more
+	}
+	go func() {
+		for !accepts(c.Ready) {
+			time.Sleep(readyEvery)
+		}
+		s.ready <- c
+	}()
+}
+
+func (s *supervisor) again(c *component) {
+	if time.Since(c.since) > steadyAfter {
+		c.delay = restartFirst
+	}
+	delay := c.delay
+	c.delay = min(2*c.delay, restartMost)
+	c.restarts++
+	time.AfterFunc(delay, func() { s.due <- c })
+}
+
+// reap collects every child that ended; of those that are components it starts the next run.
+func (s *supervisor) reap() {
+	for {
+		var status syscall.WaitStatus
+		pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil || pid <= 0 {
+			return
+		}
+		c, ok := s.byPID[pid]
+		if !ok {
+			continue
+		}
+		delete(s.byPID, pid)
+		c.pid = 0
+		c.lastExit = describe(status)
+		if !s.stopping {
+			s.again(c)
+		}
+	}
+}
+
+func describe(status syscall.WaitStatus) string {
+	if status.Signaled() {
+		return "killed by " + unix.SignalName(status.Signal())
+	}
+	return fmt.Sprintf("exit code %d", status.ExitStatus())
+}
+
+func spawn(c Component) (int, error) {
+	log, err := os.OpenFile(logPath(c.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return 0, err
+	}
+	defer log.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return 0, err
+	}
+	defer null.Close()
+	env := append([]string{
+		"PATH=" + filepath.Join(Base, "bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/run/labctl",
+	}, c.Env...)
+	// Not os/exec: its Wait and the reaper would take each other's children.
+	return syscall.ForkExec(c.Args[0], c.Args, &syscall.ProcAttr{
+		Dir: "/", Env: env, Files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
+		Sys: &syscall.SysProcAttr{Setsid: true},
+	})
+}
+
+func logPath(component string) string { return LogPath(filepath.Join(Base, "cluster"), component) }
+
+func accepts(address string) bool {
+	if address == "" {
+		return true
+	}
+	if strings.HasPrefix(address, "https://") {
+		return answers(address)
+	}
+	network := "tcp"
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	}
+	conn, err := net.DialTimeout(network, address, time.Second)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
+}
+
+// local asks servers of this node. Whose certificate they show does not matter: no secret is sent, and whoever can
+// listen on the node's loopback in their place owns the node already.
+var local = &http.Client{
+	Timeout:   2 * time.Second,
+	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, //nolint:gosec // G402: see above
+}
+
+func answers(url string) bool {
+	response, err := local.Get(url)
+	if err != nil {
+		return false
+	}
+	_ = response.Body.Close() // only the status counts
+	return response.StatusCode == http.StatusOK
+}
+
+// othersAlive tells whether the node has any process but this one.
+func othersAlive() bool { return unix.Kill(-1, 0) == nil }
+
+// trimLogs keeps a log from filling the disk: what is over the limit moves to .1 and the writers, which append, go on
+// in the emptied file.
+func (s *supervisor) trimLogs() {
+	for _, c := range s.components {
+		path := logPath(c.Name)
+		if info, err := os.Stat(path); err != nil || info.Size() < logLimit {
+			continue
+		}
+		b, err := os.ReadFile(path) //nolint:gosec // G304: the node's own log
+		if err == nil && os.WriteFile(path+".1", b, 0o600) == nil {
+			_ = os.Truncate(path, 0) // tried again in a minute
+		}
+	}
+}
+
+func (s *supervisor) writeState() {
+	state := State{Started: s.started}
+	for _, c := range s.components {
+		state.Components = append(state.Components, ComponentState{
+			Name: c.Name, Running: c.pid != 0, Restarts: c.restarts, Since: c.since, LastExit: c.lastExit,
+		})
+	}
+	// A full disk must not end the node; `labctl cluster status` shows the older state until there is room.
+	_ = writeJSON(filepath.Join(Base, "cluster", StateFile), state)
+}

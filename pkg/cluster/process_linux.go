@@ -1,0 +1,162 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/labctl/labctl/pkg/cluster/node"
+)
+
+// process identifies the node's process 1 beyond the reuse of its PID.
+type process struct {
+	pid int
+	// start is the process's start in clock ticks since boot (proc(5), /proc/PID/stat field 22).
+	start string
+	boot  string
+}
+
+const pidFile = "node.pid"
+
+// runningNode gives the node's process, or ok false where it does not run.
+func runningNode(dir string) (p process, ok bool) {
+	b, err := os.ReadFile(filepath.Join(dir, pidFile))
+	if err != nil {
+		return p, false
+	}
+	fields := strings.Fields(string(b))
+	if len(fields) != 3 {
+		return p, false
+	}
+	pid, err := strconv.Atoi(fields[0])
+	if err != nil {
+		return p, false
+	}
+	p = process{pid: pid, start: fields[1], boot: fields[2]}
+	now, err := identify(pid)
+	return p, err == nil && now == p
+}
+
+func identify(pid int) (process, error) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return process{}, err
+	}
+	// The second field is the program's name in parentheses and may hold anything, so count from its end.
+	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+		return process{}, fmt.Errorf("process %d has ended", pid)
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return process{}, err
+	}
+	return process{pid, fields[19], strings.TrimSpace(string(boot))}, nil
+}
+
+// startNode starts process 1 in namespaces of its own and leaves it running. The listeners are handed over and
+// closed here.
+func startNode(dir, program string, listeners []*net.TCPListener) error {
+	log, err := os.OpenFile(node.LogPath(dir, "node"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(program, filepath.Join(dir, node.ConfigFile)) //nolint:gosec // G204: a program that labctl built
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for _, l := range listeners {
+		f, err := l.File()
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		defer l.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	cmd.SysProcAttr = &unix.SysProcAttr{
+		Setsid:     true, // outlives the terminal
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+	}
+	if err := cmd.Start(); err != nil {
+		if errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("start the node in namespaces of its own: %w (it needs root)", err)
+		}
+		return fmt.Errorf("start the node: %w", err)
+	}
+	p, err := identify(cmd.Process.Pid)
+	if err == nil {
+		err = writeFile(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s %s\n", p.pid, p.start, p.boot))
+	}
+	if err == nil {
+		err = joinCgroups(filepath.Base(cgroupRoot(dir)), p.pid)
+	}
+	if err != nil {
+		_ = cmd.Process.Kill() // the node must not run unknown to us
+		_ = cmd.Wait()
+		return err
+	}
+	go func() { _ = cmd.Wait() }() // so that a node that ends while labctl runs is no zombie
+	return nil
+}
+
+// How to end a node: first is the signal that it gets.
+const (
+	gracefully = unix.SIGTERM // its pods are asked to end, and killed after the node's own limit
+	atOnce     = unix.SIGKILL // where its data goes too
+)
+
+// stopNode ends the node. With process 1 the kernel ends all of its processes.
+func stopNode(ctx context.Context, dir string, first unix.Signal) error {
+	p, ok := runningNode(dir)
+	if !ok {
+		return removeIfThere(filepath.Join(dir, pidFile))
+	}
+	if err := unix.Kill(p.pid, first); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("stop node (process %d): %w", p.pid, err)
+	}
+	asked := time.Now()
+	killed := first == unix.SIGKILL
+	for {
+		if now, err := identify(p.pid); err != nil || now != p {
+			return removeIfThere(filepath.Join(dir, pidFile))
+		}
+		if !killed && time.Since(asked) > 12*time.Second {
+			killed = true
+			if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+				return fmt.Errorf("kill node (process %d): %w", p.pid, err)
+			}
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return fmt.Errorf("wait for the node (process %d) to end: %w", p.pid, err)
+		}
+	}
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// pause sleeps, or ends early with the context's error.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,346 @@
+package devlab
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"regexp"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/labctl/labctl/services/auth"
+	"github.com/labctl/labctl/services/client"
+)
+
+// authConfig is the configuration of the world's auth, for its commands.
+func (w *world) authConfig() auth.Config {
+	w.t.Helper()
+	c, err := auth.ConfigFromEnv(w.env())
+	require.NoError(w.t, err)
+	c.Log = w.lab.log
+	return c
+}
+
+// startAuth starts auth with another configuration, of a world made without it.
+func (w *world) startAuth(change func(*auth.Config)) {
+	w.t.Helper()
+	w.parts["auth"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		c, err := auth.ConfigFromEnv(getenv)
+		if err != nil {
+			return err
+		}
+		c.Listener, c.Log = ln, log
+		change(&c)
+		return auth.Run(ctx, c)
+	}
+	w.start("auth")
+	w.ready()
+}
+
+// clock is a clock that a test moves.
+type clock struct {
+	mu   sync.Mutex
+	skip time.Duration
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Now().Add(c.skip)
+}
+
+func (c *clock) forward(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.skip += d
+}
+
+// eventually waits until what holds, for as long as a test may last.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	limit := time.After(time.Minute)
+	for !holds() {
+		select {
+		case <-limit:
+			t.Fatalf("waited in vain for %s", what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// count gives the value of one of a service's metrics.
+func (w *world) count(name, metric string) int {
+	w.t.Helper()
+	_, body := get(w.t, w.urls[name]+"/metrics")
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(metric) + ` (\S+)$`).FindStringSubmatch(body)
+	require.NotNil(w.t, m, metric)
+	f, err := strconv.ParseFloat(m[1], 64)
+	require.NoError(w.t, err)
+	return int(f)
+}
+
+func ended(t *testing.T, s *client.Session) {
+	t.Helper()
+	_, err := s.Me(t.Context())
+	require.True(t, client.IsCode(err, "session_ended"), "%v", err)
+	require.True(t, client.IsCode(s.Refresh(t.Context()), "session_ended"))
+}
+
+func TestLogins(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	phone := w.user("alice")
+	laptop, tablet := w.again(phone), w.again(phone)
+	mallory := w.user("mallory")
+
+	list, err := phone.Logins(ctx)
+	require.NoError(t, err)
+	require.Len(t, list, 3)
+	current := 0
+	for _, l := range list {
+		require.False(t, l.Created.IsZero() || l.Used.Before(l.Created) || !l.Expires.After(l.Used), "%+v", l)
+		if l.Current {
+			current++
+			require.Equal(t, phone.ID, l.ID)
+			require.Equal(t, "test", l.Device)
+		} else {
+			require.Equal(t, "another", l.Device)
+		}
+	}
+	require.Equal(t, 1, current)
+
+	t.Run("another user's session is not there", func(t *testing.T) {
+		err := mallory.EndLogin(ctx, phone.ID)
+		require.True(t, client.IsCode(err, "not_found"), "%v", err)
+		_, err = phone.Me(ctx)
+		require.NoError(t, err)
+	})
+	t.Run("one of one's own ends, with its sockets", func(t *testing.T) {
+		d, other := w.device(tablet), w.device(laptop)
+		require.NoError(t, phone.EndLogin(ctx, tablet.ID))
+		<-d.Done()
+		ended(t, tablet)
+		require.True(t, client.IsCode(phone.EndLogin(ctx, tablet.ID), "not_found"))
+		other.send(client.DirectID(phone.User.ID, mallory.User.ID), "the other goes on")
+	})
+	t.Run("all others end", func(t *testing.T) {
+		third := w.again(phone)
+		d := w.device(third)
+		n, err := phone.EndOtherLogins(ctx)
+		require.NoError(t, err)
+		require.Equal(t, 2, n)
+		<-d.Done()
+		ended(t, third)
+		ended(t, laptop)
+		list, err := phone.Logins(ctx)
+		require.NoError(t, err)
+		require.Len(t, list, 1)
+	})
+	t.Run("a changed password ends the others", func(t *testing.T) {
+		other := w.again(phone)
+		d, mine := w.device(other), w.device(phone)
+		_, err := phone.ChangePassword(ctx, "wrong horse", "battery staple")
+		require.True(t, client.IsCode(err, "wrong_password"), "%v", err)
+		_, err = phone.ChangePassword(ctx, "correct horse", "short")
+		require.True(t, client.IsCode(err, "bad_request"), "%v", err)
+		_, err = other.Me(ctx)
+		require.NoError(t, err)
+
+		n, err := phone.ChangePassword(ctx, "correct horse", "battery staple")
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		<-d.Done()
+		ended(t, other)
+		require.NoError(t, phone.Refresh(ctx), "the one that has changed it goes on")
+		mine.send(client.DirectID(phone.User.ID, mallory.User.ID), "here")
+		c := client.New(w.url)
+		_, err = c.Login(ctx, "alice", "correct horse", "")
+		require.True(t, client.IsCode(err, "wrong_credentials"), "%v", err)
+		_, err = c.Login(ctx, "alice", "battery staple", "")
+		require.NoError(t, err)
+	})
+	t.Run("a session that begins while the password changes is over at its next refresh", func(t *testing.T) {
+		s := w.again(mallory)
+		// As the login that read the name before the change, and wrote its session after the others were ended.
+		_, err := w.database("auth").Collection("usernames").UpdateOne(ctx, bson.M{"_id": "mallory"}, bson.M{"$inc": bson.M{"epoch": 1}})
+		require.NoError(t, err)
+		require.True(t, client.IsCode(s.Refresh(ctx), "session_ended"))
+		ended(t, s)
+	})
+	t.Run("the 101st ends the one that was not used for longest", func(t *testing.T) {
+		first := w.user("many")
+		_, err := w.database("auth").Collection("sessions").UpdateOne(ctx, bson.M{"_id": first.ID}, bson.M{"$set": bson.M{"rotated": time.Now().Add(-time.Hour)}})
+		require.NoError(t, err)
+		for range 99 {
+			w.again(first)
+		}
+		_, err = first.Me(ctx)
+		require.NoError(t, err)
+		last := w.again(first)
+		ended(t, first)
+		list, err := last.Logins(ctx)
+		require.NoError(t, err)
+		require.Len(t, list, 100)
+	})
+}
+
+func TestRoles(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	admin, mod, user := w.user("Ada"), w.user("mo"), w.user("uma")
+	require.NoError(t, auth.SetRole(ctx, w.authConfig(), "ada", "admin"))
+	require.ErrorIs(t, auth.SetRole(ctx, w.authConfig(), "nobody", "admin"), auth.ErrNoUser)
+	require.ErrorContains(t, auth.SetRole(ctx, w.authConfig(), "uma", "root"), "none of user, moderator, admin")
+	ended(t, admin) // the old token says "user"
+	admin = w.again(admin)
+
+	require.True(t, client.IsCode(mod.SetRole(ctx, user.User.ID, "moderator"), "forbidden"))
+	require.True(t, client.IsCode(admin.SetRole(ctx, admin.User.ID, "user"), "forbidden"), "there is always an admin left")
+	require.True(t, client.IsCode(admin.SetRole(ctx, user.User.ID, "root"), "bad_request"))
+	require.True(t, client.IsCode(admin.SetRole(ctx, "0193", "user"), "not_found"))
+	d := w.device(mod)
+	require.NoError(t, admin.SetRole(ctx, mod.User.ID, "moderator"))
+	<-d.Done()
+	ended(t, mod)
+	mod = w.again(mod)
+
+	_, err := user.EndLoginsOf(ctx, mod.User.ID)
+	require.True(t, client.IsCode(err, "forbidden"), "%v", err)
+	for _, above := range []*client.Session{admin, mod} {
+		_, err = mod.EndLoginsOf(ctx, above.User.ID)
+		require.True(t, client.IsCode(err, "forbidden"), "%v", err)
+	}
+	w.again(user)
+	d = w.device(user)
+	n, err := mod.EndLoginsOf(ctx, user.User.ID)
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	<-d.Done()
+	ended(t, user)
+	require.NoError(t, w.again(user).Refresh(ctx), "who was sent away may log in again")
+	require.NoError(t, admin.SetRole(ctx, mod.User.ID, "user"))
+	_, err = w.again(mod).EndLoginsOf(ctx, user.User.ID)
+	require.True(t, client.IsCode(err, "forbidden"), "%v", err)
+}
+
+// What an earlier version has written: users without an epoch and a role, and sessions without an epoch.
+func TestUsersOfAnEarlierVersion(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	old := w.user("alice")
+	db := w.database("auth")
+	_, err := db.Collection("usernames").UpdateOne(ctx, bson.M{"_id": "alice"}, bson.M{"$unset": bson.M{"epoch": "", "role": ""}})
+	require.NoError(t, err)
+	_, err = db.Collection("sessions").UpdateOne(ctx, bson.M{"_id": old.ID}, bson.M{"$unset": bson.M{"epoch": ""}})
+	require.NoError(t, err)
+	require.True(t, client.IsCode(old.Refresh(ctx), "session_ended"))
+	s := w.again(old)
+	require.NoError(t, s.Refresh(ctx))
+	_, err = s.Conversations(ctx)
+	require.NoError(t, err, "the token names a role")
+	_, err = s.ChangePassword(ctx, "correct horse", "battery staple")
+	require.NoError(t, err)
+}
+
+func TestExpiredSessionsArePruned(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	var c clock
+	w.startAuth(func(o *auth.Config) { o.Now, o.Prune = c.now, 20*time.Millisecond })
+	alice := w.user("alice")
+	used := w.again(alice)
+	d := w.device(alice)
+	db := w.database("auth")
+	there := func(s *client.Session) bool {
+		n, err := db.Collection("sessions").CountDocuments(ctx, bson.M{"_id": s.ID})
+		require.NoError(t, err)
+		return n == 1
+	}
+	eventually(t, "the first pruning", func() bool { return db.Collection("settings").FindOne(ctx, bson.M{"_id": "pruned"}).Err() == nil })
+	c.forward(5 * 24 * time.Hour)
+	require.NoError(t, used.Refresh(ctx))
+	c.forward(27 * 24 * time.Hour)
+	eventually(t, "the expired session to go", func() bool { return !there(alice) })
+	<-d.Done() // its socket stood all the time
+	require.True(t, there(used), "it was used since")
+	require.NoError(t, used.Refresh(ctx))
+	list, err := used.Logins(ctx)
+	require.NoError(t, err)
+	require.Len(t, list, 1)
+	eventually(t, "the past days to go", func() bool {
+		n, err := db.Collection("expiries").CountDocuments(ctx, bson.M{})
+		require.NoError(t, err)
+		return n <= 2 // of the one that is left, and of what it was until its last refresh
+	})
+}
+
+// Names can't be found out by the work that a login makes: it is the same for those that exist.
+func TestLoginsCostTheSame(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	w.startAuth(func(o *auth.Config) { o.WrongPasswords = auth.WrongPasswords{Burst: 3, Every: time.Hour} })
+	w.user("alice")
+	c := client.New(w.url)
+	t.Cleanup(c.Close)
+	for _, name := range []string{"alice", "nobody"} {
+		for range 3 {
+			before := w.count("auth", "auth_hashes_total")
+			_, err := c.Login(ctx, name, "wrong horse", "")
+			require.True(t, client.IsCode(err, "wrong_credentials"), "%v", err)
+			require.Equal(t, before+1, w.count("auth", "auth_hashes_total"), name)
+		}
+		before := w.count("auth", "auth_hashes_total")
+		for _, password := range []string{"wrong horse", "correct horse"} {
+			_, err := c.Login(ctx, name, password, "")
+			require.True(t, client.IsCode(err, "busy"), "%s: %v", name, err)
+		}
+		require.Equal(t, before, w.count("auth", "auth_hashes_total"), "who is refused costs nothing")
+	}
+	// What was wrong for one name says nothing of another, and right ones do not count.
+	bob := w.user("bob")
+	for range 5 {
+		w.again(bob)
+	}
+	for i := range 4 {
+		_, err := bob.ChangePassword(ctx, fmt.Sprint("wrong horse ", i), "battery staple")
+		if i < 3 {
+			require.True(t, client.IsCode(err, "wrong_password"), "%v", err)
+		} else {
+			require.True(t, client.IsCode(err, "busy"), "%v", err)
+		}
+	}
+}
+
+// The broker is away when a session ends: auth refuses it at once, and its sockets close when the broker is back.
+func TestASessionEndsWhileTheBrokerIsAway(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	w.startAuth(func(o *auth.Config) { o.Sweep = 20 * time.Millisecond })
+	alice := w.user("alice")
+	d := w.device(alice)
+	w.lab.broker.Close()
+	w.lab.broker = nil
+	require.NoError(t, alice.Logout(ctx))
+	_, err := alice.Me(ctx)
+	require.True(t, client.IsCode(err, "session_ended"), "%v", err)
+	select {
+	case <-d.Done():
+		t.Fatal("who has told the gateway?")
+	default:
+	}
+	require.NoError(t, w.lab.db.Close())
+	w.lab.db = nil
+	require.NoError(t, w.lab.startData())
+	<-d.Done()
+	eventually(t, "nothing to be pending", func() bool {
+		n, err := w.database("auth").Collection("ends").CountDocuments(ctx, bson.M{})
+		require.NoError(t, err)
+		return n == 0
+	})
+}

@@ -1,0 +1,306 @@
+// Package devlab runs the whole chat in one process: the broker, the database, the services, and before them a proxy with
+// the ingress's paths. The services are configured by the same environment as in Kubernetes and know no difference.
+package devlab
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/filelock"
+	"github.com/labctl/labctl/pkg/kafka"
+	"github.com/labctl/labctl/pkg/mongodb"
+	"github.com/labctl/labctl/services/auth"
+	"github.com/labctl/labctl/services/gateway"
+	"github.com/labctl/labctl/services/groups"
+	"github.com/labctl/labctl/services/messaging"
+	"github.com/labctl/labctl/services/presence"
+)
+
+// Options are the options of Run.
+type Options struct {
+	// Dir keeps the data between runs, a log file (dev.log) and a lock.
+	Dir string
+	// Listen is the address of the page, such as "127.0.0.1:8090"; port 0 takes a free one.
+	Listen string
+	// Fresh forgets the data of earlier runs first.
+	Fresh bool
+	// Frontend serves what is not under /api or /ws.
+	Frontend http.Handler
+	// AllowedOrigins are further origins whose pages may connect, such as a Vite server's http://localhost:5173.
+	AllowedOrigins []string
+	// Ready, if any, is called once when the chat works, with its address (http://127.0.0.1:8090).
+	Ready func(url string)
+	// Report hears what is going on.
+	Report event.Report
+}
+
+// ErrRunning is another run that has the directory.
+var ErrRunning = errors.New("it is running already")
+
+// holder is who holds the directory, for the message to whom comes second.
+type holder struct {
+	PID   int       `json:"pid"`
+	Since time.Time `json:"since"`
+	URL   string    `json:"url"`
+}
+
+// Run runs the chat until ctx ends.
+func Run(ctx context.Context, o Options) error {
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return fmt.Errorf("create the chat's directory: %w", err)
+	}
+	lock, err := filelock.Try(filepath.Join(o.Dir, "lock"))
+	held := filepath.Join(o.Dir, "holder.json")
+	if errors.Is(err, filelock.ErrHeld) {
+		return describe(o.Dir, held)
+	}
+	if err != nil {
+		return fmt.Errorf("lock the chat's directory: %w", err)
+	}
+	defer lock.Unlock()
+
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("listen on %s for the chat's page: %w; choose another address or port", o.Listen, err)
+	}
+	url := "http://" + ln.Addr().String()
+	b, err := json.Marshal(holder{PID: os.Getpid(), Since: time.Now().UTC(), URL: url})
+	if err == nil {
+		err = os.WriteFile(held, b, 0o600)
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("say who runs the chat: %w", err), ln.Close())
+	}
+	defer func() { _ = os.Remove(held) }()
+
+	if o.Fresh {
+		o.Report.Doing("forgetting the data in %s", o.Dir)
+		for _, sub := range []string{"kafka", "mongodb"} {
+			if err := os.RemoveAll(filepath.Join(o.Dir, sub)); err != nil {
+				return errors.Join(fmt.Errorf("forget the data: %w", err), ln.Close())
+			}
+		}
+	}
+	file, err := os.OpenFile(filepath.Join(o.Dir, "dev.log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return errors.Join(fmt.Errorf("open the log: %w", err), ln.Close())
+	}
+	defer func() { _ = file.Close() }()
+	l := &lab{dir: o.Dir, origins: o.AllowedOrigins, log: slog.New(slog.NewJSONHandler(file, nil))}
+	return l.run(ctx, ln, url, o)
+}
+
+func describe(dir, held string) error {
+	var h holder
+	b, err := os.ReadFile(held) //nolint:gosec // a path of our own
+	if err != nil || json.Unmarshal(b, &h) != nil {
+		return fmt.Errorf("the chat in %s: %w", dir, ErrRunning)
+	}
+	return fmt.Errorf("the chat in %s: %w at %s (process %d, since %s); use that one, or stop it with: kill %d",
+		dir, ErrRunning, h.URL, h.PID, h.Since.Local().Format("15:04:05"), h.PID)
+}
+
+// lab is one run.
+type lab struct {
+	dir     string
+	origins []string
+	log     *slog.Logger
+	broker  *kafka.Broker
+	db      *mongodb.Server
+	units   []*unit
+
+	brokerAddr, dbAddr string // where they listen; anywhere if empty
+}
+
+// unit is one service.
+type unit struct {
+	name   string
+	routes []string // prefixes of paths that the ingress gives it
+	run    func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error
+	ln     net.Listener
+}
+
+// units gives the services with the paths of the ingress.
+func units() []*unit {
+	return []*unit{
+		{name: "auth", routes: []string{"/api/auth"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+			c, err := auth.ConfigFromEnv(getenv)
+			if err != nil {
+				return err
+			}
+			c.Listener, c.Log = ln, log
+			return auth.Run(ctx, c)
+		}},
+		{name: "messaging", routes: []string{"/api/conversations", "/api/messages"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+			c, err := messaging.ConfigFromEnv(getenv)
+			if err != nil {
+				return err
+			}
+			c.Listener, c.Log = ln, log
+			return messaging.Run(ctx, c)
+		}},
+		{name: "groups", routes: []string{"/api/groups"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+			c, err := groups.ConfigFromEnv(getenv)
+			if err != nil {
+				return err
+			}
+			c.Listener, c.Log = ln, log
+			return groups.Run(ctx, c)
+		}},
+		{name: "presence", routes: []string{"/api/presence"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+			c, err := presence.ConfigFromEnv(getenv)
+			if err != nil {
+				return err
+			}
+			c.Listener, c.Log = ln, log
+			return presence.Run(ctx, c)
+		}},
+		{name: "gateway", routes: []string{"/api/ws", "/ws"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+			c, err := gateway.ConfigFromEnv(getenv)
+			if err != nil {
+				return err
+			}
+			c.Listener, c.Log = ln, log
+			return gateway.Run(ctx, c)
+		}},
+	}
+}
+
+// environment is what Kubernetes gives a service, in all but one.
+func environment(brokers, mongodbURI string, urls map[string]string, origins string) func(string) string {
+	env := map[string]string{
+		"KAFKA_BROKERS": brokers, "MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": origins,
+		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
+		"ADDRESS_RATE": "off", // here all come from one address
+	}
+	return func(k string) string { return env[k] }
+}
+
+func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (err error) {
+	o.Report.Doing("starting the broker and the database")
+	if err := l.startData(); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	defer func() { err = errors.Join(err, l.stopData()) }()
+
+	l.units = units()
+	urls := map[string]string{}
+	for _, u := range l.units {
+		if u.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere); err != nil {
+			return errors.Join(fmt.Errorf("listen for %s: %w", u.name, err), ln.Close())
+		}
+		urls[u.name] = "http://" + u.ln.Addr().String()
+	}
+	front, err := newFront(l.units, urls, o.Frontend)
+	if err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	page := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug)}
+
+	o.Report.Doing("starting the services")
+	getenv := environment(l.broker.Addr(), l.db.URI(), urls, join(l.origins))
+	g, run := errgroup.WithContext(ctx)
+	for _, u := range l.units {
+		g.Go(func() error {
+			if err := u.run(run, getenv, u.ln, l.log.With("service", u.name)); err != nil {
+				return fmt.Errorf("%w; the log is %s", err, filepath.Join(l.dir, "dev.log"))
+			}
+			return nil
+		})
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = page.Serve(ln) }) // ends by Shutdown only
+	g.Go(func() error {
+		if err := ready(run, l.units, urls); err != nil {
+			if run.Err() != nil {
+				return nil // stopped, or a service has ended, which says more
+			}
+			return err
+		}
+		if o.Ready != nil {
+			o.Ready(url)
+		}
+		return nil
+	})
+	err = g.Wait() // the gateway sends its clients away, so that nothing keeps the page's server
+	o.Report.Doing("stopping")
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if page.Shutdown(stop) != nil {
+		_ = page.Close()
+	}
+	serving.Wait()
+	return err
+}
+
+// anywhere is loopback, where only this machine's users come, at a free port.
+const anywhere = "127.0.0.1:0"
+
+func (l *lab) startData() error {
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Log: l.log.With("service", "kafka")})
+		return err
+	})
+	g.Go(func() (err error) {
+		l.db, err = mongodb.Start(mongodb.Options{DataDir: filepath.Join(l.dir, "mongodb"), Listen: cmp.Or(l.dbAddr, anywhere), Log: l.log.With("service", "mongodb")})
+		return err
+	})
+	if err := g.Wait(); err != nil {
+		return errors.Join(err, l.stopData())
+	}
+	return nil
+}
+
+func (l *lab) stopData() (err error) {
+	if l.db != nil {
+		err = l.db.Close()
+	}
+	if l.broker != nil {
+		l.broker.Close()
+	}
+	return err
+}
+
+// readyTime is how long the services may take to start.
+const readyTime = time.Minute
+
+// ready waits until all services say so.
+func ready(ctx context.Context, units []*unit, urls map[string]string) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTime)
+	defer cancel()
+	client := &http.Client{Timeout: 5 * time.Second}
+	defer client.CloseIdleConnections()
+	g, ctx := errgroup.WithContext(ctx)
+	for _, u := range units {
+		g.Go(func() error {
+			for {
+				last := ask(ctx, client, urls[u.name]+"/readyz")
+				if last == nil {
+					return nil
+				}
+				t := time.NewTimer(20 * time.Millisecond)
+				select {
+				case <-ctx.Done():
+					t.Stop()
+					return fmt.Errorf("wait for %s to be ready: %w (last: %w)", u.name, ctx.Err(), last)
+				case <-t.C:
+				}
+			}
+		})
+	}
+	return g.Wait()
+}

@@ -1,0 +1,342 @@
+package devlab
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/mongodb"
+	"github.com/labctl/labctl/services/client"
+)
+
+// TestMain lets the test binary be a service that a test can kill.
+func TestMain(m *testing.M) {
+	if name := os.Getenv("LABCTL_TEST_SERVICE"); name != "" {
+		if err := runService(name); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func runService(name string) error {
+	ln, err := net.Listen("tcp", os.Getenv("LISTEN"))
+	if err != nil {
+		return err
+	}
+	for _, u := range units() {
+		if u.name == name {
+			return u.run(context.Background(), os.Getenv, ln, slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+		}
+	}
+	return fmt.Errorf("no service %q", name)
+}
+
+// world is a chat whose parts can be stopped, killed and started again at the same addresses.
+type world struct {
+	t     *testing.T
+	lab   *lab
+	url   string // of the proxy before the services
+	urls  map[string]string
+	parts map[string]*part
+
+	device func(*client.Session) *device // connects one
+}
+
+type part struct {
+	unit *unit
+	addr string
+	stop func()
+}
+
+// newWorld starts all parts but those named, which a test starts its own way.
+func newWorld(t *testing.T, but ...string) *world {
+	t.Helper()
+	log := slog.New(slog.DiscardHandler)
+	if testing.Verbose() && os.Getenv("LABCTL_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	w := &world{t: t, lab: &lab{dir: t.TempDir(), log: log}, urls: map[string]string{}, parts: map[string]*part{}}
+	w.device = func(s *client.Session) *device { w.t.Helper(); return w.deviceOf(s, client.DeviceOptions{}) }
+	require.NoError(t, w.lab.startData())
+	w.lab.brokerAddr, w.lab.dbAddr = w.lab.broker.Addr(), w.lab.db.Addr()
+	t.Cleanup(func() { require.NoError(t, w.lab.stopData()) })
+	all := units()
+	for _, u := range all {
+		ln, err := net.Listen("tcp", anywhere)
+		require.NoError(t, err)
+		w.urls[u.name] = "http://" + ln.Addr().String()
+		w.parts[u.name] = &part{unit: u, addr: ln.Addr().String()}
+		require.NoError(t, ln.Close())
+	}
+	for _, u := range all {
+		if !slices.Contains(but, u.name) {
+			w.start(u.name)
+		}
+	}
+	front, err := newFront(all, w.urls, nil)
+	require.NoError(t, err)
+	srv := httptest.NewServer(front)
+	t.Cleanup(srv.Close)
+	w.url = srv.URL
+	t.Cleanup(func() {
+		for _, p := range w.parts {
+			if p.stop != nil {
+				p.stop()
+			}
+		}
+	})
+	w.ready(but...)
+	return w
+}
+
+func (w *world) env() func(string) string {
+	return environment(w.lab.brokerAddr, "mongodb://"+w.lab.dbAddr, w.urls, "")
+}
+
+// start runs a service in this process.
+func (w *world) start(name string) {
+	w.t.Helper()
+	p := w.parts[name]
+	ln, err := net.Listen("tcp", p.addr)
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- p.unit.run(ctx, w.env(), ln, w.lab.log.With("service", name)) }()
+	p.stop = func() {
+		cancel()
+		if err := <-ended; err != nil {
+			w.t.Errorf("%s ends: %v", name, err)
+		}
+		p.stop = nil
+	}
+}
+
+// spawn runs a service in a process of its own and gives the function that kills it as kill -9 does.
+func (w *world) spawn(name string) (kill func()) {
+	w.t.Helper()
+	p := w.parts[name]
+	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
+	cmd.Env = append(os.Environ(), "LABCTL_TEST_SERVICE="+name, "LISTEN="+p.addr)
+	for _, k := range []string{"KAFKA_BROKERS", "MONGODB_URI", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL"} {
+		cmd.Env = append(cmd.Env, k+"="+w.env()(k))
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	errs, err := cmd.StderrPipe()
+	require.NoError(w.t, err)
+	require.NoError(w.t, cmd.Start())
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		for s := bufio.NewScanner(errs); s.Scan(); {
+			w.lab.log.Error(name + ": " + s.Text())
+		}
+	})
+	p.stop = func() {
+		_ = cmd.Process.Kill()
+		reading.Wait()
+		_ = cmd.Wait()
+		p.stop = nil
+	}
+	return p.stop
+}
+
+// startDB starts the database again.
+func (w *world) startDB() {
+	w.t.Helper()
+	var err error
+	w.lab.db, err = mongodb.Start(mongodb.Options{DataDir: w.lab.dir + "/mongodb", Listen: w.lab.dbAddr})
+	require.NoError(w.t, err)
+}
+
+// metric waits until a service's metrics have that text.
+func (w *world) metric(name, text string) {
+	w.t.Helper()
+	for {
+		_, body := get(w.t, w.urls[name]+"/metrics")
+		if strings.Contains(body, text) {
+			return
+		}
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatalf("the metrics of %s never had %s", name, text)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// ready waits until all services but those named say so.
+func (w *world) ready(but ...string) {
+	w.t.Helper()
+	var list []*unit
+	for name, p := range w.parts {
+		if !slices.Contains(but, name) {
+			list = append(list, p.unit)
+		}
+	}
+	require.NoError(w.t, ready(w.t.Context(), list, w.urls))
+}
+
+func (w *world) user(name string) *client.Session {
+	w.t.Helper()
+	c := client.New(w.url)
+	w.t.Cleanup(c.Close)
+	s, err := c.Register(w.t.Context(), name, "correct horse", "test")
+	require.NoError(w.t, err)
+	return s
+}
+
+// again logs a user in from another device.
+func (w *world) again(s *client.Session) *client.Session {
+	w.t.Helper()
+	c := client.New(w.url)
+	w.t.Cleanup(c.Close)
+	n, err := c.Login(w.t.Context(), s.User.Name, "correct horse", "another")
+	require.NoError(w.t, err)
+	return n
+}
+
+// device is a connected device and what it was told.
+type device struct {
+	*client.Device
+	t    *testing.T
+	s    *client.Session
+	mu   sync.Mutex
+	got  []client.Message
+	seen map[string]bool // who is online
+	news chan struct{}
+}
+
+func (w *world) deviceOf(s *client.Session, o client.DeviceOptions) *device {
+	w.t.Helper()
+	d := &device{t: w.t, s: s, seen: map[string]bool{}, news: make(chan struct{}, 1)}
+	tell := func() {
+		select {
+		case d.news <- struct{}{}:
+		default:
+		}
+	}
+	o.Message = func(m client.Message) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.got = append(d.got, m)
+		tell()
+	}
+	o.Presence = func(user string, online bool) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.seen[user] = online
+		tell()
+	}
+	var err error
+	d.Device, err = s.Connect(w.t.Context(), o)
+	require.NoError(w.t, err)
+	w.t.Cleanup(d.Close)
+	return d
+}
+
+func (d *device) messages(conversation string) (l []client.Message) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, m := range d.got {
+		if m.Conversation == conversation {
+			l = append(l, m)
+		}
+	}
+	return l
+}
+
+// until waits until what holds, for as long as a test may last.
+func (d *device) until(what string, holds func() bool) {
+	d.t.Helper()
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
+	for !holds() {
+		select {
+		case <-d.news:
+		case <-limit.C:
+			d.t.Fatalf("%s waits in vain for: %s; it has %s", d.s.User.Name, what, texts(d.got))
+		}
+	}
+}
+
+// has waits until the device has n messages of a conversation, and gives them.
+func (d *device) has(conversation string, n int) []client.Message {
+	d.t.Helper()
+	d.until(fmt.Sprintf("%d messages", n), func() bool { return len(d.messages(conversation)) >= n })
+	return d.messages(conversation)
+}
+
+func (d *device) send(conversation, body string) client.Message {
+	d.t.Helper()
+	m, err := d.Send(d.t.Context(), conversation, body)
+	require.NoError(d.t, err)
+	return m
+}
+
+func texts(messages []client.Message) (l []string) {
+	for _, m := range messages {
+		body := m.Body
+		if m.Event != nil {
+			body = "(" + m.Event.Type + ")"
+		}
+		l = append(l, fmt.Sprintf("%d %s", m.Seq, body))
+	}
+	return l
+}
+
+// history gives all that a session can read of a conversation, page by page backwards.
+func history(t *testing.T, s *client.Session, conversation string) (all []client.Message) {
+	t.Helper()
+	p := client.Page{Limit: 7}
+	for {
+		page, more, err := s.History(t.Context(), conversation, p)
+		require.NoError(t, err)
+		all = append(page, all...)
+		if !more {
+			return all
+		}
+		p.Before = page[0].Seq
+	}
+}
+
+// call makes a bare request and gives its status and answer. A body is sent as JSON.
+func call(t *testing.T, method, url, bearer, body string) (int, string) {
+	t.Helper()
+	return callAs(t, method, url, bearer, "application/json", body)
+}
+
+// callAs is call with a body of another kind.
+func callAs(t *testing.T, method, url, bearer, kind, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, strings.NewReader(body))
+	require.NoError(t, err)
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", kind)
+	}
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	b, err := io.ReadAll(res.Body)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return res.StatusCode, string(b)
+}

@@ -1,0 +1,37 @@
+// Package iostreams holds the streams of one invocation: stdout carries the result, stderr the progress.
+package iostreams
+
+import (
+	"bytes"
+	"io"
+	"os"
+
+	"github.com/mattn/go-isatty"
+)
+
+// Streams are the three standard streams and what is known about them.
+type Streams struct {
+	In  io.Reader
+	Out io.Writer
+	Err io.Writer
+	// Terminal says that Err is a terminal, so that progress may be redrawn in place.
+	Terminal bool
+	// Color says that escape sequences may be written to Err.
+	Color bool
+}
+
+// System gives the process's own streams. Colour follows NO_COLOR (no-color.org) and TERM=dumb.
+func System(getenv func(string) string) *Streams {
+	tty := isatty.IsTerminal(os.Stderr.Fd())
+	return &Streams{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Terminal: tty,
+		Color:    tty && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb",
+	}
+}
+
+// Test gives streams that write to buffers.
+func Test() (s *Streams, out, err *bytes.Buffer) {
+	out, err = new(bytes.Buffer), new(bytes.Buffer)
+	return &Streams{In: new(bytes.Buffer), Out: out, Err: err}, out, err
+}

@@ -1,0 +1,324 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/labctl/labctl/pkg/event"
+)
+
+// NotReadyError says which workload did not get ready, why, and what its pod said last.
+type NotReadyError struct {
+	Namespace string
+	Workload  string // "deployment/auth"
+	Pod       string // empty when there is none
+	Container string
+	Reason    string
+	LastLines []string
+	Err       error // what ended the waiting
+}
+
+func (e *NotReadyError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s in namespace %s is not ready: %s", e.Workload, e.Namespace, e.Reason)
+	if len(e.LastLines) > 0 {
+		fmt.Fprintf(&b, "\nlast lines of pod %s, container %s:", e.Pod, e.Container)
+		for _, line := range e.LastLines {
+			b.WriteString("\n    " + line)
+		}
+	}
+	return b.String()
+}
+
+func (e *NotReadyError) Unwrap() error { return e.Err }
+
+// Hint is the next command to type.
+func (e *NotReadyError) Hint() string {
+	_, name, _ := strings.Cut(e.Workload, "/")
+	return fmt.Sprintf("labctl logs %s   (or: kubectl --kubeconfig \"$(labctl kubeconfig --path)\" -n %s describe %s)", name, e.Namespace, e.Workload)
+}
+
+// workload is what a Deployment, StatefulSet or DaemonSet says of its roll-out.
+type workload struct {
+	name        string // "deployment/auth"
+	selector    *metav1.LabelSelector
+	newest      labels.Set // what only the pods of the newest revision have
+	want, ready int32
+	seen        bool // the controller has seen the newest generation
+	current     bool // and no old pod is left
+	stuck       string
+}
+
+// WaitReady waits until every workload of namespace that the label selector picks ("" for all) has rolled out
+// whole. It gives up at once on what does not mend itself (an image that does not exist, a refused configuration)
+// or after crashLimit restarts, with a *NotReadyError.
+func (c *Client) WaitReady(ctx context.Context, namespace, selector string, report event.Report) error {
+	var last []workload
+	err := poll(ctx, 250*time.Millisecond, "the workloads of namespace "+namespace, func(ctx context.Context) (bool, string, error) {
+		all, err := c.workloads(ctx, namespace, selector)
+		if err != nil {
+			if transient(err) {
+				return false, err.Error(), nil
+			}
+			return false, "", err
+		}
+		last = all
+		var waiting []string
+		for _, w := range all {
+			if w.current && w.ready >= w.want {
+				continue
+			}
+			waiting = append(waiting, w.name)
+			if !w.seen {
+				continue // the pods there are say nothing about what is wanted now
+			}
+			if e := c.diagnose(ctx, namespace, w, true); e != nil {
+				return false, "", e
+			}
+		}
+		report.At(int64(len(all)-len(waiting)), int64(len(all)), "%s", waitingFor(waiting))
+		return len(waiting) == 0, strings.Join(waiting, ", "), nil
+	})
+	var notReady *NotReadyError
+	if err == nil || errors.As(err, &notReady) || ctx.Err() == nil {
+		return err
+	}
+	// Out of time: say why the first one that waits is waiting.
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		aside, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		for _, w := range last {
+			if w.current && w.ready >= w.want {
+				continue
+			}
+			if e := c.diagnose(aside, namespace, w, false); e != nil {
+				e.Err = err
+				return e
+			}
+		}
+	}
+	return err
+}
+
+func waitingFor(names []string) string {
+	if len(names) == 0 {
+		return "all ready"
+	}
+	return "waiting for " + strings.Join(names, ", ")
+}
+
+func (c *Client) workloads(ctx context.Context, namespace, selector string) ([]workload, error) {
+	var all []workload
+	o := metav1.ListOptions{LabelSelector: selector}
+	deployments, err := c.Core.AppsV1().Deployments(namespace).List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for i := range deployments.Items {
+		d := &deployments.Items[i]
+		w := workload{name: "deployment/" + d.Name, selector: d.Spec.Selector, want: replicas(d.Spec.Replicas), ready: d.Status.AvailableReplicas}
+		w.seen = d.Status.ObservedGeneration >= d.Generation
+		w.current = w.seen && d.Status.UpdatedReplicas >= w.want && d.Status.Replicas == d.Status.UpdatedReplicas
+		for _, cond := range d.Status.Conditions {
+			if cond.Type == appsv1.DeploymentReplicaFailure && cond.Status == corev1.ConditionTrue {
+				w.stuck = cond.Message
+			}
+		}
+		if !w.current || w.ready < w.want {
+			if w.newest, err = c.newestReplicaSet(ctx, d); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, w)
+	}
+	statefulSets, err := c.Core.AppsV1().StatefulSets(namespace).List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for i := range statefulSets.Items {
+		s := &statefulSets.Items[i]
+		w := workload{name: "statefulset/" + s.Name, selector: s.Spec.Selector, want: replicas(s.Spec.Replicas), ready: s.Status.ReadyReplicas}
+		w.seen = s.Status.ObservedGeneration >= s.Generation
+		w.newest = labels.Set{appsv1.ControllerRevisionHashLabelKey: s.Status.UpdateRevision}
+		w.current = w.seen && s.Status.UpdateRevision == s.Status.CurrentRevision
+		all = append(all, w)
+	}
+	daemonSets, err := c.Core.AppsV1().DaemonSets(namespace).List(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	for i := range daemonSets.Items {
+		d := &daemonSets.Items[i]
+		all = append(all, workload{
+			name: "daemonset/" + d.Name, selector: d.Spec.Selector, want: max(d.Status.DesiredNumberScheduled, 1), ready: d.Status.NumberAvailable,
+			seen:    d.Status.ObservedGeneration >= d.Generation,
+			current: d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedNumberScheduled >= d.Status.DesiredNumberScheduled,
+		})
+	}
+	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
+	return all, nil
+}
+
+// newestReplicaSet gives the label of the pods of a deployment's newest revision, or of all where it has none yet.
+func (c *Client) newestReplicaSet(ctx context.Context, d *appsv1.Deployment) (labels.Set, error) {
+	list, err := c.Core.AppsV1().ReplicaSets(d.Namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(d.Spec.Selector)})
+	if err != nil {
+		return nil, err
+	}
+	const hash = appsv1.DefaultDeploymentUniqueLabelKey
+	newest, revision := labels.Set{}, int64(-1)
+	for i := range list.Items {
+		rs := &list.Items[i]
+		n, err := strconv.ParseInt(rs.Annotations["deployment.kubernetes.io/revision"], 10, 64)
+		if err == nil && n > revision && metav1.IsControlledBy(rs, d) {
+			newest, revision = labels.Set{hash: rs.Labels[hash]}, n
+		}
+	}
+	return newest, nil
+}
+
+func replicas(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// crashLimit is after how many restarts a container is given up: the first may be for a database that is not there
+// yet, and waiting longer only shows the error later.
+const crashLimit = 3
+
+// diagnose says why a workload is not ready. With onlyFatal it says nothing where waiting may still help.
+func (c *Client) diagnose(ctx context.Context, namespace string, w workload, onlyFatal bool) *NotReadyError {
+	e := &NotReadyError{Namespace: namespace, Workload: w.name}
+	if w.stuck != "" {
+		e.Reason = w.stuck
+		return e
+	}
+	pods, err := c.Core.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(w.selector)})
+	if err != nil {
+		if onlyFatal {
+			return nil
+		}
+		e.Reason = err.Error()
+		return e
+	}
+	// The newest pod is the one of the roll-out.
+	sort.Slice(pods.Items, func(i, j int) bool {
+		return pods.Items[i].CreationTimestamp.After(pods.Items[j].CreationTimestamp.Time)
+	})
+	for i := range pods.Items {
+		p := &pods.Items[i]
+		if p.DeletionTimestamp != nil || !w.newest.AsSelector().Matches(labels.Set(p.Labels)) {
+			continue
+		}
+		reason, container, fatal := whyNotReady(p)
+		if reason == "" || onlyFatal && !fatal {
+			continue
+		}
+		e.Pod, e.Container, e.Reason = p.Name, container, reason
+		if container != "" {
+			e.LastLines = c.lastLines(ctx, p, container, 10)
+		}
+		return e
+	}
+	if onlyFatal {
+		return nil
+	}
+	e.Reason = fmt.Sprintf("%d of %d pods ready", w.ready, w.want)
+	return e
+}
+
+// WhyNotReady says why a pod is not ready, or "" where it is.
+func WhyNotReady(p *corev1.Pod) string {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+			return ""
+		}
+	}
+	if p.Status.Phase == corev1.PodFailed {
+		return "pod failed: " + first(p.Status.Message, p.Status.Reason)
+	}
+	if reason, _, _ := whyNotReady(p); reason != "" {
+		return reason
+	}
+	return "not started yet"
+}
+
+// whyNotReady reads a pod's status for people. Fatal reasons do not go away by waiting.
+func whyNotReady(p *corev1.Pod) (reason, container string, fatal bool) {
+	statuses := append(append([]corev1.ContainerStatus(nil), p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...)
+	for _, s := range statuses {
+		if w := s.State.Waiting; w != nil {
+			switch w.Reason {
+			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
+				return fmt.Sprintf("image %s cannot be pulled: %s", s.Image, first(w.Message, w.Reason)), "", w.Reason != "ErrImagePull"
+			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
+				return fmt.Sprintf("container %s cannot be made: %s", s.Name, first(w.Message, w.Reason)), "", true
+			case "CrashLoopBackOff":
+				return fmt.Sprintf("container %s ended %d times%s", s.Name, s.RestartCount, lastExit(s)), s.Name, s.RestartCount >= crashLimit
+			}
+		}
+		if t := s.State.Terminated; t != nil && t.ExitCode != 0 {
+			return fmt.Sprintf("container %s ended with exit code %d (%s)", s.Name, t.ExitCode, t.Reason), s.Name, false
+		}
+	}
+	for _, cond := range p.Status.Conditions {
+		if cond.Type == corev1.PodScheduled && cond.Status == corev1.ConditionFalse {
+			return "cannot be scheduled: " + cond.Message, "", false
+		}
+	}
+	for _, s := range statuses {
+		if s.State.Running != nil && !s.Ready {
+			return fmt.Sprintf("container %s runs, but its readiness probe fails", s.Name), s.Name, false
+		}
+		if s.State.Waiting != nil && s.State.Waiting.Reason != "" && s.State.Waiting.Reason != "PodInitializing" {
+			return fmt.Sprintf("container %s: %s", s.Name, s.State.Waiting.Reason), "", false
+		}
+	}
+	return "", "", false
+}
+
+func first(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func lastExit(s corev1.ContainerStatus) string {
+	t := s.LastTerminationState.Terminated
+	if t == nil {
+		return ""
+	}
+	return fmt.Sprintf(", last with exit code %d (%s)", t.ExitCode, t.Reason)
+}
+
+// lastLines reads the end of a container's log; of one that has just been restarted, the end of its previous run.
+func (c *Client) lastLines(ctx context.Context, p *corev1.Pod, container string, n int64) []string {
+	for _, previous := range []bool{false, true} {
+		stream, err := c.Core.CoreV1().Pods(p.Namespace).GetLogs(p.Name, &corev1.PodLogOptions{Container: container, TailLines: &n, Previous: previous}).Stream(ctx)
+		if err != nil {
+			continue
+		}
+		b, err := io.ReadAll(io.LimitReader(stream, 64<<10))
+		_ = stream.Close() // read to its end
+		if text := strings.TrimRight(string(b), "\n"); err == nil && text != "" {
+			return strings.Split(text, "\n")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,176 @@
+package lab
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// Down takes the chosen stacks down, in reverse, and with the last of them the lab's state directory. It may be run again
+// at any time, on a lab that is half made, half gone, or was never up. Errors are as those of Up.
+func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
+	stacks, err := o.Selection.choose(l.graph, needed)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
+		event.For(o.Sink, "down")(event.Event{Time: time.Now(), Kind: event.Skipped, Message: "the lab is not up"})
+		return &Summary{Command: o.Command}, removeLeftovers(filepath.Dir(l.graph.Dir))
+	}
+	r, err := l.begin(o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.end()
+	if err := r.recall(ctx); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	slices.Reverse(stacks)
+	summary, err := r.over(ctx, start, stacks, reversed(dependencies(l.graph)), func(ctx context.Context, s *stack.Stack) error {
+		return r.within(ctx, s, "down", func(ctx context.Context) error { return r.unstack(ctx, s) })
+	})
+	if err != nil || !o.Selection.Whole() {
+		return summary, err
+	}
+	err = r.step(ctx, "cleanup", func(ctx context.Context, report event.Report) (outcome, error) {
+		if err := l.deps.Resources.Sweep(ctx, report); err != nil {
+			return outcome{}, err
+		}
+		r.logs.close()
+		return outcome{message: "nothing is left"}, removeState(l.graph.Dir, "/proc/self/mountinfo")
+	})
+	summary.Elapsed = time.Since(start)
+	return summary, r.failed(ctx, err)
+}
+
+// unstack takes one stack down: its releases, its Terraform.
+func (r *run) unstack(ctx context.Context, s *stack.Stack) error {
+	for _, rel := range slices.Backward(s.Releases) {
+		if err := r.removeRelease(ctx, s, rel); err != nil {
+			return err
+		}
+	}
+	if s.HasTerraform() {
+		if err := r.destroy(ctx, s); err != nil {
+			return err
+		}
+	}
+	for _, img := range s.Images {
+		if err := r.journal.remove(imageStep(s, img)); err != nil {
+			return err
+		}
+	}
+	if err := r.afterwards(ctx, s, "down"); err != nil {
+		return err
+	}
+	for _, h := range s.Hooks {
+		if err := r.journal.remove(hookStep(s, h)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) destroy(ctx context.Context, s *stack.Stack) error {
+	if err := r.bringStateBack(ctx, s); err != nil {
+		return err
+	}
+	return r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
+		st, err := r.state(ctx, s, report)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return outcome{skipped: true, message: "it was not up"}, r.journal.remove(s.ID)
+		case err == nil && len(st.Resources) == 0 && len(st.Outputs) == 0:
+			return outcome{skipped: true, message: "it is down"}, r.journal.remove(s.ID)
+		}
+		inputs, err := r.lab.graph.Inputs(s, r.snapshot())
+		if errors.Is(err, stack.ErrNotKnown) {
+			inputs = nil // an earlier down got as far as the stack that they come from: those of the last run serve
+		} else if err != nil {
+			return outcome{}, err
+		}
+		w, err := r.work(s, inputs)
+		if err != nil {
+			return outcome{}, err
+		}
+		if err := r.touch(ctx, s, "down"); err != nil {
+			return outcome{}, err
+		}
+		var changes stack.Changes
+		err = r.unrecord(s.ID, func() error {
+			return r.retry.try(ctx, report, func() error {
+				done, err := r.lab.deps.Terraform.Destroy(ctx, w, report)
+				changes.Destroyed += done.Destroyed
+				return err
+			})
+		})
+		r.tally.note(s.ID, func(res *Result) { res.Changes = changes })
+		if err != nil {
+			return outcome{}, fmt.Errorf("destroy stack %q: %w", s.ID, err)
+		}
+		return outcome{message: changes.String()}, nil
+	})
+}
+
+// removeState removes the state directory, and .lab where no other environment lives in it. It refuses while something
+// is mounted below, because what is mounted is not ours to delete. mountinfo is /proc/self/mountinfo.
+func removeState(dir, mountinfo string) error {
+	mounts, err := os.Open(mountinfo)
+	if err == nil {
+		defer mounts.Close() //nolint:errcheck // opened to read
+		for lines := bufio.NewScanner(mounts); lines.Scan(); {
+			fields := strings.Fields(lines.Text())
+			if len(fields) > 4 && strings.HasPrefix(unescape(fields[4]), dir+string(filepath.Separator)) {
+				return fmt.Errorf("remove the lab's state %s: %s is still mounted; unmount it (umount %s) and run `labctl down` again", dir, unescape(fields[4]), fields[4])
+			}
+		}
+	}
+	// In one step it is out of the way of an `up` that begins now: deleting file by file would delete what that one makes.
+	root := filepath.Dir(dir)
+	away, err := os.MkdirTemp(root, removedPrefix)
+	if err != nil {
+		return fmt.Errorf("remove the lab's state: %w", err)
+	}
+	if err := os.Rename(dir, filepath.Join(away, "state")); err != nil {
+		return fmt.Errorf("remove the lab's state: %w", errors.Join(err, os.Remove(away)))
+	}
+	if err := os.RemoveAll(away); err != nil {
+		return fmt.Errorf("remove the lab's state: %w", err)
+	}
+	return removeLeftovers(root)
+}
+
+// removedPrefix begins the names of state directories that are being removed.
+const removedPrefix = ".removed-"
+
+// removeLeftovers removes what a `down` that was killed in its last moment had no time for, and .lab where nothing else
+// lives in it.
+func removeLeftovers(root string) error {
+	leftovers, err := filepath.Glob(filepath.Join(root, removedPrefix+"*"))
+	if err != nil {
+		return fmt.Errorf("look for leftovers in %s: %w", root, err)
+	}
+	for _, path := range leftovers {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove the lab's state: %w", err)
+		}
+	}
+	_ = os.Remove(root) // fails while other environments are there, which is right
+	return nil
+}
+
+// unescape undoes the octal escapes of /proc/self/mountinfo (proc(5)).
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}

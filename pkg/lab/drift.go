@@ -1,0 +1,130 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// StackDrift is what differs between what a stack left and what there is.
+type StackDrift struct {
+	Stack     string         `json:"stack"`
+	Resources []stack.Action `json:"resources,omitempty"`
+	Releases  []ReleaseDrift `json:"releases,omitempty"`
+	// Absent says that the stack was never applied, so that nothing can differ.
+	Absent bool `json:"absent,omitempty"`
+}
+
+// ReleaseDrift says why a release does not stand as it was installed.
+type ReleaseDrift struct {
+	Name string `json:"name"`
+	Why  string `json:"why"`
+}
+
+// Any says whether anything differs.
+func (d *StackDrift) Any() bool { return len(d.Resources)+len(d.Releases) > 0 }
+
+// Drift compares the chosen stacks' states with reality, several at once if wanted. It changes neither. The stacks that
+// were looked at are returned also beside an error.
+func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
+	stacks, err := o.Selection.choose(l.graph, needs)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.begin(o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.end()
+	if err := r.recall(ctx); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	found := make([]*StackDrift, len(stacks))
+	at := map[*stack.Stack]int{}
+	for i, s := range stacks {
+		at[s] = i
+	}
+	// One stack's drift says nothing about another's, so they need not wait for each other.
+	_, err = r.over(ctx, time.Now(), stacks, nil, func(ctx context.Context, s *stack.Stack) error {
+		return r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
+			d, err := r.drift(ctx, s, report)
+			if err != nil {
+				return outcome{}, fmt.Errorf("look for drift of stack %q: %w", s.ID, err)
+			}
+			found[at[s]] = d
+			switch {
+			case d.Absent:
+				return outcome{skipped: true, message: "it was not applied"}, nil
+			case d.Any():
+				return outcome{message: fmt.Sprintf("%d differ", len(d.Resources)+len(d.Releases))}, nil
+			}
+			return outcome{skipped: true, message: "no drift"}, nil
+		})
+	})
+	var out []*StackDrift
+	for _, d := range found {
+		if d != nil {
+			out = append(out, d)
+		}
+	}
+	return out, err
+}
+
+func (r *run) drift(ctx context.Context, s *stack.Stack, report event.Report) (*StackDrift, error) {
+	d := &StackDrift{Stack: s.ID}
+	if s.HasTerraform() {
+		st, err := r.state(ctx, s, report)
+		switch {
+		case errors.Is(err, fs.ErrNotExist) || err == nil && len(st.Resources) == 0 && len(st.Outputs) == 0:
+			d.Absent = true
+			return d, nil
+		case err != nil:
+			return nil, err
+		}
+		w, err := r.work(s, nil) // the inputs of the last run: those of the next are no drift
+		if err != nil {
+			return nil, err
+		}
+		if d.Resources, err = r.lab.deps.Terraform.Drift(ctx, w, report); err != nil {
+			return nil, err
+		}
+	}
+	for _, rel := range s.Releases {
+		name := releaseStep(s, rel)
+		if _, was := r.journal.get(name); !was {
+			d.Absent = d.Absent || !s.HasTerraform()
+			continue
+		}
+		why, err := r.releaseDrift(ctx, s, rel)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			d.Releases = append(d.Releases, ReleaseDrift{Name: rel.Name, Why: why})
+		}
+	}
+	return d, nil
+}
+
+func (r *run) releaseDrift(ctx context.Context, s *stack.Stack, rel *stack.Release) (string, error) {
+	for _, ref := range rel.Cluster {
+		if reason, err := r.gone(ctx, ref.Stack); err != nil || reason != "" {
+			return reason, err
+		}
+	}
+	spec, err := r.releaseSpec(s, rel)
+	if errors.Is(err, stack.ErrNotKnown) {
+		return err.Error(), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	report := event.For(r.sink, releaseStep(s, rel))
+	report.Doing("looking at release %s", rel.Name)
+	return r.lab.deps.Releases.Deployed(ctx, spec)
+}

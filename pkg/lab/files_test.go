@@ -1,0 +1,185 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestRemoveStateStopsAtMounts(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, ".lab", "local")
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "clu ster"), 0o700))
+	mountinfo := filepath.Join(root, "mountinfo")
+	line := "36 35 98:0 / " + dir + `/clu\040ster rw,noatime master:1 - ext3 /dev/root rw` + "\n"
+	require.NoError(t, os.WriteFile(mountinfo, []byte(line), 0o600))
+	err := removeState(dir, mountinfo)
+	require.ErrorContains(t, err, filepath.Join(dir, "clu ster")+" is still mounted")
+	require.DirExists(t, dir)
+
+	// A directory of a longer name is another one.
+	require.NoError(t, os.WriteFile(mountinfo, []byte("36 35 98:0 / "+dir+"2 rw - ext3 /dev/root rw\n"), 0o600))
+	require.NoError(t, removeState(dir, mountinfo))
+	require.NoDirExists(t, filepath.Join(root, ".lab"))
+}
+
+func TestRemoveStateFinishesWhatAKilledOneBegan(t *testing.T) {
+	root := t.TempDir()
+	dir := filepath.Join(root, ".lab", "local")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	require.NoError(t, os.MkdirAll(filepath.Join(root, ".lab", ".removed-1", "state"), 0o700))
+	require.NoError(t, removeState(dir, "/proc/self/mountinfo"))
+	require.NoDirExists(t, filepath.Join(root, ".lab"))
+}
+
+func TestRemoveStateKeepsOtherEnvironments(t *testing.T) {
+	root := t.TempDir()
+	for _, env := range []string{"local", "staging"} {
+		require.NoError(t, os.MkdirAll(filepath.Join(root, ".lab", env), 0o700))
+	}
+	require.NoError(t, removeState(filepath.Join(root, ".lab", "local"), "/proc/self/mountinfo"))
+	require.DirExists(t, filepath.Join(root, ".lab", "staging"))
+}
+
+func TestJournal(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "journal.json")
+	j, err := openJournal(path)
+	require.NoError(t, err)
+	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	require.NoError(t, j.put("1-cluster", entry{State: Done, Parts: parts{"main.tf": "h"}, At: at, Serial: 3}))
+	require.NoError(t, j.put("2-databases", entry{State: Begun, At: at}))
+	require.NoError(t, j.remove("2-databases"))
+	require.NoError(t, j.remove("never there"))
+	j, err = openJournal(path)
+	require.NoError(t, err)
+	e, ok := j.get("1-cluster")
+	require.True(t, ok)
+	require.Equal(t, entry{State: Done, Parts: parts{"main.tf": "h"}, At: at, Serial: 3}, e)
+	_, ok = j.get("2-databases")
+	require.False(t, ok)
+	left, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(t, err)
+	require.Len(t, left, 1, "no temporary file stays")
+}
+
+func TestJournalThatCannotBeUnderstoodCountsAsEmpty(t *testing.T) {
+	for name, content := range map[string]string{
+		"empty": "", "cut off": `{"version": 2, "steps": {"1-clu`, "another version": `{"version": 1, "steps": {"a": {"state": "done"}}}`, "no steps": `{"version": 2}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "journal.json")
+			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+			j, err := openJournal(path)
+			require.NoError(t, err)
+			_, ok := j.get("a")
+			require.False(t, ok)
+			require.NoError(t, j.put("a", entry{State: Done}))
+		})
+	}
+}
+
+func TestLock(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".lab", "local")
+	since := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	me := LockedError{PID: 42, Command: "labctl up", User: "ada", Since: since}
+	l, err := takeLock(dir, me)
+	require.NoError(t, err)
+	_, err = takeLock(dir, LockedError{PID: 43})
+	var locked *LockedError
+	require.ErrorAs(t, err, &locked)
+	require.Equal(t, LockedError{Path: filepath.Join(dir, "lock"), PID: 42, Command: "labctl up", User: "ada", Since: since}, *locked)
+	require.ErrorContains(t, err, "`labctl up` of ada (process 42) works on this lab since")
+	require.ErrorContains(t, err, "kill -INT 42")
+
+	// `down` removes the directory while it holds the lock: the next one must not end up with the removed file.
+	require.NoError(t, os.RemoveAll(dir))
+	next, err := takeLock(dir, LockedError{PID: 44})
+	require.NoError(t, err)
+	l.release()
+	_, err = takeLock(dir, LockedError{PID: 45})
+	require.ErrorAs(t, err, &locked)
+	require.Equal(t, 44, locked.PID)
+	next.release()
+	last, err := takeLock(dir, LockedError{PID: 46})
+	require.NoError(t, err)
+	last.release()
+}
+
+// TestLockWhileDownsRemoveIt has holders remove the directory, as down does, while others take the lock.
+func TestLockWhileDownsRemoveIt(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".lab", "local")
+	var holders atomic.Int32
+	var group sync.WaitGroup
+	for me := range 8 {
+		group.Go(func() {
+			for range 500 {
+				l, err := takeLock(dir, LockedError{PID: me + 1})
+				if err != nil {
+					var locked *LockedError
+					if !errors.As(err, &locked) {
+						t.Error(err)
+					}
+					continue
+				}
+				if holders.Add(1) != 1 {
+					t.Error("two hold the lock")
+				}
+				if data, err := os.ReadFile(filepath.Join(dir, "lock")); err != nil || !strings.Contains(string(data), fmt.Sprintf(`"pid":%d,`, me+1)) {
+					t.Errorf("the lock that is held is not the one that others see: %s %v", data, err)
+				}
+				holders.Add(-1) // from here on the next one may begin
+				if err := removeState(dir, "/proc/self/mountinfo"); err != nil && !errors.Is(err, os.ErrNotExist) {
+					t.Error(err)
+				}
+				l.release()
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestTheNextHolderKnowsOfADeadOne leaves a lock as a killed process does: not held, and with its holder's name.
+func TestTheNextHolderKnowsOfADeadOne(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), ".lab", "local")
+	since := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
+	killed, err := takeLock(dir, LockedError{PID: 42, Command: "labctl up", User: "ada", Since: since})
+	require.NoError(t, err)
+	require.Nil(t, killed.dead, "there was nobody before")
+	require.NoError(t, killed.file.Close())
+	next, err := takeLock(dir, LockedError{PID: 43})
+	require.NoError(t, err)
+	require.Equal(t, &LockedError{PID: 42, Command: "labctl up", User: "ada", Since: since}, next.dead)
+	next.release()
+	last, err := takeLock(dir, LockedError{PID: 44})
+	require.NoError(t, err)
+	require.Nil(t, last.dead, "one that ended well is not dead")
+	last.release()
+}
+
+func TestUnlikeSaysWhatChanged(t *testing.T) {
+	done := entry{State: Done, Parts: parts{"main.tf": "1", "input a": "1", "old.tf": "1"}}
+	for _, tc := range []struct {
+		name  string
+		entry entry
+		there bool
+		now   parts
+		want  string
+	}{
+		{"the same", done, true, parts{"main.tf": "1", "input a": "1", "old.tf": "1"}, ""},
+		{"never done", entry{}, false, parts{}, "it was not there yet"},
+		{"killed", entry{State: Begun}, true, parts{}, "it was interrupted"},
+		{"failed", entry{State: Failed}, true, parts{}, "it failed"},
+		{"changed, new and gone", done, true, parts{"main.tf": "2", "input a": "1", "new.tf": "1"}, "main.tf changed, new.tf is new, old.tf is gone"},
+		{"a lot", entry{State: Done}, true, parts{"a": "1", "b": "1", "c": "1", "d": "1", "e": "1", "f": "1"}, "a is new, b is new, c is new, d is new, and 2 more"},
+	} {
+		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, tc.entry.unlike(tc.there, tc.now)) })
+	}
+}

@@ -1,0 +1,141 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// State is how far a step got.
+type State string
+
+// The states of a step.
+const (
+	Pending State = "pending" // never begun
+	Begun   State = "started" // begun, and not ended: it runs now, or was interrupted
+	Done    State = "done"
+	Failed  State = "failed"
+)
+
+// entry is what the journal remembers of a step.
+type entry struct {
+	State   State     `json:"state"`
+	Parts   parts     `json:"parts,omitempty"` // of everything that the step depends on
+	At      time.Time `json:"at"`
+	Detail  string    `json:"detail,omitempty"`
+	Lineage string    `json:"lineage,omitempty"` // of the terraform state that the step left
+	Serial  uint64    `json:"serial,omitempty"`
+	Ref     string    `json:"ref,omitempty"` // pull reference of an image
+}
+
+// journal is what was done, written before the next step begins. It holds no sensitive value.
+type journal struct {
+	path string
+	mu   sync.Mutex
+	file journalFile
+}
+
+type journalFile struct {
+	Version int              `json:"version"`
+	Steps   map[string]entry `json:"steps"`
+}
+
+const journalVersion = 2
+
+// openJournal reads the journal. One that cannot be understood counts as empty: each step looks at the world before it
+// acts, so what is lost is time only.
+func openJournal(path string) (*journal, error) {
+	j := &journal{path: path, file: journalFile{Version: journalVersion, Steps: map[string]entry{}}}
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return j, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
+	}
+	var f journalFile
+	if json.Unmarshal(data, &f) == nil && f.Version == journalVersion && f.Steps != nil {
+		j.file = f
+	}
+	return j, nil
+}
+
+func (j *journal) get(step string) (entry, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	e, ok := j.file.Steps[step]
+	return e, ok
+}
+
+// put records a step. When it returns, the record outlives this process. It is not forced to the disk: what a power cut
+// takes is looked at again, because the journal is only a memory of what states and the world say themselves.
+func (j *journal) put(step string, e entry) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.file.Steps[step] = e
+	return j.save()
+}
+
+// follow takes over lineage and serial of a state that was moved, where the step that made it is done.
+func (j *journal) follow(step string, state func() (*stack.State, error)) error {
+	e, ok := j.get(step)
+	if !ok || e.State != Done {
+		return nil
+	}
+	st, err := state()
+	if err != nil {
+		return err
+	}
+	if e.Lineage == st.Lineage && e.Serial == st.Serial {
+		return nil
+	}
+	e.Lineage, e.Serial = st.Lineage, st.Serial
+	return j.put(step, e)
+}
+
+func (j *journal) remove(step string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if _, ok := j.file.Steps[step]; !ok {
+		return nil
+	}
+	delete(j.file.Steps, step)
+	return j.save()
+}
+
+func (j *journal) save() error {
+	data, err := json.MarshalIndent(j.file, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	if err := replace(j.path, append(data, '\n')); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file in one step: others see the old content or the new.
+func replace(path string, data []byte) (err error) {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".journal-*") // CreateTemp makes it 0600
+	if err != nil {
+		return err
+	}
+	_, err = tmp.Write(data)
+	if e := tmp.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(tmp.Name())
+	}
+	return err
+}

@@ -1,0 +1,323 @@
+// Package lab is the pipeline: it brings a lab up, stack by stack, and takes it down again. Every step is check-then-act,
+// so that both can be run again at any time: after a failure, an interrupt or a kill they go on where they stopped.
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/iostreams"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// ErrNotUp says that something was asked of a lab that is not up yet.
+var ErrNotUp = errors.New("the lab is not up: run `labctl up`")
+
+// Terraform works on one stack.
+type Terraform interface {
+	// Version says which engine runs; another version means that applied stacks are looked at again.
+	Version(ctx context.Context, report event.Report) (string, error)
+	Apply(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error)
+	// ApplyPlan does what a plan that Plan kept in a file says, and nothing else.
+	ApplyPlan(ctx context.Context, w stack.Work, plan string, report event.Report) (stack.Changes, error)
+	// Plan says what Apply would do. With keep it keeps the plan in that file.
+	Plan(ctx context.Context, w stack.Work, keep string, report event.Report) (*stack.Plan, error)
+	// Drift says what differs between the state and the world.
+	Drift(ctx context.Context, w stack.Work, report event.Report) ([]stack.Action, error)
+	Destroy(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error)
+	// State reads the state, from a file or from its backend. The error wraps fs.ErrNotExist where there is none.
+	State(ctx context.Context, w stack.Work, report event.Report) (*stack.State, error)
+	// Move brings the state to where w.Backend says, and tells whether it was elsewhere.
+	Move(ctx context.Context, w stack.Work, report event.Report) (moved bool, err error)
+}
+
+// Shell runs Terraform as its user types it.
+type Shell interface {
+	Exec(ctx context.Context, w stack.Work, args []string, streams *iostreams.Streams) (int, error)
+}
+
+// Resources knows the lab's own resources without Terraform.
+type Resources interface {
+	// Intact says whether what a state records is there and well: reason is why not, known is false where the state holds
+	// resources that only Terraform can judge.
+	Intact(ctx context.Context, st *stack.State) (reason string, known bool, err error)
+	// Sweep removes what a cut-off apply left behind and no state knows of.
+	Sweep(ctx context.Context, report event.Report) error
+}
+
+// ImageSpec says which image to build and where to push it.
+type ImageSpec struct {
+	Name       string
+	Root       string // the lab's source
+	Source     string // directory below Root, "services/auth"
+	Repository string // "127.0.0.1:5050/lab/auth"
+}
+
+// ImageBuilder builds an image and pushes it. Both are cached by content.
+type ImageBuilder interface {
+	Build(ctx context.Context, spec ImageSpec, report event.Report) (digest string, err error)
+}
+
+// ReleaseSpec is a Helm release.
+type ReleaseSpec struct {
+	Name       string
+	Namespace  string
+	Chart      string // absolute directory
+	Kubeconfig string // the content
+	Values     map[string]any
+	Secrets    []string // parts of Values and Kubeconfig that must never be shown
+}
+
+// Releaser installs Helm releases.
+type Releaser interface {
+	// Ensure installs or upgrades the release and waits until it is ready.
+	Ensure(ctx context.Context, spec ReleaseSpec, report event.Report) (changed bool, err error)
+	// Deployed gives "" where the release is deployed and healthy, else why it is not.
+	Deployed(ctx context.Context, spec ReleaseSpec) (reason string, err error)
+	// Remove removes the release; one that does not exist is no error.
+	Remove(ctx context.Context, spec ReleaseSpec, report event.Report) error
+}
+
+// Deps are the adapters that do the work.
+type Deps struct {
+	Terraform Terraform
+	Shell     Shell
+	Resources Resources
+	Images    ImageBuilder
+	Releases  Releaser
+	Hooks     Hooks
+	// Pause waits before something is tried again; nil means the clock.
+	Pause func(ctx context.Context, d time.Duration) error
+}
+
+// Options are of one run.
+type Options struct {
+	Sink    event.Sink
+	Command string // what the lock shows to others, and the way to go on after an interrupt: "labctl up"
+	User    string // who runs it, for the lock
+
+	Selection Selection
+	Parallel  int    // stacks at once, where they do not need each other; less than 2 means one by one, by number
+	FailFast  bool   // the first failure ends the run
+	Affected  bool   // leave out stacks whose files, inputs and state did not change, without a look at the world
+	Why       bool   // say why a stack is worked on
+	Plans     *Plans // where given, these are applied and nothing else
+}
+
+// Lab is one environment of a lab.
+type Lab struct {
+	graph *stack.Graph
+	deps  Deps
+}
+
+// New gives the lab of a checked graph.
+func New(g *stack.Graph, d Deps) *Lab { return &Lab{graph: g, deps: d} }
+
+// The kinds of steps.
+const (
+	KindTerraform = "terraform"
+	KindImage     = "image"
+	KindRelease   = "release"
+)
+
+// Step is one step of `up`, with how far it got.
+type Step struct {
+	Name   string    `json:"name"`
+	Stack  string    `json:"stack"`
+	Kind   string    `json:"kind"`
+	State  State     `json:"state"`
+	At     time.Time `json:"at,omitzero"`
+	Detail string    `json:"detail,omitempty"`
+}
+
+// Steps gives the steps of `up` in order, as the journal knows them.
+func (l *Lab) Steps() ([]Step, error) {
+	j, err := openJournal(l.journalPath())
+	if err != nil {
+		return nil, err
+	}
+	var steps []Step
+	add := func(name, id, kind string) {
+		s := Step{Name: name, Stack: id, Kind: kind, State: Pending}
+		if e, ok := j.get(name); ok {
+			s.State, s.At, s.Detail = e.State, e.At, e.Detail
+		}
+		steps = append(steps, s)
+	}
+	for _, s := range l.graph.Stacks {
+		if s.HasTerraform() {
+			add(s.ID, s.ID, KindTerraform)
+		}
+		for _, img := range s.Images {
+			add(imageStep(s, img), s.ID, KindImage)
+		}
+		for _, rel := range s.Releases {
+			add(releaseStep(s, rel), s.ID, KindRelease)
+		}
+	}
+	return steps, nil
+}
+
+func imageStep(s *stack.Stack, img *stack.Image) string     { return s.ID + "/image " + img.Name }
+func releaseStep(s *stack.Stack, rel *stack.Release) string { return s.ID + "/release " + rel.Name }
+func (l *Lab) journalPath() string                          { return filepath.Join(l.graph.Dir, "journal.json") }
+
+// Services gives the names that Ship takes.
+func (l *Lab) Services() []string { return l.graph.Services() }
+
+// Output gives one output of a stack, as text: a string as it is, everything else as JSON. The error wraps ErrNotUp
+// where the stack has not been applied.
+func (l *Lab) Output(ctx context.Context, stackRef, output string) (string, error) {
+	s, err := l.graph.Stack(stackRef)
+	if err != nil {
+		return "", err
+	}
+	r := l.reader()
+	if s.Backend != nil { // its place can depend on the outputs of others
+		err = r.recall(ctx)
+	} else {
+		err = r.recallStack(ctx, s)
+	}
+	if err != nil {
+		return "", err
+	}
+	v, ok := r.known.Outputs[s.Name][output]
+	if !ok {
+		return "", fmt.Errorf("output %q of stack %q has no value: %w", output, s.ID, ErrNotUp)
+	}
+	return stack.Text(v)
+}
+
+// Outputs gives the outputs of every stack that stands: name of the stack → output → value, sensitive ones marked. They are
+// read from the states, never from a memory of them.
+func (l *Lab) Outputs(ctx context.Context) (map[string]map[string]ctyValue, error) {
+	r := l.reader()
+	if err := r.recall(ctx); err != nil {
+		return nil, err
+	}
+	return r.known.Outputs, nil
+}
+
+// reader is a run that changes nothing, takes no lock and says nothing.
+func (l *Lab) reader() *run {
+	return l.newRun(Options{Sink: event.SinkFunc(func(event.Event) {})})
+}
+
+// Alone does something to what the lab stands on while no other labctl works on it. The error is a *LockedError where one
+// does.
+func (l *Lab) Alone(ctx context.Context, o Options, do func(ctx context.Context) error) error {
+	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
+		return ErrNotUp
+	}
+	r, err := l.begin(o)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	return do(ctx)
+}
+
+// Exec runs terraform with the user's arguments for one stack, with the stack's directory, variables and state. The
+// error is nil whenever terraform ran; its exit code is returned.
+func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams *iostreams.Streams) (int, error) {
+	s, err := l.graph.Stack(stackRef)
+	if err != nil {
+		return 1, err
+	}
+	if !s.HasTerraform() {
+		return 1, fmt.Errorf("stack %q has no Terraform", s.ID)
+	}
+	r := l.reader()
+	if err := r.recall(ctx); err != nil {
+		return 1, err
+	}
+	inputs, err := l.graph.Inputs(s, r.snapshot())
+	if errors.Is(err, stack.ErrNotKnown) {
+		return 1, fmt.Errorf("exec %s: %w", s.ID, err)
+	}
+	if err != nil {
+		return 1, err
+	}
+	w, err := r.work(s, inputs)
+	if err != nil {
+		return 1, err
+	}
+	code, err := l.deps.Shell.Exec(ctx, w, args, streams)
+	return code, r.secrets.Error(err)
+}
+
+// Ship builds one service's image, pushes it and upgrades the releases that use it.
+func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
+	s, img := l.findImage(service)
+	if img == nil {
+		return fmt.Errorf("no service %q; there are: %s", service, strings.Join(l.Services(), ", "))
+	}
+	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("ship %s: %w", service, ErrNotUp)
+	}
+	r, err := l.begin(o)
+	if err != nil {
+		return err
+	}
+	defer r.end()
+	if err := r.recall(ctx); err != nil {
+		return r.failed(ctx, err)
+	}
+	if _, ok := r.known.Images[img.Name]; !ok {
+		return fmt.Errorf("ship %s: %w", service, ErrNotUp)
+	}
+	for _, ref := range img.Refs {
+		if reason, err := r.gone(ctx, ref.Stack); err != nil {
+			return r.failed(ctx, err)
+		} else if reason != "" {
+			return fmt.Errorf("ship %s: %s. Run `labctl up`, which repairs it", service, reason)
+		}
+	}
+	if err := r.image(ctx, s, img); err != nil {
+		return r.failed(ctx, err)
+	}
+	for _, rel := range s.Releases {
+		if slices.Contains(rel.Images, img.Name) {
+			if err := r.release(ctx, s, rel); err != nil {
+				return r.failed(ctx, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (l *Lab) findImage(name string) (*stack.Stack, *stack.Image) {
+	for _, s := range l.graph.Stacks {
+		for _, img := range s.Images {
+			if img.Name == name {
+				return s, img
+			}
+		}
+	}
+	return nil, nil
+}
+
+// plainValues gives Helm values in plain Go types.
+func plainValues(v ctyValue) (map[string]any, error) {
+	p, err := stack.Plain(v)
+	if err != nil {
+		return nil, err
+	}
+	values, ok := p.(map[string]any)
+	if !ok {
+		return nil, fmt.Errorf("values are a %T, not an object", p)
+	}
+	return values, nil
+}
+
+// canonical is a stable encoding for hashes.
+func canonical(v any) ([]byte, error) { return json.Marshal(v) }

@@ -1,0 +1,118 @@
+package lab
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// LockedError says who else works on the lab.
+type LockedError struct {
+	Path    string    `json:"-"`
+	PID     int       `json:"pid"`
+	Command string    `json:"command"`
+	User    string    `json:"user"`
+	Since   time.Time `json:"since"`
+}
+
+func (e *LockedError) Error() string {
+	if e.PID == 0 {
+		return fmt.Sprintf("another labctl works on this lab (%s); wait until it is done", e.Path)
+	}
+	return fmt.Sprintf("`%s` of %s (process %d) works on this lab since %s; wait until it is done, or stop it with: kill -INT %d",
+		e.Command, e.User, e.PID, e.Since.Local().Format("15:04:05 on 2 January"), e.PID)
+}
+
+// lock is the lab's lock. The kernel drops it when its holder dies, so a dead holder never stands in the way.
+type lock struct {
+	file *os.File
+	dead *LockedError // who died with it, where somebody did
+}
+
+// lockTries bounds how often the lock is tried again because its directory went away.
+const lockTries = 1000
+
+// takeLock takes the lock of the state directory, which it makes. Where somebody holds it the error is a *LockedError.
+func takeLock(dir string, me LockedError) (*lock, error) {
+	path := filepath.Join(dir, "lock")
+	for try := 1; ; try++ {
+		// A `down` can remove the directory between any two of these calls.
+		retry := func(err error) bool {
+			return try < lockTries && (errors.Is(err, os.ErrNotExist) || errors.Is(err, os.ErrExist))
+		}
+		if err := os.MkdirAll(dir, 0o700); retry(err) {
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("make the lab's state directory: %w", err)
+		}
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if retry(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open the lab's lock: %w", err)
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			_ = f.Close()
+			continue
+		case errors.Is(err, unix.EWOULDBLOCK):
+			holder := LockedError{Path: path}
+			if data, err := io.ReadAll(f); err == nil {
+				_ = json.Unmarshal(data, &holder) // a holder that has not written yet stays unnamed
+			}
+			_ = f.Close()
+			return nil, &holder
+		case err != nil:
+			_ = f.Close()
+			return nil, fmt.Errorf("take the lab's lock %s: %w", path, err)
+		}
+		if !same(f, path) { // a `down` removed the file between our open and our flock
+			_ = f.Close()
+			continue
+		}
+		var dead *LockedError
+		if data, err := io.ReadAll(f); err == nil && len(data) > 0 { // release empties it
+			var last LockedError
+			if json.Unmarshal(data, &last) == nil && last.PID != 0 {
+				dead = &last
+			}
+		}
+		data, err := json.Marshal(me)
+		if err == nil {
+			err = f.Truncate(0)
+		}
+		if err == nil {
+			_, err = f.WriteAt(append(data, '\n'), 0)
+		}
+		if err != nil {
+			_ = f.Close()
+			return nil, fmt.Errorf("write the lab's lock %s: %w", path, err)
+		}
+		return &lock{file: f, dead: dead}, nil
+	}
+}
+
+func same(f *os.File, path string) bool {
+	a, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	b, err := os.Stat(path)
+	return err == nil && os.SameFile(a, b)
+}
+
+// release empties the file, so that the next holder does not take this one for dead, and gives the lock back.
+func (l *lock) release() {
+	_ = l.file.Truncate(0)
+	// Closing alone would leave it held for as long as a child that is just being started has a copy of the descriptor.
+	_ = unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
+	_ = l.file.Close()
+}

@@ -1,0 +1,427 @@
+package lab
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// StackPlan is what an `up` would do to one stack, as far as it can be known before.
+type StackPlan struct {
+	Stack    string         `json:"stack"`
+	Why      string         `json:"why,omitempty"`   // the stack is worked on
+	Waits    []string       `json:"waits,omitempty"` // outputs that only an apply makes known: "1-cluster: kubeconfig"
+	Actions  []stack.Action `json:"actions,omitempty"`
+	Changes  stack.Changes  `json:"changes"`
+	Images   []string       `json:"images,omitempty"` // built where their sources changed, which building tells
+	Releases []ReleasePlan  `json:"releases,omitempty"`
+}
+
+// ReleasePlan is what an `up` would do to one release.
+type ReleasePlan struct {
+	Name  string   `json:"name"`
+	Why   string   `json:"why,omitempty"` // it is installed or upgraded; "" where it stands as described
+	Waits []string `json:"waits,omitempty"`
+}
+
+// Any says whether the plan does, or may do, anything.
+func (p *StackPlan) Any() bool {
+	return len(p.Waits) > 0 || p.Changes.Any() || len(p.Actions) > 0 ||
+		slices.ContainsFunc(p.Releases, func(r ReleasePlan) bool { return r.Why != "" || len(r.Waits) > 0 })
+}
+
+// planBook is the file that says what plans were made of.
+const planBook = "plans.json"
+
+type savedPlans struct {
+	Version int                  `json:"version"`
+	Lab     string               `json:"lab"`
+	Env     string               `json:"environment"`
+	Made    time.Time            `json:"made"`
+	Stacks  map[string]savedPlan `json:"stacks"`
+}
+
+type savedPlan struct {
+	Parts   parts  `json:"parts"`             // of the stack's files, inputs and engine
+	Lineage string `json:"lineage,omitempty"` // of the state that it was made for; "" where there was none
+	Serial  uint64 `json:"serial,omitempty"`
+}
+
+const savedVersion = 1
+
+// Plan says what an `up` of the chosen stacks would do. A stack whose inputs are known gets a real plan; outputs that a
+// plan makes known count as known for later stacks, because terraform holds itself to them. The rest says what it waits
+// for. With keep the real plans are kept in that directory, with what they were made of, for Options.Plans.
+func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan, err error) {
+	stacks, err := o.Selection.choose(l.graph, needs)
+	if err != nil {
+		return nil, err
+	}
+	r, err := l.begin(o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.end()
+	if err := r.engine(ctx); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	if err := r.recall(ctx); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	saved := savedPlans{Version: savedVersion, Lab: l.graph.Lab.Name, Env: l.graph.Env.Name, Made: time.Now().UTC(), Stacks: map[string]savedPlan{}}
+	if keep != "" {
+		if err := emptyDir(keep); err != nil {
+			return nil, err
+		}
+	}
+	var plans []*StackPlan
+	for _, s := range l.graph.Stacks {
+		if !slices.Contains(stacks, s) {
+			continue
+		}
+		var p *StackPlan
+		err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
+			var err error
+			if p, err = r.plan(ctx, s, keep, &saved, report); err != nil {
+				return outcome{}, fmt.Errorf("plan stack %q: %w", s.ID, err)
+			}
+			return outcome{skipped: !p.Any(), message: p.summary()}, nil
+		})
+		if err != nil {
+			return plans, r.failed(ctx, err)
+		}
+		if o.Affected && !p.Any() && p.Why == "" {
+			continue
+		}
+		plans = append(plans, p)
+	}
+	if keep == "" {
+		return plans, nil
+	}
+	data, err := json.MarshalIndent(saved, "", "  ")
+	if err == nil {
+		err = replace(filepath.Join(keep, planBook), append(data, '\n'))
+	}
+	if err != nil {
+		return plans, fmt.Errorf("keep the plans: %w", err)
+	}
+	return plans, nil
+}
+
+func (p *StackPlan) summary() string {
+	switch {
+	case len(p.Waits) > 0:
+		return "known after " + strings.Join(p.Waits, "; ")
+	case p.Any():
+		return fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
+	}
+	return "nothing to change"
+}
+
+// emptyDir makes a directory for plans, or refuses one that holds anything else.
+func emptyDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("make the directory for plans: %w", err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("make the directory for plans: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != planBook && filepath.Ext(e.Name()) != planSuffix {
+			return fmt.Errorf("keep the plans in %s: it holds other files (%s); name a directory that is empty or not there", dir, e.Name())
+		}
+	}
+	for _, e := range entries { // of earlier plans
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return fmt.Errorf("remove an earlier plan: %w", err)
+		}
+	}
+	return nil
+}
+
+const planSuffix = ".tfplan"
+
+func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, saved *savedPlans, report event.Report) (*StackPlan, error) {
+	p := &StackPlan{Stack: s.ID}
+	for _, img := range s.Images {
+		p.Images = append(p.Images, img.Name)
+	}
+	var refs []stack.Ref
+	for _, in := range s.Inputs {
+		refs = append(refs, in.Refs...)
+	}
+	if s.Backend != nil && !s.Backend.Own {
+		refs = append(refs, s.Backend.Refs...)
+	}
+	if p.Waits = r.waits(refs); len(p.Waits) > 0 {
+		r.forgetOutputs(s)
+		for _, rel := range s.Releases {
+			p.Releases = append(p.Releases, ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)})
+		}
+		return p, nil
+	}
+	if s.HasTerraform() {
+		if err := r.planTerraform(ctx, s, p, keep, saved, report); err != nil {
+			return nil, err
+		}
+	}
+	for _, rel := range s.Releases {
+		planned, err := r.planRelease(ctx, s, rel, p.Changes.Any())
+		if err != nil {
+			return nil, err
+		}
+		p.Releases = append(p.Releases, planned)
+	}
+	return p, nil
+}
+
+func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, keep string, saved *savedPlans, report event.Report) error {
+	t, err := r.target(ctx, s, report)
+	if err != nil {
+		return err
+	}
+	e, ok := r.journal.get(s.ID)
+	if p.Why = e.unlike(ok, t.parts); p.Why == "" && r.options.Affected {
+		return nil
+	}
+	file := ""
+	if keep != "" {
+		file = filepath.Join(keep, s.ID+planSuffix)
+	}
+	plan, err := r.lab.deps.Terraform.Plan(ctx, t.work, file, report)
+	if err != nil {
+		return err
+	}
+	p.Actions, p.Changes = plan.Actions, plan.Changes
+	outputs := maps.Clone(plan.Outputs)
+	for name, v := range r.snapshot().Outputs[s.Name] { // outputs that do not change are not in every engine's plan
+		if _, planned := outputs[name]; !planned {
+			outputs[name] = v
+		}
+	}
+	r.learn(s.Name, outputs)
+	if keep == "" {
+		return nil
+	}
+	kept := savedPlan{Parts: t.parts}
+	st, err := r.lab.deps.Terraform.State(ctx, t.work, report)
+	switch {
+	case err == nil:
+		kept.Lineage, kept.Serial = st.Lineage, st.Serial
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	saved.Stacks[s.ID] = kept
+	return nil
+}
+
+// planRelease looks at a release where everything that it needs is known. changes says that its own stack changes before.
+func (r *run) planRelease(ctx context.Context, s *stack.Stack, rel *stack.Release, changes bool) (ReleasePlan, error) {
+	p := ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)}
+	if len(p.Waits) > 0 {
+		return p, nil
+	}
+	spec, err := r.releaseSpec(s, rel)
+	if errors.Is(err, stack.ErrNotKnown) { // an image that was never built
+		p.Why = "it is not there yet"
+		return p, nil
+	}
+	if err != nil {
+		return p, err
+	}
+	hashed, err := releaseParts(spec)
+	if err != nil {
+		return p, err
+	}
+	e, ok := r.journal.get(releaseStep(s, rel))
+	if p.Why = e.unlike(ok, hashed); p.Why != "" || changes || r.options.Affected {
+		return p, nil
+	}
+	p.Why, err = r.lab.deps.Releases.Deployed(ctx, spec)
+	return p, err
+}
+
+// waits says which of refs are not known, by stack: "1-cluster: kubeconfig, url".
+func (r *run) waits(refs []stack.Ref) []string {
+	known := r.snapshot()
+	missing := map[string][]string{}
+	for _, ref := range refs {
+		outputs, there := known.Outputs[ref.Stack]
+		v, has := outputs[ref.Output]
+		if there && (!has || v.IsWhollyKnown()) { // terraform keeps no output that is null
+			continue
+		}
+		s, err := r.lab.graph.Stack(ref.Stack)
+		if err == nil && !slices.Contains(missing[s.ID], ref.Output) { // a checked graph refers to nothing else
+			missing[s.ID] = append(missing[s.ID], ref.Output)
+		}
+	}
+	var out []string
+	for id, names := range missing {
+		sort.Strings(names)
+		out = append(out, id+": "+strings.Join(names, ", "))
+	}
+	sort.Strings(out)
+	return out
+}
+
+// forgetOutputs takes the outputs of a stack that cannot be planned for not known: it may change them.
+func (r *run) forgetOutputs(s *stack.Stack) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known.Outputs, s.Name)
+}
+
+// MovedError says what moved on since plans were made.
+type MovedError struct {
+	Dir   string
+	Moved []string // "1-cluster: main.tf changed"
+}
+
+func (e *MovedError) Error() string {
+	return fmt.Sprintf("the plans in %s are out of date:\n  %s", e.Dir, strings.Join(e.Moved, "\n  "))
+}
+
+// Plans are what Plan kept, for an `up` that does exactly that.
+type Plans struct {
+	Stacks []string // the ids of those that have one, for a Selection
+
+	dir   string
+	saved map[string]savedPlan
+}
+
+// file is the plan of a stack, or "".
+func (p *Plans) file(s *stack.Stack) string {
+	if p == nil {
+		return ""
+	}
+	return filepath.Join(p.dir, s.ID+planSuffix)
+}
+
+// Plans reads what Plan kept in dir. The error is a *MovedError where the stacks' files, inputs or states are not those
+// that the plans were made for.
+func (l *Lab) Plans(ctx context.Context, dir string) (*Plans, error) {
+	data, err := os.ReadFile(filepath.Join(dir, planBook))
+	if err != nil {
+		return nil, fmt.Errorf("read the plans: %w; make them with `labctl plan --out %s`", err, dir)
+	}
+	var saved savedPlans
+	if err := json.Unmarshal(data, &saved); err != nil || saved.Version != savedVersion {
+		return nil, fmt.Errorf("read the plans: %s was not written by this version of labctl; make them again with `labctl plan --out %s`", filepath.Join(dir, planBook), dir)
+	}
+	if saved.Lab != l.graph.Lab.Name || saved.Env != l.graph.Env.Name {
+		return nil, fmt.Errorf("the plans in %s are for environment %q of lab %q, not for %q of %q", dir, saved.Env, saved.Lab, l.graph.Env.Name, l.graph.Lab.Name)
+	}
+	r := l.reader()
+	if err := r.recall(ctx); err != nil {
+		return nil, err
+	}
+	plans, moved := &Plans{dir: dir, saved: saved.Stacks}, &MovedError{Dir: dir}
+	for _, s := range l.graph.Stacks {
+		kept, planned := saved.Stacks[s.ID]
+		if !planned {
+			continue
+		}
+		plans.Stacks = append(plans.Stacks, s.ID)
+		why, err := r.moved(ctx, s, kept)
+		if err != nil {
+			return nil, err
+		}
+		if why != "" {
+			moved.Moved = append(moved.Moved, s.ID+": "+why)
+		}
+	}
+	for _, id := range slices.Sorted(maps.Keys(saved.Stacks)) {
+		if !slices.Contains(plans.Stacks, id) {
+			moved.Moved = append(moved.Moved, id+": there is no such stack any more")
+		}
+	}
+	if len(moved.Moved) > 0 {
+		return nil, moved
+	}
+	return plans, nil
+}
+
+// moved says why a plan is not for what there is now. Inputs that an earlier plan will make known are compared when that
+// one has been applied, by still.
+func (r *run) moved(ctx context.Context, s *stack.Stack, kept savedPlan) (string, error) {
+	var now parts
+	t, err := r.target(ctx, s, nil)
+	switch {
+	case err == nil:
+		now = t.parts
+	case errors.Is(err, stack.ErrNotKnown):
+		version, err := r.lab.deps.Terraform.Version(ctx, nil)
+		if err != nil {
+			return "", err
+		}
+		if now, err = terraformParts(stack.Work{Stack: s}, version); err != nil {
+			return "", err
+		}
+		for name, hash := range kept.Parts {
+			if strings.HasPrefix(name, "input ") || name == "the backend" {
+				now[name] = hash
+			}
+		}
+	default:
+		return "", err
+	}
+	if why := (entry{State: Done, Parts: kept.Parts}).unlike(true, now); why != "" && !r.changing(s, kept, now) {
+		return why, nil
+	}
+	st, err := r.state(ctx, s, nil)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		st = &stack.State{}
+	case err != nil:
+		return "", err
+	}
+	if st.Lineage != kept.Lineage || st.Serial != kept.Serial {
+		return fmt.Sprintf("its state moved on (serial %d, the plan is for %d)", st.Serial, kept.Serial), nil
+	}
+	return "", nil
+}
+
+// changing says whether what differs are only inputs from stacks, which their own plans may still change.
+func (r *run) changing(s *stack.Stack, kept savedPlan, now parts) bool {
+	wired := map[string]bool{}
+	for _, in := range s.Inputs {
+		wired["input "+in.Name] = len(in.Refs) > 0
+	}
+	wired["the backend"] = s.Backend != nil && len(s.Backend.Refs) > 0
+	for name, hash := range now {
+		if kept.Parts[name] != hash && !wired[name] {
+			return false
+		}
+	}
+	for name := range kept.Parts {
+		if _, has := now[name]; !has && !wired[name] {
+			return false
+		}
+	}
+	return true
+}
+
+// still refuses a plan that was not made for what there is now.
+func (p *Plans) still(s *stack.Stack, t target) error {
+	if p == nil {
+		return nil
+	}
+	if why := (entry{State: Done, Parts: p.saved[s.ID].Parts}).unlike(true, t.parts); why != "" {
+		return &MovedError{Dir: p.dir, Moved: []string{s.ID + ": " + why}}
+	}
+	return nil
+}

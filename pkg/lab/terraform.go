@@ -1,0 +1,259 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// target is what a stack's Terraform is to be brought to.
+type target struct {
+	work  stack.Work
+	parts map[string]string // hashes of all that the result depends on
+}
+
+// target evaluates the inputs of s.
+func (r *run) target(ctx context.Context, s *stack.Stack, report event.Report) (target, error) {
+	inputs, err := r.lab.graph.Inputs(s, r.snapshot())
+	if err != nil {
+		return target{}, err
+	}
+	w, err := r.work(s, inputs)
+	if err != nil {
+		return target{}, err
+	}
+	version, err := r.lab.deps.Terraform.Version(ctx, report)
+	if err != nil {
+		return target{}, err
+	}
+	parts, err := terraformParts(w, version)
+	return target{w, parts}, err
+}
+
+// terraform brings the Terraform of s to what its files and inputs say.
+func (r *run) terraform(ctx context.Context, s *stack.Stack) error {
+	if !s.HasTerraform() {
+		r.learn(s.Name, map[string]ctyValue{})
+		return nil
+	}
+	err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
+		t, err := r.target(ctx, s, report)
+		if err != nil {
+			return outcome{}, err
+		}
+		st, why, err := r.unchanged(ctx, s, t)
+		if err != nil {
+			return outcome{}, err
+		}
+		if st != nil {
+			r.learn(s.Name, st.Outputs)
+			return outcome{skipped: true, message: "nothing changed"}, nil
+		}
+		if err := r.options.Plans.still(s, t); err != nil {
+			return outcome{}, err
+		}
+		r.tally.note(s.ID, func(res *Result) { res.Detail = why })
+		report.Doing("%s", why)
+		if err := r.touch(ctx, s, "up"); err != nil {
+			return outcome{}, err
+		}
+		return r.apply(ctx, s, t, why, report)
+	})
+	if err != nil {
+		return err
+	}
+	return r.moveState(ctx, s)
+}
+
+func (r *run) apply(ctx context.Context, s *stack.Stack, t target, why string, report event.Report) (outcome, error) {
+	var changes stack.Changes
+	err := r.record(s.ID, entry{Parts: t.parts}, func(e *entry) error {
+		err := r.retry.try(ctx, report, func() error {
+			var done stack.Changes
+			var err error
+			if plan := r.options.Plans.file(s); plan != "" {
+				done, err = r.lab.deps.Terraform.ApplyPlan(ctx, t.work, plan, report)
+			} else {
+				done, err = r.lab.deps.Terraform.Apply(ctx, t.work, report)
+			}
+			changes.Added, changes.Changed, changes.Destroyed = changes.Added+done.Added, changes.Changed+done.Changed, changes.Destroyed+done.Destroyed
+			return err
+		})
+		r.tally.note(s.ID, func(res *Result) { res.Changes = changes })
+		if err != nil {
+			return fmt.Errorf("apply stack %q: %w", s.ID, err)
+		}
+		st, err := r.lab.deps.Terraform.State(ctx, t.work, report)
+		if err != nil {
+			return fmt.Errorf("apply stack %q: %w", s.ID, err)
+		}
+		r.learn(s.Name, st.Outputs)
+		e.Lineage, e.Serial, e.Detail = st.Lineage, st.Serial, changes.String()
+		return nil
+	})
+	if err != nil {
+		return outcome{}, err
+	}
+	if !changes.Any() {
+		return outcome{skipped: true, message: because(r.options.Why, "nothing to change", why)}, nil
+	}
+	return outcome{message: because(r.options.Why, changes.String(), why)}, nil
+}
+
+func because(say bool, what, why string) string {
+	if !say || why == "" {
+		return what
+	}
+	return what + " (" + why + ")"
+}
+
+// unchanged gives the stack's state where it was applied from the same files and inputs, nobody touched the state since,
+// and what it records is there and well. Else it gives nil, and why.
+func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.State, string, error) {
+	e, ok := r.journal.get(s.ID)
+	why := e.unlike(ok, t.parts)
+	if why != "" {
+		return nil, why, nil
+	}
+	st, err := r.lab.deps.Terraform.State(ctx, t.work, nil)
+	switch {
+	case err != nil:
+		return nil, "its state cannot be read", nil //nolint:nilerr // that is for the apply to deal with
+	case st.Lineage != e.Lineage || st.Serial != e.Serial:
+		return nil, fmt.Sprintf("its state was changed by somebody else (serial %d, labctl left %d)", st.Serial, e.Serial), nil
+	case r.options.Affected: // only what changed is wanted, not a look at the world
+		return st, "", nil
+	}
+	reason, known, err := r.lab.deps.Resources.Intact(ctx, st)
+	if err != nil {
+		return nil, "", err
+	}
+	if reason != "" {
+		return nil, "repairing: " + reason, nil
+	}
+	if !known {
+		return nil, "only terraform can tell whether anything changed", nil
+	}
+	return st, "", nil
+}
+
+// unlike says why a step that ended with e has to be done again for parts, or "".
+func (e entry) unlike(there bool, parts map[string]string) string {
+	switch {
+	case !there:
+		return "it was not there yet"
+	case e.State == Begun:
+		return "it was interrupted"
+	case e.State == Failed:
+		return "it failed"
+	case e.State != Done:
+		return "it is not done"
+	}
+	var changed []string
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		if was, had := e.Parts[name]; !had {
+			changed = append(changed, name+" is new")
+		} else if was != parts[name] {
+			changed = append(changed, name+" changed")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Parts)) {
+		if _, has := parts[name]; !has {
+			changed = append(changed, name+" is gone")
+		}
+	}
+	const most = 4
+	if len(changed) > most {
+		changed = append(changed[:most], fmt.Sprintf("and %d more", len(changed)-most))
+	}
+	return strings.Join(changed, ", ")
+}
+
+// terraformParts are the hashes of everything that a stack's Terraform depends on, by names that people understand.
+func terraformParts(w stack.Work, version string) (map[string]string, error) {
+	p := parts{}
+	p.add("the engine", []byte(version))
+	if err := p.tree(w.Stack.Dir, "", "stack.hcl"); err != nil {
+		return nil, fmt.Errorf("hash stack %q: %w", w.Stack.ID, err)
+	}
+	for name, v := range w.Inputs {
+		data, err := stack.JSON(v)
+		if err != nil {
+			return nil, fmt.Errorf("hash input %q of stack %q: %w", name, w.Stack.ID, err)
+		}
+		p.add("input "+name, data)
+	}
+	if b := w.Backend; b != nil && !b.Keep {
+		data, err := stack.JSON(cty.ObjectVal(b.Config))
+		if err != nil {
+			return nil, fmt.Errorf("hash the backend of stack %q: %w", w.Stack.ID, err)
+		}
+		p.add("the backend", append([]byte(b.Type), data...))
+	}
+	return p, nil
+}
+
+// moveState moves a state into the backend that the stack itself made, once it stands.
+func (r *run) moveState(ctx context.Context, s *stack.Stack) error {
+	if s.Backend == nil || !s.Backend.Own {
+		return nil
+	}
+	config, err := r.lab.graph.BackendConfig(s, r.snapshot())
+	if err != nil {
+		return err
+	}
+	for _, v := range config {
+		r.secrets.Add(stack.Secrets(v)...)
+	}
+	return r.step(ctx, s.ID+"/state", func(ctx context.Context, report event.Report) (outcome, error) {
+		moved, err := r.move(ctx, s, &stack.StateBackend{Type: s.Backend.Type, Config: config}, report)
+		switch {
+		case err != nil:
+			return outcome{}, fmt.Errorf("move the state of stack %q to %s: %w", s.ID, s.Backend.Type, err)
+		case !moved:
+			return outcome{skipped: true, message: "it is in " + s.Backend.Type}, nil
+		}
+		// Terraform may have given it another lineage and serial.
+		err = r.journal.follow(s.ID, func() (*stack.State, error) { return r.state(ctx, s, report) })
+		return outcome{message: "moved to " + s.Backend.Type}, err
+	})
+}
+
+// bringStateBack undoes moveState, so that a stack can be destroyed together with the place of its state.
+func (r *run) bringStateBack(ctx context.Context, s *stack.Stack) error {
+	if s.Backend == nil || !s.Backend.Own {
+		return nil
+	}
+	return r.step(ctx, s.ID+"/state", func(ctx context.Context, report event.Report) (outcome, error) {
+		if _, err := r.state(ctx, s, report); errors.Is(err, fs.ErrNotExist) {
+			return outcome{skipped: true, message: "there is none"}, nil
+		}
+		moved, err := r.move(ctx, s, nil, report)
+		switch {
+		case err != nil:
+			return outcome{}, fmt.Errorf("bring the state of stack %q back from %s: %w", s.ID, s.Backend.Type, err)
+		case !moved:
+			return outcome{skipped: true, message: "it is here"}, nil
+		}
+		return outcome{message: "moved back"}, nil
+	})
+}
+
+func (r *run) move(ctx context.Context, s *stack.Stack, to *stack.StateBackend, report event.Report) (moved bool, err error) {
+	w := stack.Work{Stack: s, Path: r.lab.graph.Path, Secrets: r.secrets, Backend: to}
+	err = r.retry.try(ctx, report, func() error {
+		done, err := r.lab.deps.Terraform.Move(ctx, w, report)
+		moved = moved || done
+		return err
+	})
+	return moved, err
+}

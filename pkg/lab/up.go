@@ -1,0 +1,97 @@
+package lab
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/stack"
+)
+
+// Up brings the chosen stacks up, in the order of their numbers, or several at once where they do not need each other.
+// Steps whose inputs did not change and whose results are well are skipped. A stack that fails stops those that need it;
+// the others go on. The error is a *LockedError where another labctl works on the lab, a *FailedError where stacks failed,
+// and wraps context.Canceled after an interrupt. The Summary is there whenever anything was begun.
+func (l *Lab) Up(ctx context.Context, o Options) (*Summary, error) {
+	stacks, err := o.Selection.choose(l.graph, needs)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	r, err := l.begin(o)
+	if err != nil {
+		return nil, err
+	}
+	defer r.end()
+	if err := r.engine(ctx); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	if !o.Selection.Whole() { // the others' outputs are those of their last run
+		if err := r.recall(ctx); err != nil {
+			return nil, r.failed(ctx, err)
+		}
+	}
+	return r.over(ctx, start, stacks, dependencies(l.graph), func(ctx context.Context, s *stack.Stack) error {
+		return r.within(ctx, s, "up", func(ctx context.Context) error { return r.stack(ctx, s) })
+	})
+}
+
+// engine refuses an engine that lab.hcl does not want, before anything runs.
+func (r *run) engine(ctx context.Context) error {
+	want := r.lab.graph.Lab.Engine
+	if want == nil {
+		return nil
+	}
+	version, err := r.lab.deps.Terraform.Version(ctx, event.For(r.sink, ""))
+	if err != nil {
+		return err
+	}
+	return r.lab.graph.CheckEngine(version)
+}
+
+// over works on stacks and sums up.
+func (r *run) over(ctx context.Context, start time.Time, stacks []*stack.Stack, after map[*stack.Stack][]*stack.Stack, do func(context.Context, *stack.Stack) error) (*Summary, error) {
+	r.tally = newTally(stacks)
+	s := schedule{stacks: stacks, after: after, parallel: r.options.Parallel, failFast: r.options.FailFast}
+	s.run(ctx, func(ctx context.Context, st *stack.Stack) error {
+		begun := time.Now()
+		err := do(ctx, st)
+		r.tally.note(st.ID, func(res *Result) {
+			res.Elapsed, res.Log = time.Since(begun), r.logs.path(st.ID)
+			res.Ending = EndUnchanged
+			if res.Changes.Any() || res.Images+res.Charts > 0 {
+				res.Ending = EndChanged
+			}
+			if err != nil {
+				res.Ending, res.Err = EndFailed, r.secrets.Error(err)
+			}
+		})
+		if err != nil && ctx.Err() == nil {
+			r.tally.fail(st.ID, r.secrets.Error(err))
+		}
+		return err
+	}, func(st, by *stack.Stack) {
+		detail := fmt.Sprintf("it needs %s, which did not end well", by.ID)
+		r.tally.note(st.ID, func(res *Result) { res.Ending, res.Detail = EndBlocked, detail })
+		r.sink.Emit(event.Event{Time: time.Now(), Kind: event.Skipped, Step: st.ID, Message: detail})
+	})
+	summary := &Summary{Command: r.options.Command, Results: r.tally.in(stacks), Elapsed: time.Since(start)}
+	return summary, r.failed(ctx, r.tally.err())
+}
+
+// stack brings one stack up: its Terraform, its images, its releases.
+func (r *run) stack(ctx context.Context, s *stack.Stack) error {
+	if err := r.terraform(ctx, s); err != nil {
+		return err
+	}
+	if err := r.images(ctx, s); err != nil {
+		return err
+	}
+	for _, rel := range s.Releases {
+		if err := r.release(ctx, s, rel); err != nil {
+			return err
+		}
+	}
+	return r.afterwards(ctx, s, "up")
+}

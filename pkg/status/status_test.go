@@ -1,0 +1,301 @@
+package status_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/version"
+	fakediscovery "k8s.io/client-go/discovery/fake"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
+	ktesting "k8s.io/client-go/testing"
+
+	"github.com/labctl/labctl/pkg/status"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func ago(d time.Duration) time.Time { return noon.Add(-d) }
+
+func meta(namespace, name string, d time.Duration) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: namespace, Name: name, CreationTimestamp: metav1.NewTime(ago(d)), Labels: map[string]string{"app": name}}
+}
+
+func selects(name string) *metav1.LabelSelector {
+	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}}
+}
+
+func deployment(namespace, name string, ready, want int32) *appsv1.Deployment {
+	return &appsv1.Deployment{
+		ObjectMeta: meta(namespace, name, 3*time.Hour),
+		Spec:       appsv1.DeploymentSpec{Replicas: &want, Selector: selects(name)},
+		Status:     appsv1.DeploymentStatus{AvailableReplicas: ready, UpdatedReplicas: want},
+	}
+}
+
+func statefulSet(namespace, name string, ready int32) *appsv1.StatefulSet {
+	return &appsv1.StatefulSet{
+		ObjectMeta: meta(namespace, name, 50*time.Hour),
+		Spec:       appsv1.StatefulSetSpec{Selector: selects(name)},
+		Status:     appsv1.StatefulSetStatus{ReadyReplicas: ready},
+	}
+}
+
+func pod(namespace, app, name string, status corev1.PodStatus) *corev1.Pod {
+	p := &corev1.Pod{ObjectMeta: meta(namespace, app, time.Minute), Status: status}
+	p.Name = name
+	return p
+}
+
+func is(kind corev1.PodConditionType, status corev1.ConditionStatus, message string) []corev1.PodCondition {
+	return []corev1.PodCondition{{Type: kind, Status: status, Message: message}}
+}
+
+func running(restarts int32) corev1.PodStatus {
+	return corev1.PodStatus{
+		Phase: corev1.PodRunning, Conditions: is(corev1.PodReady, corev1.ConditionTrue, ""),
+		ContainerStatuses: []corev1.ContainerStatus{{Name: "main", Ready: true, RestartCount: restarts}},
+	}
+}
+
+func container(c corev1.ContainerStatus) corev1.PodStatus {
+	c.Name = "main"
+	return corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{c}}
+}
+
+func node(ready corev1.ConditionStatus, message string, more ...corev1.NodeCondition) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: meta("", "chat", 72*time.Hour),
+		Status: corev1.NodeStatus{
+			NodeInfo:   corev1.NodeSystemInfo{KubeletVersion: "v1.34.3"},
+			Conditions: append([]corev1.NodeCondition{{Type: corev1.NodeReady, Status: ready, Message: message}}, more...),
+		},
+	}
+}
+
+func cluster(objects ...runtime.Object) *fake.Clientset {
+	api := fake.NewClientset(objects...)
+	api.Discovery().(*fakediscovery.FakeDiscovery).FakedServerVersion = &version.Info{GitVersion: "v1.34.3"}
+	return api
+}
+
+func steps(states ...string) func() ([]status.Step, error) {
+	all := []status.Step{
+		{Name: "0-foundation", Stack: "0-foundation", Detail: "1 added"},
+		{Name: "1-cluster", Stack: "1-cluster", Detail: "no changes"},
+		{Name: "5-release/image auth", Stack: "5-release"},
+		{Name: "5-release/release chat", Stack: "5-release", Detail: "upgraded"},
+	}
+	for i, s := range states {
+		all[i].State, all[i].At = s, ago(time.Duration(len(states)-i)*10*time.Minute)
+		if s == "pending" {
+			all[i].At, all[i].Detail = time.Time{}, ""
+		}
+		if s == "failed" {
+			all[i].Detail = "deployment/auth is not ready"
+		}
+	}
+	return func() ([]status.Step, error) { return all, nil }
+}
+
+func sources(api kubernetes.Interface, states ...string) status.Sources {
+	s := status.Sources{
+		Lab: "chat", Environment: "local", Target: "local", Steps: steps(states...),
+		Now: func() time.Time { return noon }, Timeout: 10 * time.Second, API: api,
+	}
+	return s
+}
+
+func processes(broken bool) func(context.Context) ([]status.Component, int64, error) {
+	return func(context.Context) ([]status.Component, int64, error) {
+		all := []status.Component{
+			{Name: "etcd", Running: true, Since: ago(72 * time.Hour)},
+			{Name: "kubelet", Running: !broken, Restarts: 2, Since: ago(45 * time.Second), Reason: "exit code 1"},
+		}
+		if !broken {
+			all[1].Reason = ""
+		}
+		return all, 1288490188, nil
+	}
+}
+
+func TestSnapshots(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		from func() status.Sources
+		want status.State
+	}{
+		{"up", func() status.Sources {
+			s := sources(cluster(
+				node(corev1.ConditionTrue, ""), statefulSet("data", "kafka", 1), statefulSet("data", "mongodb", 1),
+				deployment("chat", "auth", 1, 1), deployment("chat", "gateway", 2, 2),
+				pod("chat", "gateway", "gateway-1", running(1)), pod("chat", "gateway", "gateway-2", running(2)), pod("data", "kafka", "kafka-0", running(0)),
+				&appsv1.DaemonSet{ObjectMeta: meta("kube-system", "proxy", 72*time.Hour), Spec: appsv1.DaemonSetSpec{Selector: selects("proxy")}, Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: 1, NumberAvailable: 1}},
+			), "done", "done", "done", "done")
+			s.Processes = processes(false)
+			s.URLs = []status.URL{{Name: "chat", Address: "http://127.0.0.1:8080"}}
+			return s
+		}, status.Up},
+		{"partial", func() status.Sources {
+			s := sources(cluster(
+				node(corev1.ConditionFalse, "container runtime network not ready"), deployment("chat", "auth", 0, 1), deployment("chat", "gateway", 2, 2),
+				pod("chat", "auth", "auth-1", container(corev1.ContainerStatus{
+					RestartCount: 3, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 40s"}},
+					LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2, Reason: "Error"}},
+				})),
+			), "done", "done", "done", "failed")
+			s.Processes = processes(true)
+			return s
+		}, status.Partial},
+		{"down", func() status.Sources {
+			s := sources(nil, "pending", "pending", "pending", "pending")
+			s.NoAPI = "there is no cluster"
+			return s
+		}, status.Down},
+		{"cut-off", func() status.Sources {
+			s := sources(nil, "done", "started", "pending", "pending")
+			s.NoAPI = "its kubeconfig is not known yet"
+			return s
+		}, status.Partial},
+		{"dead", func() status.Sources {
+			api := cluster()
+			api.PrependReactor("*", "*", func(ktesting.Action) (bool, runtime.Object, error) {
+				return true, nil, errors.New("dial tcp 127.0.0.1:6443: connect: connection refused")
+			})
+			s := sources(api, "done", "done", "done", "done")
+			s.Processes = func(context.Context) ([]status.Component, int64, error) {
+				return nil, 0, errors.New("state.json is broken")
+			}
+			return s
+		}, status.Partial},
+		{"no-journal", func() status.Sources {
+			s := sources(cluster(node(corev1.ConditionTrue, "", corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue, Message: "disk is full"})))
+			s.Steps = func() ([]status.Step, error) { return nil, errors.New("journal.json: permission denied") }
+			return s
+		}, status.Partial},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := status.Collect(t.Context(), tt.from())
+			require.Equal(t, tt.want, got.State)
+			require.Equal(t, tt.want == status.Partial, len(got.Problems) > 0)
+			var text bytes.Buffer
+			require.NoError(t, got.Text(&text))
+			golden(t, tt.name+".txt", text.Bytes())
+			data, err := json.MarshalIndent(got, "", "  ")
+			require.NoError(t, err)
+			golden(t, tt.name+".json", append(data, '\n'))
+		})
+	}
+}
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.WriteFile(path, got, 0o644)) //nolint:gosec // a golden file is public
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), string(got))
+}
+
+func TestWhyAWorkloadIsNotReady(t *testing.T) {
+	waiting := func(reason, message string) corev1.PodStatus {
+		return container(corev1.ContainerStatus{Image: "main:1", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}})
+	}
+	rolling := func(d *appsv1.Deployment, updated int32) *appsv1.Deployment {
+		d.Status.UpdatedReplicas = updated
+		return d
+	}
+	ending := pod("chat", "auth", "auth-0", waiting("ErrImagePull", "old"))
+	ending.DeletionTimestamp, ending.Finalizers = &metav1.Time{Time: noon}, []string{"x"}
+	older := pod("chat", "auth", "auth-0", waiting("CreateContainerConfigError", "of the older"))
+	older.CreationTimestamp = metav1.NewTime(ago(time.Hour))
+	for _, tt := range []struct {
+		name    string
+		objects []runtime.Object
+		ready   int32
+		want    string
+	}{
+		{"ready", []runtime.Object{deployment("chat", "auth", 1, 1), pod("chat", "auth", "auth-1", running(0))}, 1, ""},
+		{"no pod", []runtime.Object{deployment("chat", "auth", 0, 1)}, 0, "0 of 1 pods ready"},
+		{"refused pod", []runtime.Object{func() *appsv1.Deployment {
+			d := deployment("chat", "auth", 0, 1)
+			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "violates PodSecurity"}}
+			return d
+		}()}, 0, "violates PodSecurity"},
+		{"image", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", waiting("ImagePullBackOff", "not found\nmore"))}, 0, "image main:1 cannot be pulled: not found"},
+		{"being made", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", waiting("ContainerCreating", ""))}, 0, "container main: ContainerCreating"},
+		{"no room", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", corev1.PodStatus{Conditions: is(corev1.PodScheduled, corev1.ConditionFalse, "insufficient memory")})}, 0, "cannot be scheduled: insufficient memory"},
+		{"evicted", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", corev1.PodStatus{Phase: corev1.PodFailed, Reason: "Evicted"})}, 0, "pod failed: Evicted"},
+		{"ended", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", container(corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}}}))}, 0, "container main ended with exit code 137 (OOMKilled)"},
+		{"probe", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", container(corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}))}, 0, "container main runs, but its readiness probe fails"},
+		{"nothing known", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "auth", "auth-1", corev1.PodStatus{})}, 0, "not started yet"},
+		{"the newest pod speaks", []runtime.Object{deployment("chat", "auth", 0, 1), older, pod("chat", "auth", "auth-1", waiting("ErrImagePull", "of the newer"))}, 0, "image main:1 cannot be pulled: of the newer"},
+		{"pods that end say nothing", []runtime.Object{deployment("chat", "auth", 0, 1), ending}, 0, "0 of 1 pods ready"},
+		{"pods of others say nothing", []runtime.Object{deployment("chat", "auth", 0, 1), pod("chat", "other", "o", waiting("ErrImagePull", "x")), pod("data", "auth", "a", waiting("ErrImagePull", "x"))}, 0, "0 of 1 pods ready"},
+		{"old pods do not count", []runtime.Object{rolling(deployment("chat", "auth", 2, 2), 1)}, 1, "1 of 2 pods ready"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := status.Collect(t.Context(), sources(cluster(tt.objects...)))
+			w := s.Namespaces[0].Workloads[0]
+			require.Equal(t, tt.want, w.Reason)
+			require.Equal(t, tt.ready, w.Ready)
+			require.Equal(t, tt.want == "", w.IsReady())
+		})
+	}
+}
+
+func TestOneRefusedListLeavesTheOthers(t *testing.T) {
+	api := cluster(deployment("chat", "auth", 1, 1), node(corev1.ConditionTrue, ""))
+	api.PrependReactor("list", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", errors.New("no"))
+	})
+	s := status.Collect(t.Context(), sources(api, "done", "done", "done", "done"))
+	require.True(t, s.Cluster.Reachable)
+	require.Equal(t, status.Partial, s.State)
+	require.Len(t, s.Problems, 1)
+	require.Contains(t, s.Problems[0], "nodes cannot be listed: ")
+	require.Equal(t, "auth", s.Namespaces[0].Workloads[0].Name)
+}
+
+// An API that takes the connection and never answers costs the time limit, and no more.
+func TestSilentAPI(t *testing.T) {
+	release := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-r.Context().Done():
+		case <-release:
+		}
+	}))
+	defer server.Close()
+	defer close(release)
+	api, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
+	require.NoError(t, err)
+	from := sources(api, "done", "done", "done", "done")
+	from.Timeout = 100 * time.Millisecond
+	s := status.Collect(t.Context(), from)
+	require.False(t, s.Cluster.Reachable)
+	require.Equal(t, "no answer in time", s.Cluster.Reason)
+	require.Equal(t, []string{"the cluster cannot be asked: no answer in time"}, s.Problems)
+	require.Len(t, s.Stacks, 3)
+}

@@ -1,0 +1,120 @@
+package status
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// Text writes a snapshot for people: aligned tables, the sum and the problems first. Details of a stack's steps are shown
+// where they are not all done.
+func (s *Snapshot) Text(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s (environment %s, target %s) is %s\n", s.Lab, s.Environment, s.Target, s.State)
+	for _, u := range s.URLs {
+		fmt.Fprintf(&b, "  %s: %s\n", u.Name, u.Address)
+	}
+	for _, p := range s.Problems {
+		fmt.Fprintf(&b, "  ! %s\n", p)
+	}
+
+	t := table{{"STACK", "STATE", "SINCE", "DETAIL"}}
+	for _, st := range s.Stacks {
+		t.add(st.ID, st.State, s.age(st.At), st.Detail)
+		if st.State == StepDone || st.State == StepPending || len(st.Steps) == 1 {
+			continue
+		}
+		for _, step := range st.Steps {
+			t.add("  "+step.Short(), step.State, s.age(step.At), step.Detail)
+		}
+	}
+	t.write(&b)
+
+	c := s.Cluster
+	if c.Version != "" || c.MemoryBytes > 0 {
+		b.WriteString("\n" + strings.TrimSpace("Kubernetes "+c.Version))
+		if c.MemoryBytes > 0 {
+			fmt.Fprintf(&b, ", %.2f GiB of memory in all", float64(c.MemoryBytes)/(1<<30))
+		}
+		b.WriteString("\n")
+	}
+	t = table{{"COMPONENT", "STATE", "RESTARTS", "AGE", "DETAIL"}}
+	for _, p := range c.Components {
+		state := "running"
+		if !p.Running {
+			state = "stopped"
+		}
+		t.add(p.Name, state, fmt.Sprint(p.Restarts), s.age(p.Since), p.Reason)
+	}
+	t.write(&b)
+	t = table{{"NODE", "STATE", "VERSION", "AGE", "DETAIL"}}
+	for _, n := range c.Nodes {
+		state := "ready"
+		if !n.Ready {
+			state = "not ready"
+		}
+		t.add(n.Name, state, n.Version, s.age(n.Created), n.Reason)
+	}
+	t.write(&b)
+	t = table{{"NAMESPACE", "WORKLOAD", "READY", "RESTARTS", "AGE", "DETAIL"}}
+	for _, n := range s.Namespaces {
+		for _, l := range n.Workloads {
+			t.add(n.Name, l.Kind+"/"+l.Name, fmt.Sprintf("%d/%d", l.Ready, l.Desired), fmt.Sprint(l.Restarts), s.age(l.Created), l.Reason)
+		}
+	}
+	t.write(&b)
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// age gives the time since then in its largest unit or two: 45s, 12m, 3h20m, 5d.
+func (s *Snapshot) age(then time.Time) string {
+	if then.IsZero() {
+		return ""
+	}
+	switch d := max(s.At.Sub(then), 0); {
+	case d < 2*time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < 2*time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%dm", int(d.Hours()), int(d.Minutes())%60)
+	default:
+		return fmt.Sprintf("%dd", int(d.Hours())/24)
+	}
+}
+
+// table is rows of cells under a head. Columns of which every cell is empty are left out.
+type table [][]string
+
+func (t *table) add(cells ...string) { *t = append(*t, cells) }
+
+func (t table) write(b *strings.Builder) {
+	if len(t) < 2 {
+		return
+	}
+	width := make([]int, len(t[0]))
+	for _, row := range t[1:] {
+		for i, cell := range row {
+			width[i] = max(width[i], utf8.RuneCountInString(cell))
+		}
+	}
+	for i, head := range t[0] {
+		if width[i] > 0 {
+			width[i] = max(width[i], len(head))
+		}
+	}
+	b.WriteString("\n")
+	for _, row := range t {
+		var line strings.Builder
+		for i, cell := range row {
+			if width[i] == 0 {
+				continue
+			}
+			line.WriteString(cell + strings.Repeat(" ", width[i]-utf8.RuneCountInString(cell)+2))
+		}
+		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
+	}
+}

@@ -1,0 +1,244 @@
+// Package auth keeps users and their sessions, and signs the access tokens that every other service checks.
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/limit"
+	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/token"
+)
+
+// Config is the configuration of auth.
+type Config struct {
+	service.Settings
+	// AccessTTL is how long an access token is good. The topic sessions must keep its records longer.
+	AccessTTL time.Duration
+	// RefreshTTL is how long a session lasts without a refresh.
+	RefreshTTL time.Duration
+	// RefreshGrace is how long the refresh token before the last is still accepted.
+	RefreshGrace time.Duration
+	// KeyLife is how long a signing key is used before the next one takes over (KEY_LIFE, 24h).
+	KeyLife time.Duration
+	// KeyReload is the time between two looks at what other instances and `auth rotate-keys` have made of the keys.
+	KeyReload time.Duration
+	// Sweep is the time between two looks for ends of sessions that were not told, and how old they must be.
+	Sweep time.Duration
+	// Prune is the time between two looks for sessions that have expired.
+	Prune time.Duration
+	// HashQueue is how many may wait for a password to be hashed, for each processor.
+	HashQueue int
+	// WrongPasswords is how many are taken from one address for one name, or from one session that changes its password.
+	WrongPasswords WrongPasswords
+	// MaxSessions is how many a user may have.
+	MaxSessions int
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// WrongPasswords is a limit: Burst at once, and one more each Every.
+type WrongPasswords struct {
+	Burst int
+	Every time.Duration
+}
+
+// ConfigFromEnv reads the configuration.
+func ConfigFromEnv(getenv func(string) string) (Config, error) {
+	s, err := service.FromEnv("auth", getenv)
+	c := Config{
+		Settings: s, AccessTTL: 10 * time.Minute, RefreshTTL: 30 * 24 * time.Hour, RefreshGrace: 30 * time.Second,
+		KeyLife: 24 * time.Hour, KeyReload: 10 * time.Second, Sweep: 5 * time.Second, Prune: time.Hour, HashQueue: 128,
+		WrongPasswords: WrongPasswords{Burst: 10, Every: 30 * time.Second}, MaxSessions: 100, Now: time.Now,
+	}
+	if v := getenv("KEY_LIFE"); v != "" {
+		d, bad := time.ParseDuration(v)
+		if bad != nil || d < time.Minute {
+			err = errors.Join(err, fmt.Errorf("KEY_LIFE is %q, which is no duration of a minute or more, such as 24h", v))
+		}
+		c.KeyLife = d
+	}
+	return c, err
+}
+
+type auth struct {
+	Config
+	db       *store.DB
+	kafka    *kgo.Client
+	keys     *keys
+	verifier *token.Verifier
+	ended    *ended.Sessions
+	hasher   *hasher
+	wrong    *limit.Buckets // by address and name, and by session
+
+	reused, told, pruned prometheus.Counter
+}
+
+// users: by id. usernames: by name in lower case. prefixes: by the beginning of a name. sessions: by id. devices: by user, their
+// sessions. expiries: "<day>/<shard>", the sessions to look at when that day is over. ends: what is not told to Kafka yet.
+func (a *auth) users() *mongo.Collection    { return a.db.Collection("users") }
+func (a *auth) names() *mongo.Collection    { return a.db.Collection("usernames") }
+func (a *auth) prefixes() *mongo.Collection { return a.db.Collection("prefixes") }
+func (a *auth) sessions() *mongo.Collection { return a.db.Collection("sessions") }
+func (a *auth) devices() *mongo.Collection  { return a.db.Collection("devices") }
+func (a *auth) expiries() *mongo.Collection { return a.db.Collection("expiries") }
+func (a *auth) ends() *mongo.Collection     { return a.db.Collection("ends") }
+func (a *auth) settings() *mongo.Collection { return a.db.Collection("settings") }
+
+// open prepares auth; neither broker nor database need be up yet. Who opens it closes it.
+func open(c Config, m *service.Metrics) (a *auth, err error) {
+	a = &auth{
+		Config: c,
+		wrong:  limit.New(limit.Rate{PerSecond: 1 / c.WrongPasswords.Every.Seconds(), Burst: c.WrongPasswords.Burst}, c.Now),
+		reused: m.Counter("auth_refresh_tokens_reused_total", "Sessions that ended because an old refresh token was shown."),
+		told:   m.Counter("auth_sessions_ended_total", "Ends of sessions told to Kafka."),
+		pruned: m.Counter("auth_sessions_pruned_total", "Expired sessions deleted."),
+	}
+	defer func() {
+		if err != nil {
+			a.close()
+			err = fmt.Errorf("auth: %w", err)
+		}
+	}()
+	if a.db, err = store.Open(c.MongoDBURI, c.Database, "auth"); err != nil {
+		return nil, err
+	}
+	if a.kafka, err = bus.Open(c.KafkaBrokers, "auth", c.Log, kgo.RecordDeliveryTimeout(30*time.Second)); err != nil {
+		return nil, err
+	}
+	if a.ended, err = ended.Open(c.KafkaBrokers, "auth", c.Log, c.Now); err != nil {
+		return nil, err
+	}
+	if a.hasher, err = newHasher(c.HashQueue, m.Counter("auth_hashes_total", "Passwords hashed, to keep or to compare.")); err != nil {
+		return nil, err
+	}
+	a.keys = &keys{settings: a.settings(), life: c.KeyLife, keep: c.AccessTTL + c.KeyReload + time.Minute, now: c.Now}
+	a.verifier = token.NewVerifier(func(context.Context) (jose.JSONWebKeySet, error) { return a.keys.public(), nil }, c.Now)
+	a.keys.changed = a.verifier.Forget
+	a.verifier.Refuse(a.ended.Has)
+	return a, nil
+}
+
+func (a *auth) close() {
+	if a.ended != nil {
+		a.ended.Close()
+	}
+	if a.kafka != nil {
+		a.kafka.Close()
+	}
+	if a.db != nil {
+		a.db.Close()
+	}
+}
+
+// Run runs auth until ctx ends.
+func Run(ctx context.Context, c Config) error {
+	m := service.NewMetrics()
+	a, err := open(c, m)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	s := service.Server{
+		Settings: c.Settings, Name: "auth", Handler: a.routes(), Metrics: m, Start: a.start, Work: a.work,
+		Ready: func(ctx context.Context) error {
+			if err := a.db.Ready(ctx); err != nil {
+				return err
+			}
+			return bus.Ready(ctx, a.kafka)
+		},
+		Drain: func(ctx context.Context) { _ = a.kafka.Flush(ctx) },
+	}
+	return s.Run(ctx)
+}
+
+func (a *auth) routes() *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.Handle("POST /api/auth/register", service.Handle(a.register))
+	mux.Handle("POST /api/auth/login", service.Handle(a.login))
+	mux.Handle("POST /api/auth/refresh", service.Handle(a.refresh))
+	mux.Handle("POST /api/auth/logout", a.allow(token.RoleUser, a.logout))
+	mux.Handle("POST /api/auth/password", a.allow(token.RoleUser, a.changePassword))
+	mux.Handle("GET /api/auth/sessions", a.allow(token.RoleUser, a.listSessions))
+	mux.Handle("DELETE /api/auth/sessions", a.allow(token.RoleUser, a.endOthers))
+	mux.Handle("DELETE /api/auth/sessions/{id}", a.allow(token.RoleUser, a.endOne))
+	mux.Handle("GET /api/auth/me", a.allow(token.RoleUser, a.me))
+	mux.Handle("GET /api/auth/users", a.allow(token.RoleUser, a.find))
+	mux.Handle("DELETE /api/auth/users/{id}/sessions", a.allow(token.RoleModerator, a.endOf))
+	mux.Handle("PUT /api/auth/users/{id}/role", a.allow(token.RoleAdmin, a.changeRole))
+	mux.Handle("POST /api/auth/keys/rotate", a.allow(token.RoleAdmin, a.rotateKeys))
+	mux.Handle("GET /api/auth/jwks", service.Handle(a.jwks))
+	mux.Handle("GET /internal/users/{id}", service.Handle(a.user))
+	return mux
+}
+
+// allow lets those of at least that role in whose session stands. Here, unlike in other services, the database is asked: what is
+// done with sessions and passwords should not hang on how fast Kafka is.
+func (a *auth) allow(role string, f func(w http.ResponseWriter, r *http.Request, caller token.Claims) error) http.Handler {
+	return service.Authenticated(a.verifier, func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+		s, ok, err := store.Get[session](r.Context(), a.sessions(), caller.Session)
+		switch {
+		case err != nil:
+			return service.Unavailable("the database", err)
+		case !ok || s.User != caller.User || !a.Now().Before(s.Expires):
+			return service.SessionEnded()
+		case token.Rank(caller.Role) < token.Rank(role):
+			return service.Forbidden("this needs the role " + role)
+		}
+		return f(w, r, caller)
+	})
+}
+
+// start makes the collections, the topics and, the first time, the signing keys.
+func (a *auth) start(ctx context.Context) error {
+	if err := a.create(ctx); err != nil {
+		return err
+	}
+	if err := bus.Create(ctx, a.kafka); err != nil {
+		return err
+	}
+	if err := a.ended.Start(ctx); err != nil {
+		return err
+	}
+	return a.keys.load(ctx)
+}
+
+func (a *auth) create(ctx context.Context) error {
+	return a.db.Create(ctx, "users", "usernames", "prefixes", "sessions", "devices", "expiries", "ends", "settings")
+}
+
+// work follows ends and keys, and cleans up, until ctx ends.
+func (a *auth) work(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { a.ended.Follow(ctx) })
+	every := func(d time.Duration, what string, f func(context.Context) error) {
+		wg.Go(func() {
+			for service.Sleep(ctx, d) == nil {
+				if err := f(ctx); err != nil && ctx.Err() == nil {
+					a.Log.Warn(what+" waits for the next time", "error", err)
+				}
+			}
+		})
+	}
+	every(a.KeyReload, "the look at the signing keys", a.keys.load)
+	every(a.Sweep, "the end of a session", a.sweep)
+	every(a.Prune, "the deletion of expired sessions", a.prune)
+	wg.Wait()
+	return nil
+}
+
+func (a *auth) jwks(w http.ResponseWriter, _ *http.Request) error {
+	return service.Write(w, http.StatusOK, a.keys.public())
+}

@@ -1,0 +1,136 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
+
+	"github.com/labctl/labctl/services/internal/service"
+)
+
+// argon2id's parameters: the second choice of OWASP's Password Storage Cheat Sheet (19 MiB, two passes, one lane).
+const (
+	hashMemory  = 19 << 10 // KiB
+	hashPasses  = 2
+	hashThreads = 1
+	hashKey     = 32
+	hashSalt    = 16
+)
+
+// hashTime is about how long one hash takes.
+const hashTime = 20 * time.Millisecond
+
+// hasher hashes passwords, as many at once as there are processors: each takes 19 MiB and some 20 ms of one of them.
+type hasher struct {
+	turns  *semaphore.Weighted
+	places *semaphore.Weighted // for those whose turn it is and those who wait
+	full   time.Duration       // about how long a full queue takes
+	hashes prometheus.Counter
+	// dummy is what a password is compared with where there is no such user, so that both take as long.
+	dummy string
+}
+
+// newHasher makes a hasher with queue waiting places for each processor. It counts what it hashes.
+func newHasher(queue int, hashes prometheus.Counter) (*hasher, error) {
+	n := runtime.GOMAXPROCS(0)
+	h := &hasher{
+		turns: semaphore.NewWeighted(int64(n)), places: semaphore.NewWeighted(int64(n * (queue + 1))),
+		full: time.Duration(queue) * hashTime, hashes: hashes,
+	}
+	salt, err := newSalt()
+	if err != nil {
+		return nil, err
+	}
+	h.dummy = encode(salt, derive(rand.Text(), salt))
+	return h, nil
+}
+
+func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+	salt, err := newSalt()
+	if err != nil {
+		return "", err
+	}
+	key, err := h.derive(ctx, password, salt)
+	if err != nil {
+		return "", err
+	}
+	return encode(salt, key), nil
+}
+
+// check says whether password is the one of stored; an empty stored is no one's and takes as long.
+func (h *hasher) check(ctx context.Context, password, stored string) (bool, error) {
+	known := stored != ""
+	if !known {
+		stored = h.dummy
+	}
+	salt, key, err := decode(stored)
+	if err != nil {
+		return false, err
+	}
+	got, err := h.derive(ctx, password, salt)
+	if err != nil {
+		return false, err
+	}
+	return subtle.ConstantTimeCompare(got, key) == 1 && known, nil
+}
+
+// derive hashes when it is this caller's turn. Where too many wait already it says so at once, whoever asks.
+func (h *hasher) derive(ctx context.Context, password string, salt []byte) ([]byte, error) {
+	if !h.places.TryAcquire(1) {
+		return nil, &service.Error{Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: max(h.full, time.Second),
+			Message: "too many passwords wait to be checked; try again"}
+	}
+	defer h.places.Release(1)
+	if err := h.turns.Acquire(ctx, 1); err != nil {
+		return nil, fmt.Errorf("wait for a turn to hash: %w", err) // the caller has gone
+	}
+	defer h.turns.Release(1)
+	h.hashes.Inc()
+	return derive(password, salt), nil
+}
+
+func derive(password string, salt []byte) []byte {
+	return argon2.IDKey([]byte(password), salt, hashPasses, hashMemory, hashThreads, hashKey)
+}
+
+func newSalt() ([]byte, error) {
+	salt := make([]byte, hashSalt)
+	if _, err := rand.Read(salt); err != nil {
+		return nil, fmt.Errorf("make a salt: %w", err)
+	}
+	return salt, nil
+}
+
+// encode writes the parameters down with the hash, so that they can be raised later.
+func encode(salt, key []byte) string {
+	b := base64.RawStdEncoding
+	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashThreads,
+		b.EncodeToString(salt), b.EncodeToString(key))
+}
+
+func decode(s string) (salt, key []byte, err error) {
+	parts := strings.Split(s, "$")
+	want := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d", argon2.Version, hashMemory, hashPasses, hashThreads)
+	if len(parts) != 6 || strings.Join(parts[:4], "$") != want {
+		return nil, nil, errors.New("a stored password hash has another form")
+	}
+	b := base64.RawStdEncoding
+	if salt, err = b.DecodeString(parts[4]); err == nil {
+		key, err = b.DecodeString(parts[5])
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("a stored password hash: %w", err)
+	}
+	return salt, key, nil
+}

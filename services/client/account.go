@@ -1,0 +1,68 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"time"
+)
+
+// Login is one of a user's sessions, as the list shows it.
+type Login struct {
+	ID      string    `json:"id"`
+	Device  string    `json:"device"`
+	Created time.Time `json:"created"`
+	Used    time.Time `json:"used"` // the last login or refresh
+	Expires time.Time `json:"expires"`
+	Current bool      `json:"current"` // the session that asks
+}
+
+type ended struct {
+	Ended int `json:"ended"`
+}
+
+// Logins gives the sessions of the session's user, last used first.
+func (s *Session) Logins(ctx context.Context) ([]Login, error) {
+	var a struct {
+		Sessions []Login `json:"sessions"`
+	}
+	err := s.do(ctx, http.MethodGet, "/api/auth/sessions", nil, &a)
+	return a.Sessions, err
+}
+
+// EndLogin ends one session of the session's user.
+func (s *Session) EndLogin(ctx context.Context, id string) error {
+	return s.do(ctx, http.MethodDelete, "/api/auth/sessions/"+url.PathEscape(id), nil, nil)
+}
+
+// EndOtherLogins ends all sessions of the session's user but this one, and gives how many there were.
+func (s *Session) EndOtherLogins(ctx context.Context) (int, error) {
+	var a ended
+	err := s.do(ctx, http.MethodDelete, "/api/auth/sessions", nil, &a)
+	return a.Ended, err
+}
+
+// ChangePassword changes the password of the session's user, which ends their other sessions, and gives how many there were.
+func (s *Session) ChangePassword(ctx context.Context, password, newPassword string) (int, error) {
+	var a ended
+	err := s.do(ctx, http.MethodPost, "/api/auth/password", map[string]string{"password": password, "new_password": newPassword}, &a)
+	return a.Ended, err
+}
+
+// EndLoginsOf ends all sessions of another user, for which the session's user must be a moderator, and gives how many there were.
+func (s *Session) EndLoginsOf(ctx context.Context, user string) (int, error) {
+	var a ended
+	err := s.do(ctx, http.MethodDelete, "/api/auth/users/"+url.PathEscape(user)+"/sessions", nil, &a)
+	return a.Ended, err
+}
+
+// SetRole gives another user a role, for which the session's user must be an admin. It ends that user's sessions.
+func (s *Session) SetRole(ctx context.Context, user, role string) error {
+	return s.do(ctx, http.MethodPut, "/api/auth/users/"+url.PathEscape(user)+"/role", map[string]string{"role": role}, nil)
+}
+
+// RotateKeys lets the next signing key take over, for which the session's user must be an admin. With drop all access tokens end at
+// once; sessions refresh them.
+func (s *Session) RotateKeys(ctx context.Context, drop bool) error {
+	return s.do(ctx, http.MethodPost, "/api/auth/keys/rotate", map[string]bool{"drop_old": drop}, nil)
+}

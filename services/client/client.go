@@ -1,0 +1,403 @@
+// Package client is the Go client of the chat: docs/protocol.md as functions. A Session is one device's log-in, a
+// Device its socket, which reconnects and resumes by itself.
+package client
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+// The protocol's objects.
+type (
+	User         = wire.User
+	Message      = wire.Message
+	GroupEvent   = wire.GroupEvent
+	Conversation = wire.Conversation
+	Member       = wire.Member
+)
+
+// DirectID gives the id of the conversation of two users.
+func DirectID(a, b string) string { return wire.DirectID(a, b) }
+
+// Error is an answer that is an error.
+type Error struct {
+	Status  int // 0: an error frame of the socket
+	Code    string
+	Message string
+}
+
+func (e *Error) Error() string {
+	if e.Status == 0 {
+		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	}
+	return fmt.Sprintf("%s (%s, HTTP %d)", e.Message, e.Code, e.Status)
+}
+
+// IsCode says whether err is an *Error with that code.
+func IsCode(err error, code string) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == code
+}
+
+// Client speaks to one chat.
+type Client struct {
+	base string
+	http *http.Client
+}
+
+// New makes a client of the chat at baseURL, such as http://127.0.0.1:8080.
+func New(baseURL string) *Client {
+	return &Client{base: strings.TrimSuffix(baseURL, "/"), http: &http.Client{
+		Timeout:   30 * time.Second,
+		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second},
+	}}
+}
+
+// Close ends idle connections.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Session is one device's log-in. It refreshes its tokens by itself and is safe for concurrent use.
+type Session struct {
+	c    *Client
+	User User
+	ID   string
+
+	mu      sync.Mutex
+	access  string
+	expires time.Time
+	refresh string
+}
+
+type sessionAnswer struct {
+	User          User   `json:"user"`
+	Session       string `json:"session"`
+	AccessToken   string `json:"access_token"`
+	AccessExpires int64  `json:"access_expires_in"`
+	RefreshToken  string `json:"refresh_token"`
+}
+
+func (s *Session) take(a sessionAnswer) {
+	s.access, s.refresh = a.AccessToken, a.RefreshToken
+	s.expires = time.Now().Add(time.Duration(a.AccessExpires) * time.Second)
+}
+
+// Register makes a user and logs them in.
+func (c *Client) Register(ctx context.Context, name, password, device string) (*Session, error) {
+	return c.enter(ctx, "register", name, password, device)
+}
+
+// Login logs a user in.
+func (c *Client) Login(ctx context.Context, name, password, device string) (*Session, error) {
+	return c.enter(ctx, "login", name, password, device)
+}
+
+func (c *Client) enter(ctx context.Context, how, name, password, device string) (*Session, error) {
+	var a sessionAnswer
+	err := c.call(ctx, http.MethodPost, "/api/auth/"+how, "", map[string]string{"name": name, "password": password, "device": device}, &a)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", how, name, err)
+	}
+	s := &Session{c: c, User: a.User, ID: a.Session}
+	s.take(a)
+	return s, nil
+}
+
+// call makes one request. in and out may be nil.
+func (c *Client) call(ctx context.Context, method, path, bearer string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		b, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(b)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
+	if err != nil {
+		return err
+	}
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = res.Body.Close() }()
+	b, err := io.ReadAll(io.LimitReader(res.Body, 32<<20))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s %s: %w", method, path, err)
+	}
+	if res.StatusCode >= 400 {
+		var e struct {
+			Error Error `json:"error"`
+		}
+		if json.Unmarshal(b, &e) != nil || e.Error.Code == "" {
+			// Not the chat's own answer, but one of a proxy before it.
+			e.Error = Error{Code: "http", Message: fmt.Sprintf("%s %s: %s", method, path, res.Status)}
+		}
+		e.Error.Status = res.StatusCode
+		return &e.Error
+	}
+	if out == nil || len(b) == 0 {
+		return nil
+	}
+	if err := json.Unmarshal(b, out); err != nil {
+		return fmt.Errorf("the answer of %s %s is not what the chat answers: %w", method, path, err)
+	}
+	return nil
+}
+
+// early is how long before its end an access token is replaced.
+const early = 20 * time.Second
+
+// token gives an access token that is good for now.
+func (s *Session) token(ctx context.Context, not string) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.access != not && time.Until(s.expires) > early {
+		return s.access, nil
+	}
+	var a sessionAnswer
+	if err := s.c.call(ctx, http.MethodPost, "/api/auth/refresh", "", map[string]string{"refresh_token": s.refresh}, &a); err != nil {
+		return "", fmt.Errorf("refresh the session of %s: %w", s.User.Name, err)
+	}
+	s.take(a)
+	return s.access, nil
+}
+
+// do makes a request with an access token, refreshed if need be.
+func (s *Session) do(ctx context.Context, method, path string, in, out any) error {
+	bearer, err := s.token(ctx, "")
+	if err != nil {
+		return err
+	}
+	err = s.c.call(ctx, method, path, bearer, in, out)
+	if !IsCode(err, "unauthenticated") {
+		return err
+	}
+	if bearer, err = s.token(ctx, bearer); err != nil {
+		return err
+	}
+	return s.c.call(ctx, method, path, bearer, in, out)
+}
+
+// RefreshToken gives the token that Resume takes. Each refresh replaces it.
+func (s *Session) RefreshToken() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.refresh
+}
+
+// Resume takes a session up by its refresh token.
+func (c *Client) Resume(ctx context.Context, refreshToken string) (*Session, error) {
+	var a sessionAnswer
+	if err := c.call(ctx, http.MethodPost, "/api/auth/refresh", "", map[string]string{"refresh_token": refreshToken}, &a); err != nil {
+		return nil, fmt.Errorf("resume a session: %w", err)
+	}
+	s := &Session{c: c, User: a.User, ID: a.Session}
+	s.take(a)
+	return s, nil
+}
+
+// AccessToken gives an access token that is good for now.
+func (s *Session) AccessToken(ctx context.Context) (string, error) { return s.token(ctx, "") }
+
+// Refresh replaces the tokens now.
+func (s *Session) Refresh(ctx context.Context) error {
+	s.mu.Lock()
+	access := s.access
+	s.mu.Unlock()
+	_, err := s.token(ctx, access)
+	return err
+}
+
+// Me asks auth whether the session still holds.
+func (s *Session) Me(ctx context.Context) (u User, err error) {
+	var a struct {
+		User User `json:"user"`
+	}
+	err = s.do(ctx, http.MethodGet, "/api/auth/me", nil, &a)
+	return a.User, err
+}
+
+// Logout ends the session.
+func (s *Session) Logout(ctx context.Context) error {
+	return s.do(ctx, http.MethodPost, "/api/auth/logout", nil, nil)
+}
+
+type users struct {
+	Users []User `json:"users"`
+}
+
+// FindUser gives the user with that name. ok is false if there is none.
+func (s *Session) FindUser(ctx context.Context, name string) (u User, ok bool, err error) {
+	var a users
+	if err := s.do(ctx, http.MethodGet, "/api/auth/users?name="+url.QueryEscape(name), nil, &a); err != nil || len(a.Users) == 0 {
+		return u, false, err
+	}
+	return a.Users[0], true, nil
+}
+
+// SearchUsers gives users whose name begins with q.
+func (s *Session) SearchUsers(ctx context.Context, q string) ([]User, error) {
+	var a users
+	err := s.do(ctx, http.MethodGet, "/api/auth/users?q="+url.QueryEscape(q), nil, &a)
+	return a.Users, err
+}
+
+// Users gives the users with those ids, in no order.
+func (s *Session) Users(ctx context.Context, ids ...string) ([]User, error) {
+	var a users
+	err := s.do(ctx, http.MethodGet, "/api/auth/users?ids="+url.QueryEscape(strings.Join(ids, ",")), nil, &a)
+	return a.Users, err
+}
+
+// Conversations gives the session's user's conversations, last active first.
+func (s *Session) Conversations(ctx context.Context) ([]Conversation, error) {
+	var a struct {
+		Conversations []Conversation `json:"conversations"`
+	}
+	err := s.do(ctx, http.MethodGet, "/api/conversations", nil, &a)
+	return a.Conversations, err
+}
+
+// Conversation gives one conversation.
+func (s *Session) Conversation(ctx context.Context, id string) (c Conversation, err error) {
+	err = s.do(ctx, http.MethodGet, "/api/conversations/"+url.PathEscape(id), nil, &c)
+	return c, err
+}
+
+// Page says which messages History gives: the last ones, those before a seq, or those after one.
+type Page struct {
+	Before, After int64 // at most one of them; 0 is none, but see AfterStart
+	AfterStart    bool  // after seq 0
+	Limit         int   // 0: the server's default
+}
+
+// History gives a page of a conversation, in order of seq, and whether there is more in that direction.
+func (s *Session) History(ctx context.Context, conversation string, p Page) (messages []Message, more bool, err error) {
+	q := url.Values{"conversation": {conversation}}
+	if p.Before > 0 {
+		q.Set("before", strconv.FormatInt(p.Before, 10))
+	}
+	if p.After > 0 || p.AfterStart {
+		q.Set("after", strconv.FormatInt(p.After, 10))
+	}
+	if p.Limit > 0 {
+		q.Set("limit", strconv.Itoa(p.Limit))
+	}
+	var a struct {
+		Messages []Message `json:"messages"`
+		More     bool      `json:"more"`
+	}
+	err = s.do(ctx, http.MethodGet, "/api/messages?"+q.Encode(), nil, &a)
+	return a.Messages, a.More, err
+}
+
+// HistoryAfter gives all messages after a seq.
+func (s *Session) HistoryAfter(ctx context.Context, conversation string, after int64) (all []Message, err error) {
+	for {
+		page, more, err := s.History(ctx, conversation, Page{After: after, AfterStart: true, Limit: 200})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page...)
+		if !more || len(page) == 0 {
+			return all, nil
+		}
+		after = page[len(page)-1].Seq
+	}
+}
+
+// Group is a group as its service sees it.
+type Group struct {
+	ID      string   `json:"id"`
+	Title   string   `json:"title"`
+	Version int64    `json:"version"`
+	Members []Member `json:"members"`
+}
+
+// CreateGroup makes a group with those users and the session's own.
+func (s *Session) CreateGroup(ctx context.Context, title string, members ...string) (g Group, err error) {
+	err = s.do(ctx, http.MethodPost, "/api/groups", map[string]any{"title": title, "members": append([]string{}, members...)}, &g)
+	return g, err
+}
+
+// Groups gives the groups of the session's user.
+func (s *Session) Groups(ctx context.Context) ([]Group, error) {
+	var a struct {
+		Groups []Group `json:"groups"`
+	}
+	err := s.do(ctx, http.MethodGet, "/api/groups", nil, &a)
+	return a.Groups, err
+}
+
+// Group gives one group.
+func (s *Session) Group(ctx context.Context, id string) (g Group, err error) {
+	err = s.do(ctx, http.MethodGet, "/api/groups/"+url.PathEscape(id), nil, &g)
+	return g, err
+}
+
+// RenameGroup changes a group's title.
+func (s *Session) RenameGroup(ctx context.Context, id, title string) (g Group, err error) {
+	err = s.do(ctx, http.MethodPatch, "/api/groups/"+url.PathEscape(id), map[string]string{"title": title}, &g)
+	return g, err
+}
+
+// AddMember adds a user to a group.
+func (s *Session) AddMember(ctx context.Context, id, user string) (g Group, err error) {
+	err = s.do(ctx, http.MethodPost, "/api/groups/"+url.PathEscape(id)+"/members", map[string]string{"user": user}, &g)
+	return g, err
+}
+
+// RemoveMember takes a user out of a group.
+func (s *Session) RemoveMember(ctx context.Context, id, user string) (g Group, err error) {
+	err = s.do(ctx, http.MethodDelete, "/api/groups/"+url.PathEscape(id)+"/members/"+url.PathEscape(user), nil, &g)
+	return g, err
+}
+
+// LeaveGroup takes the session's user out of a group.
+func (s *Session) LeaveGroup(ctx context.Context, id string) error {
+	return s.do(ctx, http.MethodPost, "/api/groups/"+url.PathEscape(id)+"/leave", nil, nil)
+}
+
+// Presence is whether a user is online.
+type Presence struct {
+	User   string    `json:"user"`
+	Online bool      `json:"online"`
+	Seen   time.Time `json:"seen"` // zero: never
+}
+
+// Presence asks who is online.
+func (s *Session) Presence(ctx context.Context, ids ...string) ([]Presence, error) {
+	var a struct {
+		Presence []Presence `json:"presence"`
+	}
+	err := s.do(ctx, http.MethodGet, "/api/presence?ids="+url.QueryEscape(strings.Join(ids, ",")), nil, &a)
+	return a.Presence, err
+}
+
+// Ticket gives a ticket that opens one socket.
+func (s *Session) Ticket(ctx context.Context) (string, error) {
+	var a struct {
+		Ticket string `json:"ticket"`
+	}
+	err := s.do(ctx, http.MethodPost, "/api/ws/ticket", nil, &a)
+	return a.Ticket, err
+}

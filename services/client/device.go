@@ -1,0 +1,516 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/google/uuid"
+
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+// ErrClosed is what a Device says after Close.
+var ErrClosed = errors.New("the device is closed")
+
+// Events are what a device tells. All are optional, are called one at a time, and must not block for long.
+type Events struct {
+	// Message is called once for each message, in order of seq within a conversation, without holes.
+	Message func(Message)
+	// Presence is called when someone came or went.
+	Presence func(user string, online bool)
+	// State is called when the socket opens (nil) or closes (why).
+	State func(err error)
+	// Frame is called for every frame as it comes, before anything else.
+	Frame func(raw []byte)
+}
+
+// DeviceOptions are the options of Connect.
+type DeviceOptions struct {
+	Events
+	// History: tell all messages from the beginning; else those that come from now on.
+	History bool
+	// Origin is sent as a browser would. Empty: none is sent.
+	Origin string
+}
+
+// Device is a session's socket. It reconnects, resumes, and sends again what is not acknowledged, until it is closed or
+// its session ends.
+type Device struct {
+	s      *Session
+	o      DeviceOptions
+	cancel context.CancelFunc
+	ready  chan struct{} // the first hello has come and what there was has been taken in
+	done   chan struct{}
+	err    error // why it ended; after done
+
+	mu      sync.Mutex
+	ws      *websocket.Conn
+	logs    map[string]*log
+	waiting map[string]*waiting // by client id
+	order   []string            // of waiting
+}
+
+// log is what a device holds of a conversation.
+type log struct {
+	last  int64
+	early map[int64]Message // beyond a hole
+}
+
+type waiting struct {
+	frame  []byte
+	result chan result
+}
+
+type result struct {
+	message Message
+	err     error
+}
+
+// Connect opens the session's socket and gives it once it is open: of what is sent from then on it misses nothing.
+// It lives until Close, whatever becomes of ctx.
+func (s *Session) Connect(ctx context.Context, o DeviceOptions) (*Device, error) {
+	run, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	d := &Device{
+		s: s, o: o, cancel: cancel, ready: make(chan struct{}), done: make(chan struct{}),
+		logs: map[string]*log{}, waiting: map[string]*waiting{},
+	}
+	go d.run(run)
+	select {
+	case <-d.ready:
+		return d, nil
+	case <-d.done:
+		return nil, fmt.Errorf("connect %s: %w", s.User.Name, d.err)
+	case <-ctx.Done():
+		d.Close()
+		return nil, fmt.Errorf("connect %s: %w", s.User.Name, ctx.Err())
+	}
+}
+
+// Close ends the device.
+func (d *Device) Close() {
+	d.cancel()
+	<-d.done
+}
+
+// Done is closed when the device has ended, by Close or because its session has.
+func (d *Device) Done() <-chan struct{} { return d.done }
+
+// Disconnect breaks the socket, as a network may. The device connects again.
+func (d *Device) Disconnect() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ws != nil {
+		_ = d.ws.CloseNow()
+	}
+}
+
+// Send sends a message and waits until it is stored.
+func (d *Device) Send(ctx context.Context, conversation, body string) (Message, error) {
+	return d.SendAs(ctx, conversation, uuid.NewString(), body)
+}
+
+// SendAs is Send with a client id of one's own: sending the same again stores nothing twice.
+func (d *Device) SendAs(ctx context.Context, conversation, clientID, body string) (Message, error) {
+	w := &waiting{result: make(chan result, 1), frame: wire.Encode(wire.ClientFrame{
+		Type: wire.FrameSend, Conversation: conversation, ClientID: clientID, Body: body,
+	})}
+	d.mu.Lock()
+	if d.waiting[clientID] != nil {
+		d.mu.Unlock()
+		return Message{}, fmt.Errorf("send: client id %s is on its way already", clientID)
+	}
+	d.waiting[clientID] = w
+	d.order = append(d.order, clientID)
+	ws := d.ws
+	d.mu.Unlock()
+	if ws != nil {
+		_ = d.write(ctx, ws, w.frame) // if it fails, the socket is gone, and the next one sends it
+	}
+	select {
+	case r := <-w.result:
+		return r.message, r.err
+	case <-d.done:
+		return Message{}, fmt.Errorf("send: %w", d.err)
+	case <-ctx.Done():
+		d.settle(clientID, result{})
+		return Message{}, fmt.Errorf("send to %s: not acknowledged: %w", conversation, ctx.Err())
+	}
+}
+
+func (d *Device) write(ctx context.Context, ws *websocket.Conn, frame []byte) error {
+	// A write whose context ends breaks the socket, so it is not the caller's.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return ws.Write(ctx, websocket.MessageText, frame)
+}
+
+func (d *Device) settle(clientID string, r result) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if w := d.waiting[clientID]; w != nil {
+		delete(d.waiting, clientID)
+		d.order = slices.DeleteFunc(d.order, func(id string) bool { return id == clientID })
+		w.result <- r
+	}
+}
+
+const (
+	minPause = 500 * time.Millisecond
+	maxPause = 15 * time.Second
+)
+
+func (d *Device) run(ctx context.Context) {
+	defer close(d.done)
+	defer d.cancel()
+	pause := minPause
+	first := true
+	for {
+		opened, err := d.live(ctx, first)
+		first = first && !opened
+		if d.o.State != nil && opened {
+			d.o.State(err)
+		}
+		switch {
+		case ctx.Err() != nil:
+			d.err = ErrClosed
+			return
+		case IsCode(err, "session_ended"), websocket.CloseStatus(err) == wire.CloseSessionEnded:
+			d.err = err
+			return
+		case first && !retryable(err):
+			d.err = err
+			return
+		}
+		wait := pause/2 + rand.N(pause) //nolint:gosec // jitter
+		if s := websocket.CloseStatus(err); s == websocket.StatusServiceRestart || s == websocket.StatusGoingAway {
+			wait = rand.N(100 * time.Millisecond) //nolint:gosec // jitter
+		}
+		pause = min(2*pause, maxPause)
+		if opened {
+			pause = minPause
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// retryable says whether a first connect may work a moment later.
+func retryable(err error) bool {
+	var e *Error
+	return !errors.As(err, &e) || e.Status >= 500 || e.Status == http.StatusTooManyRequests
+}
+
+// live opens a socket and serves it to its end.
+func (d *Device) live(ctx context.Context, first bool) (opened bool, err error) {
+	dial, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	ticket, err := d.s.Ticket(dial)
+	if err != nil {
+		return false, err
+	}
+	ws, err := d.s.c.Dial(dial, ticket, d.o.Origin)
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = ws.CloseNow() }()
+	var hello wire.Hello
+	raw, err := d.read(dial, ws)
+	if err != nil {
+		return false, err
+	}
+	if err := json.Unmarshal(raw, &hello); err != nil || hello.Type != wire.FrameHello {
+		return false, fmt.Errorf("the first frame is %.80q, not hello", raw)
+	}
+	have, err := d.catchUp(dial, first)
+	if err != nil {
+		return false, err
+	}
+	if err := d.announce(ctx, ws, first, have); err != nil {
+		return true, err
+	}
+	defer func() {
+		d.mu.Lock()
+		d.ws = nil
+		d.mu.Unlock()
+	}()
+	alive, dead := context.WithCancel(ctx)
+	defer dead()
+	go d.probe(alive, ws)
+	for {
+		raw, err := d.read(ctx, ws)
+		if err != nil {
+			if ctx.Err() != nil {
+				_ = ws.Close(websocket.StatusNormalClosure, "")
+			}
+			return true, err
+		}
+		if err := d.handle(ctx, ws, raw); err != nil {
+			return true, err
+		}
+	}
+}
+
+// How often a device asks whether the server is still there, and how long it waits for the answer. A proxy or a host
+// that vanished closes nothing, and TCP alone would notice after minutes.
+const (
+	probeEvery  = 10 * time.Second
+	probeWithin = 10 * time.Second
+)
+
+// probe breaks the socket once the server does not answer any more.
+func (d *Device) probe(ctx context.Context, ws *websocket.Conn) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		within, cancel := context.WithTimeout(ctx, probeWithin)
+		err := ws.Ping(within)
+		cancel()
+		if err != nil {
+			_ = ws.CloseNow() // ends the read, and with it the socket's life
+			return
+		}
+	}
+}
+
+// Dial opens a socket with a ticket and says hello. It is for those who want the bare frames; a Device is more.
+func (c *Client) Dial(ctx context.Context, ticket, origin string) (*websocket.Conn, error) {
+	address := "ws" + strings.TrimPrefix(c.base, "http") + "/ws?ticket=" + url.QueryEscape(ticket)
+	header := http.Header{}
+	if origin != "" {
+		header.Set("Origin", origin)
+	}
+	ws, res, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: &http.Client{Transport: c.http.Transport}, HTTPHeader: header})
+	if err == nil {
+		ws.SetReadLimit(1 << 20)
+		if err := ws.Write(ctx, websocket.MessageText, []byte(`{"type":"hello"}`)); err != nil {
+			_ = ws.CloseNow() // broken already
+			return nil, fmt.Errorf("open the socket: %w", err)
+		}
+		return ws, nil
+	}
+	if res != nil && res.StatusCode >= 400 {
+		e := &Error{Status: res.StatusCode, Code: "http", Message: "open the socket: " + res.Status}
+		var body struct {
+			Error Error `json:"error"`
+		}
+		if res.Body != nil && json.NewDecoder(res.Body).Decode(&body) == nil && body.Error.Code != "" {
+			e.Code, e.Message = body.Error.Code, body.Error.Message
+		}
+		return nil, e
+	}
+	return nil, fmt.Errorf("open the socket: %w", err)
+}
+
+func (d *Device) read(ctx context.Context, ws *websocket.Conn) ([]byte, error) {
+	_, raw, err := ws.Read(ctx)
+	if err == nil && d.o.Frame != nil {
+		d.o.Frame(raw)
+	}
+	return raw, err
+}
+
+// catchUp learns which conversations there are. It gives what to resume.
+func (d *Device) catchUp(ctx context.Context, first bool) (have map[string]int64, err error) {
+	list, err := d.s.Conversations(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	have = map[string]int64{}
+	for _, c := range list {
+		l := d.logs[c.ID]
+		if l == nil {
+			l = &log{last: c.FirstSeq - 1, early: map[int64]Message{}}
+			if first && !d.o.History {
+				l.last = c.LastSeq
+			}
+			d.logs[c.ID] = l
+		}
+		// Who was removed and is back missed what was said between, and will not see it.
+		l.last = max(l.last, c.FirstSeq-1)
+		if c.LastSeq > l.last {
+			have[c.ID] = l.last
+		}
+	}
+	return have, nil
+}
+
+// announce makes the socket the device's, resumes and sends what waits.
+func (d *Device) announce(ctx context.Context, ws *websocket.Conn, first bool, have map[string]int64) error {
+	d.mu.Lock()
+	d.ws = ws
+	var frames [][]byte
+	for _, id := range d.order {
+		frames = append(frames, d.waiting[id].frame)
+	}
+	d.mu.Unlock()
+	if d.o.State != nil {
+		d.o.State(nil)
+	}
+	if first {
+		close(d.ready)
+	}
+	ids := slices.Sorted(maps.Keys(have))
+	for i, chunk := range slices.Collect(slices.Chunk(ids, wire.MaxResume)) {
+		part := map[string]int64{}
+		for _, id := range chunk {
+			part[id] = have[id]
+		}
+		if err := d.write(ctx, ws, wire.Encode(wire.ClientFrame{Type: wire.FrameResume, ID: fmt.Sprint(i), Have: part})); err != nil {
+			return err
+		}
+	}
+	for _, f := range frames {
+		if err := d.write(ctx, ws, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handle takes one frame in.
+func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) error {
+	var f struct {
+		Type     string           `json:"type"`
+		Message  json.RawMessage  `json:"message"`
+		Code     string           `json:"code"`
+		Retry    bool             `json:"retry"`
+		ClientID string           `json:"client_id"`
+		User     string           `json:"user"`
+		Online   bool             `json:"online"`
+		Behind   map[string]int64 `json:"behind"`
+	}
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return fmt.Errorf("a frame that is no JSON object: %w", err)
+	}
+	switch f.Type {
+	case wire.FrameMessage:
+		var m Message
+		if err := json.Unmarshal(f.Message, &m); err != nil {
+			return fmt.Errorf("a message frame: %w", err)
+		}
+		return d.take(ctx, m)
+	case wire.FrameResumed:
+		for id := range f.Behind {
+			if err := d.fill(ctx, id); err != nil {
+				return err
+			}
+		}
+	case wire.FramePresence:
+		if d.o.Presence != nil {
+			d.o.Presence(f.User, f.Online)
+		}
+	case wire.FrameError:
+		var text string
+		_ = json.Unmarshal(f.Message, &text) // an error without a text is one still
+		if f.ClientID == "" {
+			if f.Retry { // resume did not work: begin again
+				return &Error{Code: f.Code, Message: text}
+			}
+			return nil
+		}
+		if !f.Retry {
+			d.settle(f.ClientID, result{err: &Error{Code: f.Code, Message: text}})
+			return nil
+		}
+		d.mu.Lock()
+		w := d.waiting[f.ClientID]
+		d.mu.Unlock()
+		if w != nil {
+			time.AfterFunc(time.Second, func() { _ = d.write(ctx, ws, w.frame) }) // or the next socket sends it
+		}
+	}
+	return nil
+}
+
+// take takes a message in, and tells it when all before it have been told.
+func (d *Device) take(ctx context.Context, m Message) error {
+	d.mu.Lock()
+	l := d.logs[m.Conversation]
+	d.mu.Unlock()
+	if l == nil { // new since the list was read
+		c, err := d.s.Conversation(ctx, m.Conversation)
+		if IsCode(err, "not_found") {
+			return nil // and gone again
+		}
+		if err != nil {
+			return err
+		}
+		l = &log{last: c.FirstSeq - 1, early: map[int64]Message{}}
+		d.mu.Lock()
+		d.logs[m.Conversation] = l
+		d.mu.Unlock()
+	}
+	// Added again after a removal: what is between is not for this user.
+	if m.Event != nil && (m.Event.Type == wire.MemberAdded || m.Event.Type == wire.Created) && slices.Contains(m.Event.Users, d.s.User.ID) {
+		l.last = max(l.last, m.Seq-1)
+	}
+	if m.Seq > l.last+1 {
+		l.early[m.Seq] = m
+		return d.fill(ctx, m.Conversation)
+	}
+	d.tell(l, m)
+	return nil
+}
+
+func (d *Device) tell(l *log, m Message) {
+	for ok := true; ok; m, ok = l.early[l.last+1] {
+		delete(l.early, m.Seq)
+		if m.Seq == l.last+1 {
+			l.last = m.Seq
+			if d.o.Message != nil {
+				d.o.Message(m)
+			}
+		}
+		if m.Sender == d.s.User.ID {
+			d.settle(m.ClientID, result{message: m})
+		}
+	}
+}
+
+// fill fetches what is missing of a conversation.
+func (d *Device) fill(ctx context.Context, id string) error {
+	d.mu.Lock()
+	l := d.logs[id]
+	d.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	missing, err := d.s.HistoryAfter(ctx, id, l.last)
+	if IsCode(err, "not_found") { // removed meanwhile: what came by the socket is all there is
+		for _, seq := range slices.Sorted(maps.Keys(l.early)) {
+			l.last = max(l.last, seq-1)
+			d.tell(l, l.early[seq])
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		l.last = max(l.last, m.Seq-1) // history has no holes but those that are not for this user
+		d.tell(l, m)
+	}
+	return nil
+}

@@ -1,0 +1,421 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Http } from '../api/http';
+import { BrowserTokens } from '../api/tokens';
+import { FakeSocket, fetchFrom } from '../testing/browser';
+import { FakeServer } from '../testing/fake-server';
+import { Chat } from './chat';
+import { ordered, threadOf, unread } from './state';
+import { Store } from './store';
+
+let server: FakeServer;
+let tab: Storage;
+let lasting: Storage;
+const open: Chat[] = [];
+
+beforeEach(() => {
+  vi.useFakeTimers({ now: Date.parse('2026-11-21T10:00:00Z') });
+  server = new FakeServer();
+  server.addUser('bob');
+  server.addUser('carol');
+  tab = sessionStorage;
+  lasting = localStorage;
+  tab.clear();
+  lasting.clear();
+  vi.stubGlobal('fetch', fetchFrom(server));
+});
+
+afterEach(() => {
+  for (const chat of open.splice(0)) void chat.signOut();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+// settle lets everything happen that needs no time to pass.
+const settle = () => vi.advanceTimersByTimeAsync(0);
+
+function device(): Chat {
+  const tokens = new BrowserTokens();
+  const chat = new Chat({
+    http: new Http(tokens),
+    store: new Store(),
+    connect: (ticket) => new FakeSocket(server, ticket) as unknown as WebSocket,
+    remember: (yes) => tokens.remember(yes),
+  });
+  open.push(chat);
+  return chat;
+}
+
+async function alice(): Promise<Chat> {
+  const chat = device();
+  await chat.register('alice', 'password', false);
+  await settle();
+  return chat;
+}
+
+const dm = 'dm:u-alice:u-bob';
+const thread = (chat: Chat, id: string) => threadOf(chat.store.get(), id);
+const texts = (chat: Chat, id: string) => thread(chat, id).stored.map((m) => m.text);
+const count = (chat: Chat, id: string) => {
+  const c = chat.store.get().conversations[id];
+  return c ? unread(c) : -1;
+};
+
+async function withBob(chat: Chat): Promise<void> {
+  const bob = await chat.findUser('bob');
+  if (!bob) throw new Error('no bob');
+  await chat.startDirect(bob);
+  await settle();
+}
+
+describe('sending', () => {
+  it('shows a message at once and as stored when the server says so', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    chat.say(dm, 'hello');
+    expect(thread(chat, dm).outbox).toMatchObject([{ text: 'hello', state: 'sending' }]);
+    await settle();
+    expect(thread(chat, dm).outbox).toEqual([]);
+    expect(thread(chat, dm).stored).toMatchObject([{ seq: 1, text: 'hello', sender: 'u-alice' }]);
+    expect(count(chat, dm)).toBe(0);
+  });
+
+  it('sends again, with the same client id, when the acknowledgement is lost; it is stored once', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    let lost = 0;
+    server.dropFrame = (frame) => frame.type === 'message' && lost++ === 0;
+    chat.say(dm, 'once');
+    await settle();
+    expect(thread(chat, dm).outbox).toHaveLength(1);
+    await vi.advanceTimersByTimeAsync(8_000);
+    expect(thread(chat, dm).outbox).toEqual([]);
+    expect(texts(chat, dm)).toEqual(['once']);
+    expect(server.rooms.get(dm)?.messages).toHaveLength(1);
+  });
+
+  it('keeps what is written without a connection and sends it, in order, when there is one', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    server.down = true;
+    server.cut();
+    await settle();
+    chat.say(dm, 'one');
+    vi.setSystemTime(Date.now() + 5);
+    chat.say(dm, 'two');
+    expect(thread(chat, dm).outbox.map((o) => o.state)).toEqual(['sending', 'sending']);
+    server.down = false;
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(texts(chat, dm)).toEqual(['one', 'two']);
+    expect(thread(chat, dm).outbox).toEqual([]);
+  });
+
+  it('fails with the reason where the server refuses for good, and can be tried again', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    server.refuseSend = () => ({ code: 'not_member', retry: false });
+    chat.say(dm, 'no');
+    await settle();
+    const [failed] = thread(chat, dm).outbox;
+    expect(failed).toMatchObject({ state: 'failed', reason: 'Refused: not_member.' });
+    server.refuseSend = null;
+    if (failed) chat.retry(failed);
+    await settle();
+    expect(texts(chat, dm)).toEqual(['no']);
+  });
+
+  it('tries again by itself where the server says that it may', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    let refusals = 2;
+    server.refuseSend = () => (refusals-- > 0 ? { code: 'unavailable', retry: true } : null);
+    chat.say(dm, 'patient');
+    await settle();
+    expect(thread(chat, dm).outbox[0]?.state).toBe('sending');
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(texts(chat, dm)).toEqual(['patient']);
+  });
+
+  it('gives up after several attempts', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    server.refuseSend = () => ({ code: 'unavailable', retry: true });
+    chat.say(dm, 'never');
+    await vi.advanceTimersByTimeAsync(120_000);
+    expect(thread(chat, dm).outbox[0]?.state).toBe('failed');
+    expect(server.frames.filter((f) => f.type === 'send')).toHaveLength(5);
+  });
+
+  it('survives a reload of the page', async () => {
+    const before = await alice();
+    await withBob(before);
+    server.down = true;
+    server.cut();
+    await settle();
+    before.say(dm, 'kept');
+    server.down = false;
+    const after = device(); // the same tab, loaded again
+    await after.restore();
+    await settle();
+    expect(server.rooms.get(dm)?.messages.map((m) => m.body)).toEqual(['kept']);
+    after.select(dm);
+    await settle();
+    expect(texts(after, dm)).toEqual(['kept']);
+    expect(thread(after, dm).outbox).toEqual([]);
+  });
+
+  it('can be discarded after it failed', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    server.refuseSend = () => ({ code: 'not_member', retry: false });
+    chat.say(dm, 'no');
+    await settle();
+    const [failed] = thread(chat, dm).outbox;
+    if (failed) chat.discard(failed);
+    expect(thread(chat, dm).outbox).toEqual([]);
+  });
+});
+
+describe('receiving', () => {
+  it('brings a conversation that was not known', async () => {
+    const chat = await alice();
+    server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'hi');
+    await settle();
+    expect(ordered(chat.store.get().conversations).map((c) => c.id)).toEqual([dm]);
+    expect(count(chat, dm)).toBe(1);
+    expect(chat.store.get().users['u-bob']?.name).toBe('bob');
+    chat.select(dm);
+    await settle();
+    expect(texts(chat, dm)).toEqual(['hi']);
+  });
+
+  it('fetches what is missing when a frame was lost, and shows all in order', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    const room = server.direct('u-alice', 'u-bob');
+    server.say(room, 'u-bob', 'one');
+    await settle();
+    server.dropFrame = (frame) => frame.type === 'message';
+    server.say(room, 'u-bob', 'two');
+    server.say(room, 'u-bob', 'three');
+    server.dropFrame = () => false;
+    server.say(room, 'u-bob', 'four');
+    await settle();
+    expect(texts(chat, dm)).toEqual(['one', 'two', 'three', 'four']);
+    expect(server.requests.filter((r) => r.includes('after=1'))).toHaveLength(1);
+  });
+
+  it('resumes after the connection was lost', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    const room = server.direct('u-alice', 'u-bob');
+    server.say(room, 'u-bob', 'before');
+    await settle();
+    server.cut();
+    await settle();
+    expect(chat.store.get().link.state).toBe('waiting');
+    server.say(room, 'u-bob', 'meanwhile');
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(chat.store.get().link.state).toBe('online');
+    expect(texts(chat, dm)).toEqual(['before', 'meanwhile']);
+    expect(server.frames.filter((f) => f.type === 'resume').at(-1)).toMatchObject({ have: { [dm]: 1 } });
+  });
+
+  it('reaches every device of a user, the sending one included, in one order', async () => {
+    const phone = await alice();
+    await withBob(phone);
+    tab.clear(); // another device has its own storage
+    const laptop = device();
+    await laptop.signIn('alice', 'password', false);
+    await settle();
+    phone.say(dm, 'from the phone');
+    await settle();
+    laptop.select(dm);
+    await settle();
+    laptop.say(dm, 'from the laptop');
+    await settle();
+    expect(texts(phone, dm)).toEqual(['from the phone', 'from the laptop']);
+    expect(texts(laptop, dm)).toEqual(texts(phone, dm));
+  });
+
+  it('loads older history, page by page, to its beginning', async () => {
+    const room = server.direct('u-alice', 'u-bob');
+    for (let n = 1; n <= 120; n++) server.say(room, 'u-bob', `m${n}`);
+    const chat = await alice();
+    chat.select(dm);
+    await settle();
+    expect(thread(chat, dm).stored).toHaveLength(50);
+    await chat.loadOlder(dm);
+    await chat.loadOlder(dm);
+    expect(thread(chat, dm).stored).toHaveLength(120);
+    expect(thread(chat, dm).complete).toBe(true);
+    const requests = server.requests.length;
+    await chat.loadOlder(dm);
+    expect(server.requests).toHaveLength(requests);
+  });
+
+  it('remembers what was read on this device', async () => {
+    const chat = await alice();
+    const room = server.direct('u-alice', 'u-bob');
+    server.say(room, 'u-bob', 'one');
+    await settle();
+    chat.select(dm);
+    chat.watch(dm);
+    await settle();
+    expect(count(chat, dm)).toBe(0);
+    await chat.signOut();
+    server.say(room, 'u-bob', 'two');
+    const again = device();
+    await again.signIn('alice', 'password', false);
+    await settle();
+    expect(count(again, dm)).toBe(1);
+  });
+});
+
+describe('presence', () => {
+  it('is asked for when a conversation begins: no frame told of one who was there before', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    tab.clear();
+    await device().signIn('bob', 'password', false);
+    await settle();
+    expect(chat.store.get().presence['u-bob']?.online).toBe(false);
+    chat.say(dm, 'there?');
+    await settle();
+    expect(chat.store.get().presence['u-bob']?.online).toBe(true);
+  });
+
+  it('follows the frames', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    chat.say(dm, 'there?');
+    await settle();
+    const online = () => chat.store.get().presence['u-bob']?.online;
+    expect(online()).toBe(false);
+    tab.clear();
+    const bob = device();
+    await bob.signIn('bob', 'password', false);
+    await settle();
+    expect(online()).toBe(true);
+    await bob.signOut();
+    await settle();
+    expect(online()).toBe(false);
+  });
+});
+
+describe('groups', () => {
+  it('are made, opened and talked in', async () => {
+    const chat = await alice();
+    await chat.createGroup('Lab', ['u-bob']);
+    await settle();
+    const id = chat.store.get().selected ?? '';
+    expect(chat.store.get().conversations[id]).toMatchObject({ kind: 'group', title: 'Lab' });
+    chat.say(id, 'welcome');
+    await settle();
+    expect(thread(chat, id).stored.map((m) => m.event?.type ?? m.text)).toEqual(['created', 'welcome']);
+  });
+
+  it('change for all members', async () => {
+    const chat = await alice();
+    await chat.createGroup('Lab', ['u-bob']);
+    await settle();
+    const id = chat.store.get().selected ?? '';
+    await chat.addMember(id, 'u-carol');
+    await chat.removeMember(id, 'u-bob');
+    await chat.renameGroup(id, 'Lab two');
+    await settle();
+    const group = chat.store.get().conversations[id];
+    expect(group?.title).toBe('Lab two');
+    expect(group?.members.map((m) => m.user)).toEqual(['u-alice', 'u-carol']);
+    await chat.leaveGroup(id);
+    await settle();
+    expect(chat.store.get().conversations[id]).toBeUndefined();
+    expect(chat.store.get().selected).toBeNull();
+  });
+
+  it('disappear for one who is removed, with a word', async () => {
+    const chat = await alice();
+    const room = server.addGroup('u-bob', 'Secret', ['u-alice']);
+    await settle();
+    chat.select(room.id);
+    await settle();
+    tab.clear();
+    const bob = device();
+    await bob.signIn('bob', 'password', false);
+    await settle();
+    await bob.removeMember(room.id, 'u-alice');
+    await settle();
+    expect(chat.store.get().conversations[room.id]).toBeUndefined();
+    expect(chat.store.get().notice).toBe('You were removed from “Secret”.');
+    server.say(room, 'u-bob', 'they are gone');
+    await settle();
+    expect(chat.store.get().threads[room.id]).toBeUndefined();
+  });
+
+  it('come back with the next addition, from there on', async () => {
+    const chat = await alice();
+    const room = server.addGroup('u-bob', 'Lab', ['u-alice']);
+    await settle();
+    tab.clear();
+    const bob = device();
+    await bob.signIn('bob', 'password', false);
+    await settle();
+    await bob.removeMember(room.id, 'u-alice');
+    server.say(room, 'u-bob', 'hidden');
+    await bob.addMember(room.id, 'u-alice');
+    server.say(room, 'u-bob', 'visible');
+    await settle();
+    chat.select(room.id);
+    await settle();
+    expect(thread(chat, room.id).stored.map((m) => m.event?.type ?? m.text)).toEqual(['member_added', 'visible']);
+    expect(thread(chat, room.id).complete).toBe(true);
+  });
+});
+
+describe('the session', () => {
+  it('is restored after a reload', async () => {
+    await alice();
+    const again = device();
+    await again.restore();
+    await settle();
+    expect(again.store.get()).toMatchObject({ session: 'in', me: { name: 'alice' }, link: { state: 'online' } });
+  });
+
+  it('is asked for where there is none', async () => {
+    const chat = device();
+    await chat.restore();
+    expect(chat.store.get().session).toBe('out');
+  });
+
+  it('is not given up because the services are away', async () => {
+    await alice();
+    server.down = true;
+    const again = device();
+    await again.restore();
+    expect(again.store.get().session).toBe('restoring');
+    expect(again.store.get().notice).toBe('A part is down.');
+    server.down = false;
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(again.store.get()).toMatchObject({ session: 'in', notice: null });
+  });
+
+  it('ends everywhere when it is ended elsewhere', async () => {
+    const chat = await alice();
+    const link = [...server.links][0];
+    server.endSession(link?.session ?? '');
+    await settle();
+    expect(chat.store.get()).toMatchObject({ session: 'out', notice: 'You were signed out. Sign in again.' });
+    expect(tab.length).toBe(0);
+  });
+
+  it('leaves nothing of one user for the next', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    chat.drafts.set(dm, 'half a sentence');
+    chat.say(dm, 'hello');
+    await settle();
+    await chat.signOut();
+    expect(chat.store.get()).toMatchObject({ session: 'out', me: null, threads: {}, conversations: {}, users: {} });
+    expect(chat.drafts.size).toBe(0);
+    expect(tab.length).toBe(0);
+  });
+});

@@ -1,0 +1,72 @@
+// What this device remembers of a user between two loads of the page: how far each conversation was read, and what was
+// written but not yet acknowledged. The server keeps neither yet (read state is a device's own).
+import type { ConversationId, Outgoing, UserId } from './model';
+
+export class Memory {
+  private readonly user: UserId;
+  private readonly lasting: Storage;
+  private readonly tab: Storage;
+
+  constructor(user: UserId, lasting: Storage = localStorage, tab: Storage = sessionStorage) {
+    this.user = user;
+    this.lasting = lasting;
+    this.tab = tab;
+  }
+
+  // read is null where this browser has never shown this user's conversations.
+  read(): Record<ConversationId, number> | null {
+    const value = load(this.lasting, this.readKey());
+    if (typeof value !== 'object' || value === null) return null;
+    return Object.fromEntries(Object.entries(value).filter((e): e is [string, number] => typeof e[1] === 'number'));
+  }
+
+  setRead(read: Readonly<Record<ConversationId, number>>): void {
+    store(this.lasting, this.readKey(), read);
+  }
+
+  outbox(): readonly Outgoing[] {
+    const value = load(this.tab, this.outboxKey());
+    return Array.isArray(value) ? value.filter(isOutgoing) : [];
+  }
+
+  setOutbox(outbox: readonly Outgoing[]): void {
+    if (outbox.length === 0) this.tab.removeItem(this.outboxKey());
+    else store(this.tab, this.outboxKey(), outbox);
+  }
+
+  private readKey(): string {
+    return `labchat.read.${this.user}`;
+  }
+
+  private outboxKey(): string {
+    return `labchat.outbox.${this.user}`;
+  }
+}
+
+function load(storage: Storage, key: string): unknown {
+  try {
+    return JSON.parse(storage.getItem(key) ?? 'null');
+  } catch {
+    return null;
+  }
+}
+
+function store(storage: Storage, key: string, value: unknown): void {
+  try {
+    storage.setItem(key, JSON.stringify(value));
+  } catch {
+    // The storage is full or forbidden: the page works on, and forgets this when it is closed.
+  }
+}
+
+function isOutgoing(value: unknown): value is Outgoing {
+  if (typeof value !== 'object' || value === null) return false;
+  const o = value as Partial<Outgoing>;
+  return (
+    typeof o.conversation === 'string' &&
+    typeof o.clientId === 'string' &&
+    typeof o.text === 'string' &&
+    typeof o.at === 'number' &&
+    (o.state === 'sending' || o.state === 'failed')
+  );
+}

@@ -1,0 +1,51 @@
+// fetch and WebSocket that lead to a FakeServer, for tests only. Everything happens in microtasks, so fake timers can
+// move the clock while answers still come.
+import type { FakeLink, FakeServer } from './fake-server';
+
+export function fetchFrom(server: FakeServer): typeof fetch {
+  return (input, init) => {
+    const answer = server.request(init?.method ?? 'GET', String(input), new Headers(init?.headers), typeof init?.body === 'string' ? init.body : null);
+    return Promise.resolve(
+      answer.status === 204 ? new Response(null, { status: 204 }) : new Response(JSON.stringify(answer.body), { status: answer.status, headers: { 'Content-Type': 'application/json' } }),
+    );
+  };
+}
+
+export class FakeSocket {
+  onmessage: ((event: { data: string }) => void) | null = null;
+  onclose: ((event: { code: number }) => void) | null = null;
+  readyState = 0;
+  private link: FakeLink | null = null;
+  private readonly server: FakeServer;
+
+  constructor(server: FakeServer, ticket: string) {
+    this.server = server;
+    queueMicrotask(() => {
+      if (this.readyState === 3) return;
+      this.readyState = 1;
+      const link = server.connect(
+        ticket,
+        (frame) => queueMicrotask(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(frame) })),
+        (code) => this.closed(code),
+      );
+      if (link) this.link = link;
+      else this.closed(1006);
+    });
+  }
+
+  send(text: string): void {
+    const link = this.link;
+    if (link) queueMicrotask(() => this.readyState === 1 && this.server.take(link, text));
+  }
+
+  close(): void {
+    if (this.link) this.server.disconnect(this.link);
+    this.readyState = 3;
+  }
+
+  private closed(code: number): void {
+    if (this.readyState === 3) return;
+    this.readyState = 3;
+    queueMicrotask(() => this.onclose?.({ code }));
+  }
+}

@@ -1,0 +1,221 @@
+import { act } from 'react';
+import { createRoot, type Root } from 'react-dom/client';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { Http } from '../api/http';
+import { BrowserTokens } from '../api/tokens';
+import { Chat } from '../store/chat';
+import { Store } from '../store/store';
+import { FakeSocket, fetchFrom } from '../testing/browser';
+import { FakeServer } from '../testing/fake-server';
+import { App } from './app';
+import { ChatContext } from './context';
+
+let server: FakeServer;
+let chat: Chat;
+let root: Root;
+let box: HTMLElement;
+
+beforeEach(async () => {
+  vi.useFakeTimers({ now: Date.parse('2026-11-21T10:00:00Z') });
+  vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
+  // jsdom knows the element, not how to open it.
+  HTMLDialogElement.prototype.showModal = function () {
+    this.open = true;
+  };
+  HTMLDialogElement.prototype.close = function () {
+    this.open = false;
+  };
+  sessionStorage.clear();
+  localStorage.clear();
+  history.replaceState(null, '', '/');
+  server = new FakeServer();
+  server.addUser('bob');
+  vi.stubGlobal('fetch', fetchFrom(server));
+  const tokens = new BrowserTokens();
+  chat = new Chat({
+    http: new Http(tokens),
+    store: new Store(),
+    connect: (ticket) => new FakeSocket(server, ticket) as unknown as WebSocket,
+    remember: (yes) => tokens.remember(yes),
+  });
+  box = document.body.appendChild(document.createElement('div'));
+  root = createRoot(box);
+  await act(async () => {
+    root.render(
+      <ChatContext value={chat}>
+        <App />
+      </ChatContext>,
+    );
+    await chat.restore();
+  });
+});
+
+afterEach(async () => {
+  await act(() => chat.signOut());
+  act(() => root.unmount());
+  box.remove();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+});
+
+const all = (testid: string) => [...document.querySelectorAll<HTMLElement>(`[data-testid="${testid}"]`)];
+function one(testid: string): HTMLElement {
+  const [element, ...more] = all(testid);
+  if (!element || more.length > 0) throw new Error(`${more.length + (element ? 1 : 0)} elements ${testid}, expected one`);
+  return element;
+}
+const click = (testid: string) =>
+  act(async () => {
+    one(testid).click();
+    await vi.advanceTimersByTimeAsync(0);
+  });
+const type = (testid: string, text: string) =>
+  act(async () => {
+    const field = one(testid) as HTMLInputElement;
+    const proto = field instanceof HTMLTextAreaElement ? HTMLTextAreaElement.prototype : HTMLInputElement.prototype;
+    Object.getOwnPropertyDescriptor(proto, 'value')?.set?.call(field, text);
+    field.dispatchEvent(new Event('input', { bubbles: true }));
+    await vi.advanceTimersByTimeAsync(0);
+  });
+const press = (testid: string, init: KeyboardEventInit) =>
+  act(async () => {
+    one(testid).dispatchEvent(new KeyboardEvent('keydown', { bubbles: true, cancelable: true, ...init }));
+    await vi.advanceTimersByTimeAsync(0);
+  });
+const pass = (ms: number) => act(() => vi.advanceTimersByTimeAsync(ms));
+
+async function register(name = 'alice', password = 'password'): Promise<void> {
+  await click('register-toggle');
+  await type('username', name);
+  await type('password', password);
+  await click('submit');
+}
+
+async function chatWithBob(): Promise<void> {
+  await register();
+  await click('new-chat');
+  await type('new-chat-user', 'bob');
+  await click('new-chat-start');
+}
+
+describe('the page', () => {
+  it('says what is wrong with a name or a password before the server does', async () => {
+    await register('a', 'password');
+    expect(one('error').textContent).toContain('2 to 32');
+    await type('username', 'alice');
+    await type('password', 'short');
+    await click('submit');
+    expect(one('error').textContent).toContain('at least 8');
+    expect(server.requests).toEqual([]);
+  });
+
+  it("shows the server's reason", async () => {
+    await type('username', 'bob');
+    await type('password', 'not that one');
+    await click('submit');
+    expect(one('error').textContent).toBe('The name or the password is wrong.');
+  });
+
+  it('registers, starts a chat and sends with Enter', async () => {
+    await chatWithBob();
+    expect(location.pathname).toBe(`/c/${encodeURIComponent('dm:u-alice:u-bob')}`);
+    await type('composer', 'hello bob');
+    await press('composer', { key: 'Enter' });
+    expect(one('message').dataset).toMatchObject({ state: 'stored', seq: '1' });
+    expect(one('text').textContent).toBe('hello bob');
+    expect((one('composer') as HTMLTextAreaElement).value).toBe('');
+    expect(one('conversation-item').textContent).toContain('You: hello bob');
+  });
+
+  it('does not send on Shift+Enter, nor while a word is being composed, nor what is only white space', async () => {
+    await chatWithBob();
+    await type('composer', 'a line');
+    await press('composer', { key: 'Enter', shiftKey: true });
+    await press('composer', { key: 'Enter', isComposing: true });
+    await type('composer', '  \n ');
+    await press('composer', { key: 'Enter' });
+    expect(all('message')).toEqual([]);
+    expect((one('send') as HTMLButtonElement).disabled).toBe(true);
+  });
+
+  it('shows a failed message with its reason, and sends it on demand', async () => {
+    await chatWithBob();
+    server.refuseSend = () => ({ code: 'not_member', retry: false });
+    await type('composer', 'hm');
+    await click('send');
+    expect(one('message').dataset.state).toBe('failed');
+    server.refuseSend = null;
+    await click('retry');
+    expect(one('message').dataset.state).toBe('stored');
+  });
+
+  it('says when the connection is lost, and stops saying so', async () => {
+    await register();
+    server.down = true;
+    server.cut();
+    await pass(1_000);
+    expect(one('banner').hidden).toBe(false);
+    server.down = false;
+    await pass(10_000);
+    expect(one('banner').hidden).toBe(true);
+  });
+
+  it('does not flicker over a connection that comes back at once', async () => {
+    await register();
+    server.cut(1012);
+    await pass(300);
+    expect(one('banner').hidden).toBe(true);
+    await pass(600);
+    expect(one('banner').hidden).toBe(true);
+  });
+
+  it('counts what is unread in the list and in the title', async () => {
+    await register();
+    server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'psst');
+    await pass(0);
+    expect(one('conversation-item').dataset.unread).toBe('1');
+    expect(document.title).toBe('(1) Labchat');
+  });
+
+  it('makes a group and shows its events', async () => {
+    await register();
+    await click('new-group');
+    await type('new-group-title', 'Lab');
+    await type('new-group-user', 'bob');
+    await click('new-group-add');
+    await click('new-group-create');
+    expect(one('conversation-title').textContent).toBe('Lab');
+    expect(one('event').textContent).toBe('You created “Lab”');
+    await click('group-details');
+    expect(all('member').map((m) => m.dataset.user)).toEqual(['alice', 'bob']);
+  });
+
+  it('names somebody who is not there', async () => {
+    await register();
+    await click('new-chat');
+    await type('new-chat-user', 'nobody');
+    await click('new-chat-start');
+    expect(document.querySelector('dialog [role=alert]')?.textContent).toContain('nobody called “nobody”');
+  });
+
+  it('keeps asking for the presence of one whom nobody has written to', async () => {
+    await chatWithBob();
+    const asked = () => server.requests.filter((r) => r.startsWith('GET /api/presence')).length;
+    const before = asked();
+    await pass(10_000);
+    expect(asked()).toBe(before + 1);
+    await type('composer', 'hello');
+    await click('send');
+    const after = asked();
+    await pass(30_000);
+    expect(asked()).toBe(after);
+  });
+
+  it('gives every control a name', async () => {
+    await chatWithBob();
+    for (const control of document.querySelectorAll<HTMLElement>('button, input, textarea, [role=log], [role=img]')) {
+      const labels = control instanceof HTMLInputElement || control instanceof HTMLTextAreaElement ? (control.labels?.length ?? 0) : 0;
+      expect(control.getAttribute('aria-label') || control.textContent || labels, control.outerHTML).toBeTruthy();
+    }
+  });
+});

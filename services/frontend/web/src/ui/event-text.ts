@@ -1,0 +1,31 @@
+import type { Message, User } from '../store/model';
+import { nameOf, type State } from '../store/state';
+
+// eventText says a change of a group in a sentence.
+export function eventText(m: Message, me: User | null, users: State['users']): string {
+  const event = m.event;
+  const who = (id: string) => (id === me?.id ? 'you' : nameOf(users, id));
+  const subject = m.sender === me?.id ? 'You' : nameOf(users, m.sender);
+  switch (event?.type) {
+    case 'created':
+      return `${subject} created “${event.title}”`;
+    case 'renamed':
+      return `${subject} renamed the group to “${event.title}”`;
+    case 'member_added':
+      return `${subject} added ${list(event.users.map(who))}`;
+    case 'member_removed':
+      return `${subject} removed ${list(event.users.map(who))}`;
+    case 'member_left': {
+      const left = `${subject} left`;
+      if (!event.owner) return left;
+      return event.owner === me?.id ? `${left}; you own the group now` : `${left}; ${nameOf(users, event.owner)} owns the group now`;
+    }
+    default:
+      return 'The group changed'; // an event that a newer server knows
+  }
+}
+
+function list(names: readonly string[]): string {
+  if (names.length <= 1) return names[0] ?? 'nobody';
+  return `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`;
+}

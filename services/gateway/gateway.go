@@ -1,0 +1,250 @@
+// Package gateway holds the users' WebSockets: what they send goes to Kafka, what Kafka has for them goes to their devices.
+// Any number of gateways may run; each reads all of the topics users and sessions and keeps no state that another would need.
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/limit"
+	"github.com/labctl/labctl/services/internal/peer"
+	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+// Config is the configuration of the gateway.
+type Config struct {
+	service.Settings
+	// TicketTTL is how long a ticket opens a socket.
+	TicketTTL time.Duration
+	// Heartbeat is the time between two pings, HeartbeatTimeout how long the answer may take.
+	Heartbeat, HeartbeatTimeout time.Duration
+	// Lease is the time between two reports of a user's connections to presence.
+	Lease time.Duration
+	// Queue is how many frames may wait for a client.
+	Queue int
+	// WriteTimeout is how long one frame may take to a client.
+	WriteTimeout time.Duration
+	// ConnectionRate, UserRate and AddressRate limit frames (CONNECTION_RATE, USER_RATE, ADDRESS_RATE: "200/1000" or "off").
+	ConnectionRate, UserRate, AddressRate limit.Rate
+	// SendTimeout is how long Kafka may take for what a client sends.
+	SendTimeout time.Duration
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// ConfigFromEnv reads the configuration.
+func ConfigFromEnv(getenv func(string) string) (Config, error) {
+	s, err := service.FromEnv("gateway", getenv)
+	c := Config{
+		Settings: s, TicketTTL: 30 * time.Second, Heartbeat: 25 * time.Second, HeartbeatTimeout: 10 * time.Second,
+		Lease: 15 * time.Second, Queue: 256, WriteTimeout: 10 * time.Second, SendTimeout: 15 * time.Second, Now: time.Now,
+	}
+	for _, rate := range []struct {
+		name, standard string
+		to             *limit.Rate
+	}{
+		{"CONNECTION_RATE", "200/1000", &c.ConnectionRate}, {"USER_RATE", "400/2000", &c.UserRate}, {"ADDRESS_RATE", "2000/10000", &c.AddressRate},
+	} {
+		r, bad := limit.ParseRate(cmp.Or(getenv(rate.name), rate.standard))
+		if bad != nil {
+			err = errors.Join(err, fmt.Errorf("%s: %w", rate.name, bad))
+		}
+		*rate.to = r
+	}
+	return c, err
+}
+
+type gateway struct {
+	Config
+	id        string // of this process, in leases
+	db        *store.DB
+	kafka     *kgo.Client
+	verifier  *token.Verifier
+	auth      peer.Auth
+	messaging peer.Messaging
+	tickets   *tickets
+	ended     *ended.Sessions
+	hub       *hub
+	byUser    *limit.Buckets
+	byAddress *limit.Buckets
+	draining  atomic.Bool
+	announces sync.Mutex // keeps the leases of a user in the order in which they were counted
+	known     sync.Map   // user ids that auth has confirmed
+
+	connections prometheus.Gauge
+	received    prometheus.Counter
+	delivered   prometheus.Counter
+	slow        prometheus.Counter
+	flooding    prometheus.Counter
+}
+
+// Run runs the gateway until ctx ends.
+func Run(ctx context.Context, c Config) error {
+	db, err := store.Open(c.MongoDBURI, c.Database, "gateway")
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer db.Close()
+	kafka, err := bus.Open(c.KafkaBrokers, "gateway", c.Log,
+		kgo.RecordDeliveryTimeout(c.SendTimeout), kgo.FetchMaxWait(500*time.Millisecond),
+		// After the broker has lost its end (a restored disk): once more from there is better than a hole.
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer kafka.Close()
+	over, err := ended.Open(c.KafkaBrokers, "gateway", c.Log, c.Now)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer over.Close()
+	client := peer.NewHTTPClient()
+	m := service.NewMetrics()
+	g := &gateway{
+		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(),
+		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
+		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
+		auth:        peer.Auth{Client: client, URL: c.AuthURL},
+		messaging:   peer.Messaging{Client: client, URL: c.MessagingURL},
+		connections: m.Gauge("gateway_connections", "Open WebSockets."),
+		received:    m.Counter("gateway_frames_received_total", "Frames from clients."),
+		delivered:   m.Counter("gateway_frames_delivered_total", "Frames queued to clients."),
+		slow:        m.Counter("gateway_slow_clients_total", "Sockets closed because their client did not read."),
+		flooding:    m.Counter("gateway_rate_limited_total", "Frames, tickets and sockets refused because there were too many."),
+	}
+	g.verifier.Refuse(over.Has)
+	over.OnEnd(func(session, user string) {
+		for _, c := range g.hub.of(user) {
+			if c.session == session {
+				c.close(wire.CloseSessionEnded, "the session has ended")
+			}
+		}
+	})
+	g.tickets = &tickets{db: db, ttl: c.TicketTTL, now: c.Now}
+
+	mux := http.NewServeMux()
+	mux.Handle("POST /api/ws/ticket", service.Authenticated(g.verifier, g.ticket))
+	mux.Handle("GET /ws", service.Handle(g.socket))
+	s := service.Server{
+		Settings: c.Settings, Name: "gateway", Handler: mux, Metrics: m, Start: g.start, Work: g.work, Drain: g.drain,
+		Ready: func(ctx context.Context) error {
+			if err := db.Ready(ctx); err != nil {
+				return err
+			}
+			return bus.Ready(ctx, kafka)
+		},
+	}
+	return s.Run(ctx)
+}
+
+// start takes this gateway's place at the end of the topic users. It is ready only then: what is produced from now on, it sees.
+func (g *gateway) start(ctx context.Context) error {
+	if err := g.tickets.start(ctx); err != nil {
+		return err
+	}
+	if err := bus.Create(ctx, g.kafka); err != nil {
+		return err
+	}
+	if err := g.ended.Start(ctx); err != nil {
+		return err
+	}
+	ends, err := bus.Ends(ctx, g.kafka, bus.Users)
+	if err != nil {
+		return err
+	}
+	at := map[int32]kgo.Offset{}
+	for p, o := range ends {
+		at[p] = kgo.NewOffset().At(o)
+	}
+	g.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Users: at})
+	return nil
+}
+
+// work delivers, reports the leases and sweeps, until ctx ends.
+func (g *gateway) work(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { g.ended.Follow(ctx) })
+	wg.Go(func() { g.every(ctx, g.Lease, func() { g.hub.each(g.announce) }) })
+	wg.Go(func() {
+		g.every(ctx, time.Minute, func() {
+			if err := g.tickets.sweep(ctx); err != nil {
+				g.Log.Warn("used tickets stay", "error", err)
+			}
+		})
+	})
+	for {
+		fetches := g.kafka.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		fetches.EachError(func(topic string, partition int32, err error) {
+			g.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+		})
+		fetches.EachRecord(g.deliver)
+	}
+}
+
+func (g *gateway) every(ctx context.Context, d time.Duration, f func()) {
+	for service.Sleep(ctx, d) == nil {
+		f()
+	}
+}
+
+// deliver passes a record of the topic users on to the devices of that user that are connected here.
+func (g *gateway) deliver(r *kgo.Record) {
+	for _, c := range g.hub.of(string(r.Key)) {
+		if c.enqueue(r.Value) {
+			g.delivered.Inc()
+		}
+	}
+}
+
+// announce tells presence how many devices of a user are connected here.
+func (g *gateway) announce(user string) {
+	g.announces.Lock()
+	defer g.announces.Unlock()
+	value := wire.Encode(wire.Lease{User: user, Gateway: g.id, Devices: g.hub.count(user), At: wire.At(g.Now())})
+	g.kafka.Produce(context.Background(), &kgo.Record{Topic: bus.Presence, Key: []byte(user), Value: value}, func(_ *kgo.Record, err error) {
+		if err != nil && !errors.Is(err, kgo.ErrClientClosed) {
+			g.Log.Warn("a lease did not reach presence", "user", user, "error", err) // the next one will
+		}
+	})
+}
+
+// drain sends the clients elsewhere, a few at a time, and lets Kafka have what they sent.
+func (g *gateway) drain(ctx context.Context) {
+	g.draining.Store(true)
+	all := g.hub.all()
+	const burst = 50
+	for i, c := range all {
+		c.close(1012, "the gateway stops; connect again")
+		if i%burst == burst-1 {
+			_ = service.Sleep(ctx, 10*time.Millisecond)
+		}
+	}
+	for _, c := range all {
+		select {
+		case <-c.gone:
+		case <-ctx.Done():
+			return
+		}
+	}
+	if err := g.kafka.Flush(ctx); err != nil {
+		g.Log.Warn("not all reached kafka before the end; clients will send it again", "error", err)
+	}
+}

@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"slices"
+	"sync"
+)
+
+// hub knows the sockets of this gateway by user.
+type hub struct {
+	mu    sync.RWMutex
+	users map[string][]*conn
+}
+
+func newHub() *hub {
+	return &hub{users: map[string][]*conn{}}
+}
+
+func (h *hub) add(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	// A new slice, since of has given the old one away.
+	h.users[c.user] = append(slices.Clip(h.users[c.user]), c)
+}
+
+func (h *hub) remove(c *conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	rest := slices.DeleteFunc(slices.Clone(h.users[c.user]), func(o *conn) bool { return o == c })
+	if len(rest) == 0 {
+		delete(h.users, c.user)
+		return
+	}
+	h.users[c.user] = rest
+}
+
+// of gives a user's sockets. The slice must not be changed.
+func (h *hub) of(user string) []*conn {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return h.users[user]
+}
+
+func (h *hub) count(user string) int { return len(h.of(user)) }
+
+func (h *hub) all() (l []*conn) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for _, conns := range h.users {
+		l = append(l, conns...)
+	}
+	return l
+}
+
+// each calls f for each user with a socket here.
+func (h *hub) each(f func(user string)) {
+	h.mu.RLock()
+	users := make([]string, 0, len(h.users))
+	for u := range h.users {
+		users = append(users, u)
+	}
+	h.mu.RUnlock()
+	for _, u := range users {
+		f(u)
+	}
+}

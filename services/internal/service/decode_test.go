@@ -1,0 +1,33 @@
+package service
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+)
+
+// FuzzDecode holds that Decode answers any body with an *Error or a value, and never panics.
+func FuzzDecode(f *testing.F) {
+	for _, s := range []string{`{"a":"b"}`, `{"a":{"$ne":""}}`, `{"a":"b"}{}`, `null`, `[`, "{\"a\":\"\xff\"}", `{"n":1e999}`, `{"A":"b"}`} {
+		f.Add("application/json", s)
+	}
+	f.Add("text/plain", "{}")
+	f.Fuzz(func(t *testing.T, kind, body string) {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+		r.Header["Content-Type"] = []string{kind}
+		var v struct {
+			A string `json:"a"`
+			N int64  `json:"n"`
+		}
+		if err := Decode(httptest.NewRecorder(), r, &v); err != nil {
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.Contains(t, []int{400, 413, 415}, e.Status)
+			return
+		}
+		require.True(t, utf8.ValidString(v.A))
+	})
+}

@@ -1,0 +1,266 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/labctl/labctl/services/internal/token"
+)
+
+// MaxBody is the size limit of a request's body, in bytes.
+const MaxBody = 64 << 10
+
+// Error is an answer that is not what the caller hoped for. Its message is for the caller's eyes.
+type Error struct {
+	Status  int    `json:"-"`
+	Code    string `json:"code"`
+	Message string `json:"message"`
+	// RetryAfter, if any, is when the caller may come again.
+	RetryAfter time.Duration `json:"-"`
+	// Cause is for the log.
+	Cause error `json:"-"`
+}
+
+func (e *Error) Error() string {
+	if e.Cause != nil {
+		return fmt.Sprintf("%s: %v", e.Message, e.Cause)
+	}
+	return e.Message
+}
+
+func (e *Error) Unwrap() error { return e.Cause }
+
+// BadRequest says what is wrong with a request.
+func BadRequest(format string, a ...any) error {
+	return &Error{Status: http.StatusBadRequest, Code: "bad_request", Message: fmt.Sprintf(format, a...)}
+}
+
+// NotFound is the answer about what does not exist or the caller may not know of.
+func NotFound(what string) error {
+	return &Error{Status: http.StatusNotFound, Code: "not_found", Message: "no such " + what}
+}
+
+// Forbidden says what the caller may not do.
+func Forbidden(message string) error {
+	return &Error{Status: http.StatusForbidden, Code: "forbidden", Message: message}
+}
+
+// Unauthenticated asks for a (new) access token.
+func Unauthenticated(message string) error {
+	return &Error{Status: http.StatusUnauthorized, Code: "unauthenticated", Message: message}
+}
+
+// Unavailable says that a part is down; cause goes to the log.
+func Unavailable(what string, cause error) error {
+	return &Error{Status: http.StatusServiceUnavailable, Code: "unavailable", Message: what + " is not available; try again", Cause: cause}
+}
+
+// Handle makes a handler of a function that returns its error.
+func Handle(f func(w http.ResponseWriter, r *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := f(w, r); err != nil {
+			WriteError(w, r, err)
+		}
+	})
+}
+
+// SessionEnded asks for a new log-in.
+func SessionEnded() error {
+	return &Error{Status: http.StatusUnauthorized, Code: "session_ended", Message: "this session has ended; log in again"}
+}
+
+// Busy is the answer to who comes too often.
+func Busy(message string, wait time.Duration) error {
+	return &Error{Status: http.StatusTooManyRequests, Code: "busy", Message: message, RetryAfter: wait}
+}
+
+// Authenticated is Handle for those who show a valid access token.
+func Authenticated(v *token.Verifier, f func(w http.ResponseWriter, r *http.Request, caller token.Claims) error) http.Handler {
+	return Handle(func(w http.ResponseWriter, r *http.Request) error {
+		scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") || raw == "" {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			return Unauthenticated("the header Authorization: Bearer <access_token> is missing; log in")
+		}
+		claims, err := v.Verify(r.Context(), strings.TrimSpace(raw))
+		switch {
+		case errors.Is(err, token.ErrEnded):
+			return SessionEnded()
+		case errors.Is(err, token.ErrInvalid):
+			w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token"`)
+			return &Error{Status: http.StatusUnauthorized, Code: "unauthenticated",
+				Message: "the access token is expired or invalid; refresh it or log in again", Cause: err}
+		case err != nil:
+			return Unavailable("auth", err)
+		}
+		return f(w, r, claims)
+	})
+}
+
+// Decode reads a JSON body into v, strictly.
+func Decode(w http.ResponseWriter, r *http.Request, v any) error {
+	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
+		return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "the body must have Content-Type: application/json"}
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, more := d.Token(); !errors.Is(more, io.EOF) {
+			return BadRequest("the body holds more than one JSON value")
+		}
+		return nil
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		return &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body is larger than %d bytes", MaxBody)}
+	}
+	return BadRequest("the body is not what is expected: %v", err)
+}
+
+// Write answers with v as JSON.
+func Write(w http.ResponseWriter, status int, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n')) // the client may be gone
+	return nil
+}
+
+// WriteError answers with an error. What is no *Error becomes "internal" and is told to the log only.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	var e *Error
+	if !errors.As(err, &e) {
+		e = &Error{Status: http.StatusInternalServerError, Code: "internal", Message: "something went wrong; the request id leads to the log", Cause: err}
+		if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
+			e = &Error{Status: 499, Code: "canceled", Message: "the client went away", Cause: err}
+		}
+	}
+	if e.Status >= 500 && e.Cause != nil {
+		logOf(r.Context()).Error("request fails", "method", r.Method, "route", r.Pattern, "status", e.Status, "error", e.Cause)
+	}
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
+	}
+	_ = Write(w, e.Status, map[string]*Error{"error": e}) // an Error always encodes
+}
+
+type logKey struct{}
+
+func logOf(ctx context.Context) *slog.Logger {
+	if l, ok := ctx.Value(logKey{}).(*slog.Logger); ok {
+		return l
+	}
+	return slog.New(slog.DiscardHandler)
+}
+
+// instrument gives each request an id, a log line and its metrics.
+func (s *Server) instrument(next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Request-Id")
+		if !wellFormed(id) {
+			id = uuid.NewString()
+		}
+		w.Header().Set("X-Request-Id", id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		log := s.Log.With("request", id)
+		r = r.WithContext(context.WithValue(r.Context(), logKey{}, log))
+		rec := &recorder{ResponseWriter: w}
+		begin := time.Now()
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler { //nolint:errorlint // a sentinel that is thrown as it is
+					panic(p)
+				}
+				log.Error("panic", "value", fmt.Sprint(p), "route", r.Pattern)
+				if rec.status == 0 {
+					WriteError(rec, r, fmt.Errorf("panic: %v", p))
+				}
+			}
+			route := r.Pattern
+			if route == "" {
+				route = "none"
+			}
+			status := rec.status
+			if status == 0 {
+				status = http.StatusOK
+			}
+			s.Metrics.requests.WithLabelValues(r.Method, route, strconv.Itoa(status)).Inc()
+			s.Metrics.durations.WithLabelValues(route).Observe(time.Since(begin).Seconds())
+			log.Debug("request", "method", r.Method, "route", route, "status", status, "took", time.Since(begin).String())
+		}()
+		next(rec, r)
+	})
+}
+
+// refuse answers as h would (not found, or a wrong method), in JSON.
+func refuse(w http.ResponseWriter, r *http.Request, h http.Handler) {
+	probe := &discard{header: http.Header{}}
+	h.ServeHTTP(probe, r)
+	if probe.status == http.StatusMethodNotAllowed {
+		w.Header().Set("Allow", probe.header.Get("Allow"))
+		WriteError(w, r, &Error{Status: probe.status, Code: "method_not_allowed",
+			Message: r.Method + " is not for this path; it knows " + probe.header.Get("Allow")})
+		return
+	}
+	WriteError(w, r, NotFound("path"))
+}
+
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController and the WebSocket upgrade reach the connection.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
+func wellFormed(id string) bool {
+	if len(id) == 0 || len(id) > 64 {
+		return false
+	}
+	for _, c := range []byte(id) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}

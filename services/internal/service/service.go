@@ -1,0 +1,293 @@
+// Package service is what every service of the chat has in common: configuration by environment, logs, metrics, health,
+// the HTTP server's life, and the shape of requests, answers and errors.
+package service
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Settings are the configuration that services share. Each service embeds them in its Config.
+type Settings struct {
+	// Listen is the address of the HTTP server (LISTEN, ":8080"). Listener, if given, is used instead.
+	Listen   string
+	Listener net.Listener
+	// KafkaBrokers are the brokers to begin with (KAFKA_BROKERS, a comma list).
+	KafkaBrokers []string
+	// MongoDBURI and Database say where the service's own data is (MONGODB_URI, MONGODB_DATABASE; the service's name).
+	MongoDBURI string
+	Database   string
+	// Base addresses of the other services within the cluster (AUTH_URL, GROUPS_URL, MESSAGING_URL).
+	AuthURL      string
+	GroupsURL    string
+	MessagingURL string
+	// AllowedOrigins are further origins, such as https://chat.example, whose pages may connect (ALLOWED_ORIGINS, a comma list).
+	AllowedOrigins []string
+	// TrustedProxies are the networks whose word in X-Forwarded-For counts (TRUSTED_PROXIES, a comma list such as 10.0.0.0/8;
+	// loopback and the private networks).
+	TrustedProxies []netip.Prefix
+	// DrainDelay is how long the service goes on after it has said that it is not ready any more, so that
+	// load balancers notice (DRAIN_DELAY, 0).
+	DrainDelay time.Duration
+	// LogLevel is debug, info, warn or error (LOG_LEVEL, info). Log, if given, is used instead.
+	LogLevel string
+	Log      *slog.Logger
+}
+
+// FromEnv reads the settings of the service called name.
+func FromEnv(name string, getenv func(string) string) (Settings, error) {
+	s := Settings{
+		Listen:         cmp.Or(getenv("LISTEN"), ":8080"),
+		KafkaBrokers:   list(getenv("KAFKA_BROKERS")),
+		MongoDBURI:     getenv("MONGODB_URI"),
+		Database:       cmp.Or(getenv("MONGODB_DATABASE"), name),
+		AuthURL:        cmp.Or(getenv("AUTH_URL"), "http://auth:8080"),
+		GroupsURL:      cmp.Or(getenv("GROUPS_URL"), "http://groups:8080"),
+		MessagingURL:   cmp.Or(getenv("MESSAGING_URL"), "http://messaging:8080"),
+		AllowedOrigins: list(getenv("ALLOWED_ORIGINS")),
+		LogLevel:       cmp.Or(getenv("LOG_LEVEL"), "info"),
+	}
+	var errs []error
+	for _, v := range list(cmp.Or(getenv("TRUSTED_PROXIES"), privateNetworks)) {
+		p, err := netip.ParsePrefix(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES names %q, which is no network such as 10.0.0.0/8", v))
+		}
+		s.TrustedProxies = append(s.TrustedProxies, p)
+	}
+	if len(s.KafkaBrokers) == 0 {
+		errs = append(errs, errors.New("KAFKA_BROKERS is not set (host:port, several with commas)"))
+	}
+	if s.MongoDBURI == "" {
+		errs = append(errs, errors.New("MONGODB_URI is not set (mongodb://host:port)"))
+	}
+	if v := getenv("DRAIN_DELAY"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil || d < 0 {
+			errs = append(errs, fmt.Errorf("DRAIN_DELAY is %q, which is no duration such as 3s", v))
+		}
+		s.DrainDelay = d
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
+		errs = append(errs, fmt.Errorf("LOG_LEVEL is %q, which is none of debug, info, warn, error", s.LogLevel))
+	}
+	s.Log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("service", name)
+	if len(errs) > 0 {
+		return s, fmt.Errorf("configure %s: %w", name, errors.Join(errs...))
+	}
+	return s, nil
+}
+
+func list(s string) (l []string) {
+	for v := range strings.SplitSeq(s, ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			l = append(l, v)
+		}
+	}
+	return l
+}
+
+// Server is one service: its HTTP side and its work.
+type Server struct {
+	Settings
+	Name    string
+	Handler *http.ServeMux
+	Metrics *Metrics
+	// Start, if any, prepares what the service needs (collections, topics, keys). It is tried again until it succeeds; until then the
+	// service is alive, not ready, and answers 503.
+	Start func(context.Context) error
+	// Work, if any, runs from the end of Start until after the HTTP server has closed. Its error ends the service.
+	Work func(context.Context) error
+	// Ready says why the service can't do its work now. It is asked with a time limit of 3 s.
+	Ready func(context.Context) error
+	// Drain, if any, is called when the service is told to stop, once it reports not ready and before the server closes.
+	// Its context ends when time is up.
+	Drain func(context.Context)
+
+	waits atomic.Pointer[error] // the last error of Start
+}
+
+// drainTime is how long a stop may take, beside DrainDelay. Kubernetes kills after 30 s.
+const drainTime = 15 * time.Second
+
+// Run serves until ctx ends, then drains.
+func (s *Server) Run(ctx context.Context) error {
+	ln := s.Listener
+	if ln == nil {
+		var err error
+		if ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen); err != nil {
+			return fmt.Errorf("%s: listen: %w", s.Name, err)
+		}
+	}
+	started, draining := make(chan struct{}), make(chan struct{})
+	srv := &http.Server{
+		Handler:           s.routes(started, draining),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+	ended := make(chan error, 2)
+	go func() { ended <- fmt.Errorf("serve: %w", srv.Serve(ln)) }()
+	s.Log.Info("listens", "address", ln.Addr().String())
+
+	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWork()
+	stopStart := context.AfterFunc(ctx, func() {
+		select {
+		case <-started:
+		default:
+			stopWork() // nothing to drain
+		}
+	})
+	defer stopStart()
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		if s.Start != nil {
+			err := s.Metrics.Retry(workCtx, s.Log, "start", func(ctx context.Context) error {
+				err := s.Start(ctx)
+				if err != nil {
+					s.waits.Store(&err)
+				}
+				return err
+			})
+			if err != nil {
+				return // ctx has ended
+			}
+		}
+		close(started)
+		s.Log.Info("started")
+		if s.Work == nil {
+			return
+		}
+		if err := s.Work(workCtx); err != nil && workCtx.Err() == nil {
+			ended <- fmt.Errorf("work: %w", err)
+		}
+	}()
+
+	var failed error
+	select {
+	case failed = <-ended:
+		s.Log.Error("ends early", "error", failed)
+	case <-ctx.Done():
+		s.Log.Info("stops")
+	}
+	close(draining)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.DrainDelay+drainTime)
+	defer cancel()
+	if failed == nil {
+		_ = Sleep(stop, s.DrainDelay)
+	}
+	if s.Drain != nil {
+		s.Drain(stop)
+	}
+	if err := srv.Shutdown(stop); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("requests are still running at the end: %w", err), srv.Close())
+	}
+	stopWork()
+	<-worked
+	if failed != nil {
+		return fmt.Errorf("%s: %w", s.Name, failed)
+	}
+	return nil
+}
+
+func (s *Server) routes(started, draining <-chan struct{}) http.Handler {
+	is := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+		defer cancel()
+		var err error
+		switch {
+		case is(draining):
+			err = errors.New("stopping")
+		case !is(started):
+			err = errors.New("starting")
+			if why := s.waits.Load(); why != nil {
+				err = fmt.Errorf("starting: %w", *why)
+			}
+		case s.Ready != nil:
+			err = s.Ready(ctx)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.Handle("GET /metrics", s.Metrics.handler())
+	mux.Handle("/", s.instrument(func(w http.ResponseWriter, r *http.Request) {
+		if !is(started) {
+			WriteError(w, r, Unavailable(s.Name, nil))
+			return
+		}
+		h, pattern := s.Handler.Handler(r)
+		if pattern == "" {
+			refuse(w, r, h)
+			return
+		}
+		s.Handler.ServeHTTP(w, r)
+	}))
+	return mux
+}
+
+// Sleep waits for d, or less if ctx ends, which it reports.
+func Sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// Retry calls f until it succeeds or ctx ends, with growing pauses of up to 3 s. It logs each new error that it goes on after,
+// and counts it as what in the metric retries_total.
+func (m *Metrics) Retry(ctx context.Context, log *slog.Logger, what string, f func(context.Context) error) error {
+	pause := 50 * time.Millisecond
+	last := ""
+	for {
+		err := f(ctx)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("%s: %w (last error: %w)", what, ctx.Err(), err)
+		}
+		m.retries.WithLabelValues(what).Inc()
+		if msg := err.Error(); msg != last {
+			log.Warn("tries again", "what", what, "error", err)
+			last = msg
+		}
+		if err := Sleep(ctx, pause); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		pause = min(2*pause, 3*time.Second)
+	}
+}

@@ -1,0 +1,177 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestFromEnv(t *testing.T) {
+	env := map[string]string{"KAFKA_BROKERS": "a:1, b:2,", "MONGODB_URI": "mongodb://m", "ALLOWED_ORIGINS": "https://x"}
+	s, err := FromEnv("auth", func(k string) string { return env[k] })
+	require.NoError(t, err)
+	require.Equal(t, []string{"a:1", "b:2"}, s.KafkaBrokers)
+	require.Equal(t, "auth", s.Database)
+	require.Equal(t, ":8080", s.Listen)
+	require.Equal(t, []string{"https://x"}, s.AllowedOrigins)
+
+	env = map[string]string{"LOG_LEVEL": "loud", "DRAIN_DELAY": "soon"}
+	_, err = FromEnv("auth", func(k string) string { return env[k] })
+	for _, name := range []string{"KAFKA_BROKERS", "MONGODB_URI", "LOG_LEVEL", "DRAIN_DELAY"} {
+		require.ErrorContains(t, err, name, "all that is wrong is said at once")
+	}
+}
+
+func TestCommand(t *testing.T) {
+	commands := []Command[string]{
+		{Name: "say", Run: func(_ context.Context, c string, args []string) (string, error) {
+			return c + ": " + strings.Join(args, " "), nil
+		}},
+		{Name: "fail", Run: func(context.Context, string, []string) (string, error) { return "", errors.New("no") }},
+	}
+	for name, tc := range map[string]struct {
+		args []string
+		code int
+		out  string
+	}{
+		"one that works":            {[]string{"say", "a", "b"}, 0, "config: a b\n"},
+		"one that does not":         {[]string{"fail"}, 1, ""},
+		"one that there is none of": {[]string{"sing"}, 3, ""},
+	} {
+		var out strings.Builder
+		require.Equal(t, tc.code, command(t.Context(), slog.New(slog.DiscardHandler), &out, "config", tc.args, commands), name)
+		require.Equal(t, tc.out, out.String(), name)
+	}
+}
+
+func TestDecode(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind, body string
+		status     int
+	}{
+		"good":            {"application/json", `{"a":"b"}`, 0},
+		"with a charset":  {"application/json; charset=utf-8", `{"a":"b"}`, 0},
+		"no type":         {"", `{"a":"b"}`, 415},
+		"a form":          {"application/x-www-form-urlencoded", `{"a":"b"}`, 415},
+		"not JSON":        {"application/json", `{`, 400},
+		"empty":           {"application/json", ``, 400},
+		"an operator":     {"application/json", `{"a":{"$ne":""}}`, 400},
+		"an unknown name": {"application/json", `{"x":"b"}`, 400},
+		"two values":      {"application/json", `{"a":"b"}{}`, 400},
+		"too large":       {"application/json", `{"a":"` + strings.Repeat("x", MaxBody) + `"}`, 413},
+		"deep":            {"application/json", strings.Repeat(`{"a":`, 12_000), 400},
+	} {
+		r := httptest.NewRequest("POST", "/", strings.NewReader(tc.body))
+		r.Header.Set("Content-Type", tc.kind)
+		var v struct {
+			A string `json:"a"`
+		}
+		err := Decode(httptest.NewRecorder(), r, &v)
+		if tc.status == 0 {
+			require.NoError(t, err, name)
+			continue
+		}
+		var e *Error
+		require.ErrorAs(t, err, &e, name)
+		require.Equal(t, tc.status, e.Status, name)
+	}
+}
+
+func TestServer(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	startable, tried := make(chan struct{}), false
+	var order []string
+	mux := http.NewServeMux()
+	mux.Handle("GET /api/x", Handle(func(w http.ResponseWriter, _ *http.Request) error { return Write(w, 200, "x") }))
+	mux.Handle("GET /api/secret", Handle(func(http.ResponseWriter, *http.Request) error { return errors.New("a secret cause") }))
+	mux.Handle("GET /api/panic", Handle(func(http.ResponseWriter, *http.Request) error { panic("secret") }))
+	unready := errors.New("not yet")
+	ready := make(chan error, 1)
+	s := Server{
+		Settings: Settings{Listener: ln, Log: slog.New(slog.DiscardHandler)}, Name: "x", Handler: mux, Metrics: NewMetrics(),
+		Start: func(ctx context.Context) error {
+			if !tried {
+				tried = true
+				return errors.New("the broker is down")
+			}
+			select {
+			case <-startable:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		},
+		Ready: func(context.Context) error { return <-ready },
+		Work:  func(ctx context.Context) error { <-ctx.Done(); order = append(order, "work ends"); return ctx.Err() },
+		Drain: func(context.Context) { order = append(order, "drain") },
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx) }()
+	get := func(path string) (int, string, http.Header) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String()+path, nil)
+		require.NoError(t, err)
+		req.Header.Set("X-Request-Id", "id-1")
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		b, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		return res.StatusCode, string(b), res.Header
+	}
+	status := func(path string) int { s, _, _ := get(path); return s }
+
+	require.Equal(t, 200, status("/livez"))
+	for { // until the first try of the start is over
+		code, body, _ := get("/readyz")
+		require.Equal(t, 503, code)
+		if body == "starting: the broker is down\n" {
+			break
+		}
+	}
+	require.Equal(t, 503, status("/api/x"))
+	close(startable)
+	for status("/api/x") == 503 { //nolint:revive // until the start is over
+	}
+	ready <- unready
+	code, body, _ := get("/readyz")
+	require.Equal(t, 503, code)
+	require.Contains(t, body, "not yet")
+	ready <- nil
+	require.Equal(t, 200, status("/readyz"))
+
+	code, body, header := get("/api/x")
+	require.Equal(t, 200, code)
+	require.Equal(t, "\"x\"\n", body)
+	require.Equal(t, "id-1", header.Get("X-Request-Id"))
+	code, body, _ = get("/api/secret")
+	require.Equal(t, 500, code)
+	require.NotContains(t, body, "secret cause")
+	code, body, _ = get("/api/panic")
+	require.Equal(t, 500, code)
+	require.NotContains(t, body, "secret")
+	code, body, _ = get("/api/none")
+	require.Equal(t, 404, code)
+	require.JSONEq(t, `{"error":{"code":"not_found","message":"no such path"}}`, body)
+	res, err := http.Post("http://"+ln.Addr().String()+"/api/x", "", nil)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, 405, res.StatusCode)
+	require.Contains(t, res.Header.Get("Allow"), "GET")
+	_, body, _ = get("/metrics")
+	require.Contains(t, body, `http_requests_total{method="GET",route="GET /api/x",status="200"}`)
+
+	http.DefaultClient.CloseIdleConnections()
+	cancel()
+	require.NoError(t, <-ended)
+	require.Equal(t, []string{"drain", "work ends"}, order)
+}

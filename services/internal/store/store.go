@@ -1,0 +1,116 @@
+// Package store is how services reach their database.
+//
+// Hot paths read and write by a string _id alone, which is a point look-up in MongoDB as in the embedded store.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+)
+
+// DB is one service's database.
+type DB struct {
+	*mongo.Database
+}
+
+// Open prepares a connection; the server may be down yet.
+func Open(uri, database, service string) (*DB, error) {
+	c, err := mongo.Connect(options.Client().ApplyURI(uri).
+		SetAppName(service).
+		SetWriteConcern(writeconcern.Majority()).
+		SetServerSelectionTimeout(5 * time.Second).
+		SetTimeout(20 * time.Second).
+		SetMaxPoolSize(32))
+	if err != nil {
+		return nil, fmt.Errorf("open database %s: %w", database, err)
+	}
+	return &DB{c.Database(database)}, nil
+}
+
+// Close ends the connections.
+func (d *DB) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	_ = d.Client().Disconnect(ctx) // the process ends; what was acknowledged is safe
+}
+
+// Ready says why the database does not answer.
+func (d *DB) Ready(ctx context.Context) error {
+	if err := d.Client().Ping(ctx, nil); err != nil {
+		return fmt.Errorf("database: %w", err)
+	}
+	return nil
+}
+
+// Create makes collections ahead of their first document, so that reads find their indexes from the beginning. Several
+// instances may do it at once.
+func (d *DB) Create(ctx context.Context, collections ...string) error {
+	for _, name := range collections {
+		err := d.CreateCollection(ctx, name)
+		var ce mongo.CommandError
+		const namespaceExists = 48
+		if errors.As(err, &ce) && ce.Code == namespaceExists {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("create collection %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Get reads the document with that _id. ok is false if there is none.
+func Get[T any](ctx context.Context, c *mongo.Collection, id string) (doc T, ok bool, err error) {
+	err = c.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&doc)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return doc, false, nil
+	}
+	if err != nil {
+		return doc, false, fmt.Errorf("read %s %q: %w", c.Name(), id, err)
+	}
+	return doc, true, nil
+}
+
+// Insert adds a document. added is false if there is one with its _id already.
+func Insert(ctx context.Context, c *mongo.Collection, doc any) (added bool, err error) {
+	_, err = c.InsertOne(ctx, doc)
+	if mongo.IsDuplicateKeyError(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("insert into %s: %w", c.Name(), err)
+	}
+	return true, nil
+}
+
+// Update changes the document with that _id and those further values (a pair of key and value each). matched is false
+// if there is no such document.
+func Update(ctx context.Context, c *mongo.Collection, id string, change bson.D, where ...bson.E) (matched bool, err error) {
+	res, err := c.UpdateOne(ctx, append(bson.D{{Key: "_id", Value: id}}, where...), change)
+	if err != nil {
+		return false, fmt.Errorf("update %s %q: %w", c.Name(), id, err)
+	}
+	return res.MatchedCount > 0, nil
+}
+
+// Upsert changes the document with that _id, or makes it.
+func Upsert(ctx context.Context, c *mongo.Collection, id string, change bson.D) error {
+	for range 3 {
+		_, err := c.UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, change, options.UpdateOne().SetUpsert(true))
+		if mongo.IsDuplicateKeyError(err) {
+			continue // made by another in between; now it is there to be changed
+		}
+		if err != nil {
+			return fmt.Errorf("upsert %s %q: %w", c.Name(), id, err)
+		}
+		return nil
+	}
+	return fmt.Errorf("upsert %s %q: made and gone again three times", c.Name(), id)
+}

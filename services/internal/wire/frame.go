@@ -1,0 +1,62 @@
+package wire
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+)
+
+// ClientFrame is any frame from a client.
+type ClientFrame struct {
+	Type         string           `json:"type"`
+	ID           string           `json:"id,omitempty"`
+	Conversation string           `json:"conversation,omitempty"`
+	ClientID     string           `json:"client_id,omitempty"`
+	Body         string           `json:"body,omitempty"`
+	Have         map[string]int64 `json:"have,omitempty"`
+}
+
+// DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none.
+func DecodeFrame(data []byte) (f ClientFrame, err error) {
+	switch {
+	case len(data) > MaxFrame:
+		return f, fmt.Errorf("a frame is larger than %d bytes", MaxFrame)
+	case !utf8.Valid(data):
+		return f, errors.New("a frame is not UTF-8")
+	case depth(data) > MaxDepth:
+		return f, fmt.Errorf("a frame is nested deeper than %d", MaxDepth)
+	}
+	// A pointer, because null would leave a struct as it is.
+	var p *ClientFrame
+	if json.Unmarshal(data, &p) != nil || p == nil {
+		return f, errors.New("a frame is not a JSON object as expected")
+	}
+	switch p.Type {
+	case FrameHello, FrameSend, FrameResume, FramePing:
+		return *p, nil
+	}
+	return f, errors.New("a frame has no type or an unknown one")
+}
+
+// depth gives how deep objects and lists are nested in a text that may be JSON, before a parser recurses into it.
+func depth(data []byte) (deepest int) {
+	now, quoted, escaped := 0, false, false
+	for _, c := range data {
+		switch {
+		case escaped:
+			escaped = false
+		case quoted && c == '\\':
+			escaped = true
+		case c == '"':
+			quoted = !quoted
+		case quoted:
+		case c == '{' || c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return deepest
+}

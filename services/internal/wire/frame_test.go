@@ -1,0 +1,77 @@
+package wire
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestDecodeFrame(t *testing.T) {
+	nested := func(n int) string {
+		return `{"type":"ping","x":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}`
+	}
+	for name, tc := range map[string]struct {
+		frame   string
+		problem string
+		want    ClientFrame
+	}{
+		"hello":               {`{"type":"hello"}`, "", ClientFrame{Type: "hello"}},
+		"with spaces":         {" {\"type\" : \"ping\",\n\"id\":\"1\"} ", "", ClientFrame{Type: "ping", ID: "1"}},
+		"an unknown field":    {`{"type":"ping","x":1}`, "", ClientFrame{Type: "ping"}},
+		"brackets in a text":  {`{"type":"send","body":"` + strings.Repeat(`[{\"`, 40) + `"}`, "", ClientFrame{Type: "send", Body: strings.Repeat(`[{"`, 40)}},
+		"as deep as can be":   {nested(16), "", ClientFrame{Type: "ping"}},
+		"too deep":            {nested(17), "deeper than 16", ClientFrame{}},
+		"deep and not closed": {strings.Repeat(`{"a":`, 6000), "deeper than 16", ClientFrame{}},
+		"no type":             {`{}`, "no type", ClientFrame{}},
+		"an unknown type":     {`{"type":"dance"}`, "unknown one", ClientFrame{}},
+		"a type of another kind": {
+			`{"type":{"$ne":""}}`, "not a JSON object", ClientFrame{}},
+		"an operator":    {`{"type":"send","conversation":{"$gt":""},"client_id":"1","body":"x"}`, "not a JSON object", ClientFrame{}},
+		"seqs as texts":  {`{"type":"resume","have":{"a":"1"}}`, "not a JSON object", ClientFrame{}},
+		"null":           {`null`, "not a JSON object", ClientFrame{}},
+		"a list":         {`[{"type":"ping"}]`, "not a JSON object", ClientFrame{}},
+		"two objects":    {`{"type":"ping"}{"type":"ping"}`, "not a JSON object", ClientFrame{}},
+		"empty":          {``, "not a JSON object", ClientFrame{}},
+		"not UTF-8":      {"{\"type\":\"ping\",\"id\":\"\xff\"}", "not UTF-8", ClientFrame{}},
+		"half a letter":  {"{\"type\":\"ping\",\"id\":\"\xc3\"}", "not UTF-8", ClientFrame{}},
+		"a surrogate":    {"{\"type\":\"ping\",\"id\":\"\xed\xa0\x80\"}", "not UTF-8", ClientFrame{}},
+		"too large":      {`{"type":"ping","id":"` + strings.Repeat("x", MaxFrame) + `"}`, "larger than", ClientFrame{}},
+		"a seq too high": {`{"type":"resume","have":{"a":9223372036854775808}}`, "not a JSON object", ClientFrame{}},
+	} {
+		got, err := DecodeFrame([]byte(tc.frame))
+		require.Equal(t, tc.want, got, name)
+		if tc.problem == "" {
+			require.NoError(t, err, name)
+		} else {
+			require.ErrorContains(t, err, tc.problem, name)
+		}
+	}
+}
+
+// FuzzDecodeFrame holds that whatever is taken is valid JSON of a known type, and survives being written again.
+func FuzzDecodeFrame(f *testing.F) {
+	for _, s := range []string{
+		`{"type":"hello"}`, `{"type":"send","conversation":"dm:a:b","client_id":"1","body":"x"}`, `{"type":"resume","id":"r","have":{"g:1":7}}`,
+		`{"type":"ping","id":"\ud800"}`, `{"TYPE":"ping"}`, `null`, strings.Repeat("[", 40), `{"type":"ping","id":"\"{[\\"}`,
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, err := DecodeFrame(data)
+		if err != nil {
+			require.Zero(t, got)
+			return
+		}
+		require.True(t, json.Valid(data))
+		again, err := DecodeFrame(Encode(got))
+		if len(Encode(got)) <= MaxFrame { // escapes may be longer than what they stand for
+			require.NoError(t, err)
+			if len(got.Have) == 0 {
+				got.Have = nil
+			}
+			require.Equal(t, got, again)
+		}
+	})
+}

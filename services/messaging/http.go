@@ -1,0 +1,265 @@
+package messaging
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 200
+	// Beyond these, presence is not worth telling to everyone.
+	maxPeers     = 2000
+	maxPeerGroup = 200
+	// maxResumed is how many messages one resume gives in all.
+	maxResumed = 2000
+)
+
+// sight is what a user may read of a conversation: from first to last, both included.
+type sight struct {
+	*conversation
+	first, last int64
+}
+
+// sight looks a conversation up for a user. ok is false for who is no member. The end is read before the roster: whatever stands
+// below that end was said before any removal that the roster does not have yet.
+func (a *archive) sight(ctx context.Context, user, id string) (v sight, ok bool, err error) {
+	if !wire.ValidConversation(id) {
+		return v, false, nil
+	}
+	v.conversation = &conversation{id: id}
+	if !v.direct() || v.member(user) {
+		if v.last, err = a.last(ctx, id); err != nil {
+			return v, false, err
+		}
+	}
+	if v.group, err = a.roster(ctx, id); err != nil {
+		return v, false, err
+	}
+	v.first, ok = v.since(user)
+	return v, ok, nil
+}
+
+// view gives what a user sees of a conversation. ok is false for who is no member.
+func (a *archive) view(ctx context.Context, user, id string) (v wire.Conversation, ok bool, err error) {
+	c, ok, err := a.sight(ctx, user, id)
+	if err != nil || !ok {
+		return v, false, err
+	}
+	v = wire.Conversation{ID: id, Kind: "group", Title: c.group.Title, Members: c.members(), FirstSeq: c.first, LastSeq: c.last}
+	if c.direct() {
+		v.Kind = "direct"
+	}
+	if v.LastSeq == 0 {
+		return v, true, nil
+	}
+	m, found, err := store.Get[message](ctx, a.messages, messageID(id, v.LastSeq))
+	if found {
+		w := m.wire()
+		v.LastMessage = &w
+	}
+	return v, true, err
+}
+
+func (s *messaging) conversation(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+	v, ok, err := s.archive.view(r.Context(), caller.User, r.PathValue("id"))
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	if !ok {
+		return service.NotFound("conversation")
+	}
+	return service.Write(w, http.StatusOK, v)
+}
+
+func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+	ids, err := s.archive.inbox(r.Context(), caller.User)
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	views := []wire.Conversation{}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(r.Context())
+	g.SetLimit(8)
+	for _, id := range ids {
+		g.Go(func() error {
+			v, ok, err := s.archive.view(ctx, caller.User, id)
+			if err != nil || !ok || v.LastMessage == nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			views = append(views, v)
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return service.Unavailable("the database", err)
+	}
+	slices.SortFunc(views, func(a, b wire.Conversation) int {
+		if c := b.LastMessage.At.Compare(a.LastMessage.At.Time); c != 0 {
+			return c
+		}
+		return strings.Compare(a.ID, b.ID)
+	})
+	return service.Write(w, http.StatusOK, map[string][]wire.Conversation{"conversations": views})
+}
+
+func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+	q := r.URL.Query()
+	limit, err := number(q.Get("limit"), defaultPage)
+	if err != nil || limit < 1 || limit > maxPage {
+		return service.BadRequest("limit must be 1 to %d", maxPage)
+	}
+	before, err := number(q.Get("before"), 0)
+	if err != nil || before < 0 {
+		return service.BadRequest("before must be a seq")
+	}
+	after, err := number(q.Get("after"), 0)
+	if err != nil || after < 0 {
+		return service.BadRequest("after must be a seq")
+	}
+	if q.Has("before") && q.Has("after") {
+		return service.BadRequest("before and after exclude each other")
+	}
+	ctx, id := r.Context(), q.Get("conversation")
+	c, ok, err := s.archive.sight(ctx, caller.User, id)
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	if !ok {
+		return service.NotFound("conversation")
+	}
+	first, last := c.first, c.last
+	to := last
+	var from int64
+	switch {
+	case q.Has("after"):
+		from = max(first, after+1)
+		to = min(last, from+limit-1)
+	case q.Has("before"):
+		to = min(last, before-1)
+		from = max(first, to-limit+1)
+	default:
+		from = max(first, to-limit+1)
+	}
+	messages, err := s.archive.page(ctx, id, from, to)
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	answer := struct {
+		Messages []wire.Message `json:"messages"`
+		More     bool           `json:"more"`
+	}{Messages: []wire.Message{}, More: from > first && to >= first}
+	if q.Has("after") {
+		answer.More = to < last
+	}
+	for _, m := range messages {
+		answer.Messages = append(answer.Messages, m.wire())
+	}
+	return service.Write(w, http.StatusOK, answer)
+}
+
+func number(s string, absent int64) (int64, error) {
+	if s == "" {
+		return absent, nil
+	}
+	return strconv.ParseInt(s, 10, 64)
+}
+
+// resume gives gateways what a user has missed.
+func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
+	var req wire.ResumeRequest
+	if err := service.Decode(w, r, &req); err != nil {
+		return err
+	}
+	if len(req.Have) > wire.MaxResume {
+		return service.BadRequest("%d conversations; at most %d", len(req.Have), wire.MaxResume)
+	}
+	answer := wire.ResumeAnswer{Messages: []wire.Message{}, Behind: map[string]int64{}}
+	var mu sync.Mutex
+	g, ctx := errgroup.WithContext(r.Context())
+	g.SetLimit(8)
+	for id, have := range req.Have {
+		g.Go(func() error {
+			messages, behind, err := s.missed(ctx, req.User, id, have)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case behind > 0:
+				answer.Behind[id] = behind
+			case len(messages) > 0 && len(answer.Messages)+len(messages) > maxResumed:
+				answer.Behind[id] = messages[len(messages)-1].Seq
+			default:
+				for _, m := range messages {
+					answer.Messages = append(answer.Messages, m.wire())
+				}
+			}
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return service.Unavailable("the database", err)
+	}
+	return service.Write(w, http.StatusOK, answer)
+}
+
+// missed gives what came after have, or the last seq if that is too much.
+func (s *messaging) missed(ctx context.Context, user, id string, have int64) (messages []message, behind int64, err error) {
+	c, ok, err := s.archive.sight(ctx, user, id)
+	if err != nil || !ok {
+		return nil, 0, err
+	}
+	last := c.last
+	from := max(c.first, have+1)
+	if last-from+1 > wire.MaxMissed {
+		return nil, last, nil
+	}
+	messages, err = s.archive.page(ctx, id, from, last)
+	return messages, 0, err
+}
+
+// peers gives the users who share a conversation with one.
+func (s *messaging) peers(w http.ResponseWriter, r *http.Request) error {
+	user := r.PathValue("user")
+	ids, err := s.archive.inbox(r.Context(), user)
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	found := map[string]bool{}
+	for _, id := range ids {
+		c := &conversation{id: id}
+		if c.group, err = s.archive.roster(r.Context(), id); err != nil {
+			return service.Unavailable("the database", err)
+		}
+		members := c.members()
+		if !c.member(user) || len(members) > maxPeerGroup {
+			continue
+		}
+		for _, m := range members {
+			if m.User != user && len(found) < maxPeers {
+				found[m.User] = true
+			}
+		}
+	}
+	users := make([]string, 0, len(found))
+	for u := range found {
+		users = append(users, u)
+	}
+	slices.Sort(users)
+	return service.Write(w, http.StatusOK, wire.Users{Users: users})
+}

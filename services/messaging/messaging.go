@@ -1,0 +1,190 @@
+// Package messaging stores what is said, in order and once, and tells every member's devices.
+//
+// It reads the topic messages as the consumer group "messaging", whose key is the conversation: so one instance at a time
+// handles a conversation, in order. Kafka's commit and the database's write are two things, and an instance that was paused
+// may go on after another has taken over. So each step may run again, and by two at once, and the result is the same:
+//
+//  1. Each record has a document in "sends" under (conversation, sender, client id), with every seq that it was
+//     ever about to get, or its refusal. It is written first.
+//  2. The message itself is inserted as "<conversation>/<seq>" with the next seq. That insert is what decides: of two
+//     writers one gets the seq, the other reads again where the conversation stands.
+//  3. A record that comes again finds its document, and by the seqs in it the message if it was stored. A seq is looked at only
+//     after the conversation's end was read, so what is missing below that end was stored nowhere else.
+//  4. Then members and inboxes are updated, the message is produced to its audience (which follows from its seq, not from
+//     the time of the attempt), heads and buckets are written, and only then the record is marked for commit.
+//
+// Heads (the last seq) and buckets (50 messages in a document, so that a page of history is a few point reads) follow from the
+// messages. A reader completes what they lack.
+package messaging
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/peer"
+	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/token"
+)
+
+// Config is the configuration of messaging.
+type Config struct {
+	service.Settings
+	// Batch is how many records are taken from Kafka at once.
+	Batch int
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// ConfigFromEnv reads the configuration.
+func ConfigFromEnv(getenv func(string) string) (Config, error) {
+	s, err := service.FromEnv("messaging", getenv)
+	return Config{Settings: s, Batch: 1000, Now: time.Now}, err
+}
+
+const group = "messaging"
+
+type messaging struct {
+	Config
+	archive  *archive
+	kafka    *kgo.Client
+	metrics  *service.Metrics
+	verifier *token.Verifier
+
+	mu         sync.Mutex
+	partitions map[int32]*partition
+
+	stored, repeated, refused, dead prometheus.Counter
+}
+
+// Run runs messaging until ctx ends.
+func Run(ctx context.Context, c Config) error {
+	db, err := store.Open(c.MongoDBURI, c.Database, "messaging")
+	if err != nil {
+		return fmt.Errorf("messaging: %w", err)
+	}
+	defer db.Close()
+	m := service.NewMetrics()
+	s := &messaging{
+		Config: c, archive: newArchive(db), metrics: m, partitions: map[int32]*partition{},
+		verifier: token.NewVerifier(token.Remote(peer.NewHTTPClient(), c.AuthURL), c.Now),
+		stored:   m.Counter("messaging_stored_total", "Messages stored."),
+		repeated: m.Counter("messaging_repeated_total", "Records whose message was stored already."),
+		refused:  m.Counter("messaging_refused_total", "Messages of senders who are no members."),
+		dead:     m.Counter("messaging_dead_total", "Records that can never be handled."),
+	}
+	s.kafka, err = bus.Open(c.KafkaBrokers, "messaging", c.Log, append(bus.Group(group, bus.Messages),
+		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { s.forget(p) }),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, p map[string][]int32) {
+			if err := cl.CommitMarkedOffsets(ctx); err != nil {
+				c.Log.Info("not committed at the end of a turn; the next one repeats it", "error", err)
+			}
+			s.forget(p)
+		}),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { s.forget(p) }),
+	)...)
+	if err != nil {
+		return fmt.Errorf("messaging: %w", err)
+	}
+	// Committing and leaving the group happen here, after the work has ended.
+	defer s.kafka.CloseAllowingRebalance()
+
+	mux := http.NewServeMux()
+	mux.Handle("GET /api/conversations", service.Authenticated(s.verifier, s.list))
+	mux.Handle("GET /api/conversations/{id}", service.Authenticated(s.verifier, s.conversation))
+	mux.Handle("GET /api/messages", service.Authenticated(s.verifier, s.history))
+	mux.Handle("POST /internal/resume", service.Handle(s.resume))
+	mux.Handle("GET /internal/peers/{user}", service.Handle(s.peers))
+	srv := service.Server{
+		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Work: s.work,
+		Start: func(ctx context.Context) error {
+			if err := s.archive.create(ctx); err != nil {
+				return err
+			}
+			return bus.Create(ctx, s.kafka)
+		},
+		Ready: func(ctx context.Context) error {
+			if err := db.Ready(ctx); err != nil {
+				return err
+			}
+			return bus.Ready(ctx, s.kafka)
+		},
+	}
+	return srv.Run(ctx)
+}
+
+// finishTime is how long what is being handled may go on after the service is told to stop.
+const finishTime = 5 * time.Second
+
+// work handles records until ctx ends. What it is handling then is finished if the database and Kafka are there, and
+// repeated by the next instance if not.
+func (s *messaging) work(ctx context.Context) error {
+	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		defer cancel()
+		if err := s.kafka.CommitMarkedOffsets(ctx); err != nil {
+			s.Log.Info("not committed at the end; the next instance repeats it", "error", err)
+		}
+	}()
+	for {
+		fetches := s.kafka.PollRecords(ctx, s.Batch)
+		if ctx.Err() != nil {
+			s.kafka.AllowRebalance()
+			return nil
+		}
+		fetches.EachError(func(topic string, partition int32, err error) {
+			s.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+		})
+		var g errgroup.Group
+		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+			if len(p.Records) == 0 {
+				return
+			}
+			g.Go(func() error {
+				err := s.metrics.Retry(finish, s.Log, "store", func(ctx context.Context) error {
+					return s.of(p.Partition).handle(ctx, p.Records)
+				})
+				if err == nil {
+					s.kafka.MarkCommitRecords(p.Records...)
+				}
+				return err
+			})
+		})
+		err := g.Wait()
+		s.kafka.AllowRebalance()
+		if err != nil {
+			return err // only ever because finish has ended
+		}
+	}
+}
+
+func (s *messaging) of(n int32) *partition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.partitions[n]
+	if p == nil {
+		p = &partition{messaging: s, conversations: map[string]*conversation{}}
+		s.partitions[n] = p
+	}
+	return p
+}
+
+// forget drops what is known of partitions that come or go: others may have written meanwhile.
+func (s *messaging) forget(p map[string][]int32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range p[bus.Messages] {
+		delete(s.partitions, n)
+	}
+}

@@ -1,0 +1,54 @@
+# Event Hubs, which speaks Kafka from its Standard tier on.
+
+locals {
+  # The topics of the chat, with the partitions and the retention that its services would ask for. They are made here so
+  # that a service needs no right to make any. Event Hubs keeps nothing longer than seven days.
+  topics = {
+    "messages"      = { partitions = 12, cleanup = "Delete", hours = 72 }
+    "messages.dead" = { partitions = 1, cleanup = "Delete", hours = 168 }
+    "users"         = { partitions = 12, cleanup = "Delete", hours = 1 }
+    "presence"      = { partitions = 12, cleanup = "Compact", hours = 1 }
+  }
+}
+
+resource "azurerm_eventhub_namespace" "this" {
+  count = local.managed ? 1 : 0
+
+  name                = "${var.name}-${var.suffix}"
+  resource_group_name = var.resource_group
+  location            = var.location
+  tags                = var.tags
+
+  sku      = "Standard"
+  capacity = var.throughput_units
+
+  # No keys: Entra tokens of identities that have a role on it.
+  local_authentication_enabled  = false
+  minimum_tls_version           = "1.2"
+  public_network_access_enabled = !local.private
+  # An attribute and not a block, since the provider's schema takes no dynamic blocks in here.
+  network_rulesets = [{
+    default_action                 = "Deny"
+    public_network_access_enabled  = !local.private
+    trusted_service_access_enabled = false
+    ip_rule                        = []
+    virtual_network_rule = [for subnet in local.private ? [] : [var.nodes_subnet] : {
+      subnet_id                                       = subnet
+      ignore_missing_virtual_network_service_endpoint = false
+    }]
+  }]
+}
+
+resource "azurerm_eventhub" "topic" {
+  for_each = local.managed ? local.topics : {}
+
+  name            = each.key
+  namespace_id    = azurerm_eventhub_namespace.this[0].id
+  partition_count = each.value.partitions
+
+  retention_description {
+    cleanup_policy                    = each.value.cleanup
+    retention_time_in_hours           = each.value.cleanup == "Delete" ? each.value.hours : null
+    tombstone_retention_time_in_hours = each.value.cleanup == "Compact" ? each.value.hours : null
+  }
+}

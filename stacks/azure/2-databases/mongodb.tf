@@ -1,0 +1,46 @@
+# Cosmos DB for MongoDB, serverless: what is not asked costs nothing but its storage.
+
+resource "azurerm_cosmosdb_account" "this" {
+  count = local.managed ? 1 : 0
+
+  name                = "${var.name}-${var.suffix}"
+  resource_group_name = var.resource_group
+  location            = var.location
+  tags                = var.tags
+
+  kind                 = "MongoDB"
+  offer_type           = "Standard"
+  mongo_server_version = "7.0"
+  minimal_tls_version  = "Tls12"
+
+  public_network_access_enabled     = !local.private
+  is_virtual_network_filter_enabled = !local.private
+  dynamic "virtual_network_rule" {
+    for_each = local.private ? [] : [var.nodes_subnet]
+    content {
+      id = virtual_network_rule.value
+    }
+  }
+
+  capabilities {
+    name = "EnableMongo"
+  }
+  capabilities {
+    name = "EnableServerless"
+  }
+
+  # The services read what they have just written.
+  consistency_policy {
+    consistency_level = "Session"
+  }
+  geo_location {
+    location          = var.location
+    failover_priority = 0
+    zone_redundant    = var.zone_redundant
+  }
+  # Any moment of the last seven days can be brought back. It costs nothing.
+  backup {
+    type = "Continuous"
+    tier = "Continuous7Days"
+  }
+}

@@ -1,0 +1,16 @@
+output "kafka_brokers" {
+  description = "Addresses of Kafka's brokers. Those of Event Hubs want TLS and an Entra token."
+  value       = tolist([local.managed ? "${azurerm_eventhub_namespace.this[0].name}.servicebus.windows.net:9093" : "kafka.${var.namespace}.svc.cluster.local:9092"])
+}
+
+# Cosmos DB for MongoDB knows no other log-in than its keys, so this one is in the state.
+output "mongodb_uri" {
+  description = "Connection string of MongoDB."
+  value       = local.managed ? tostring(azurerm_cosmosdb_account.this[0].primary_mongodb_connection_string) : "mongodb://mongodb.${var.namespace}.svc.cluster.local:27017/"
+  sensitive   = true
+}
+
+output "event_hubs" {
+  description = "Id of the Event Hubs namespace; empty where Kafka runs in the cluster."
+  value       = local.managed ? tostring(azurerm_eventhub_namespace.this[0].id) : ""
+}

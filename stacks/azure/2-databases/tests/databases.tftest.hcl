@@ -1,0 +1,171 @@
+mock_provider "azurerm" {
+  mock_resource "azurerm_cosmosdb_account" {
+    defaults = {
+      id                                = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.DocumentDB/databaseAccounts/chat-staging-abc123"
+      primary_mongodb_connection_string = "mongodb://chat-staging-abc123:key@chat-staging-abc123.mongo.cosmos.azure.com:10255/?ssl=true"
+    }
+  }
+  mock_resource "azurerm_eventhub_namespace" {
+    defaults = { id = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.EventHub/namespaces/chat-staging-abc123" }
+  }
+  mock_resource "azurerm_private_dns_zone" {
+    defaults = { id = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.Network/privateDnsZones/privatelink.example" }
+  }
+}
+
+variables {
+  namespace      = "data"
+  name           = "chat-staging"
+  location       = "westeurope"
+  resource_group = "chat-staging"
+  suffix         = "abc123"
+  tags           = { lab = "chat", environment = "staging", owner = "platform", cost-centre = "teaching" }
+  network_id     = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.Network/virtualNetworks/chat-staging"
+  nodes_subnet   = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.Network/virtualNetworks/chat-staging/subnets/nodes"
+}
+
+run "in_the_cluster_by_default" {
+  command = apply
+
+  assert {
+    condition     = length(azurerm_cosmosdb_account.this) == 0 && length(azurerm_eventhub_namespace.this) == 0 && length(azurerm_eventhub.topic) == 0 && length(azurerm_private_endpoint.this) == 0
+    error_message = "Databases in the cluster cost nothing in Azure."
+  }
+  assert {
+    condition     = output.kafka_brokers == tolist(["kafka.data.svc.cluster.local:9092"]) && output.mongodb_uri == "mongodb://mongodb.data.svc.cluster.local:27017/"
+    error_message = "The chat must find those of the release."
+  }
+  assert {
+    condition     = output.event_hubs == ""
+    error_message = "There are no Event Hubs."
+  }
+}
+
+run "managed" {
+  command = apply
+  variables {
+    databases = "managed"
+  }
+
+  assert {
+    condition     = output.kafka_brokers == tolist(["chat-staging-abc123.servicebus.windows.net:9093"]) && startswith(output.mongodb_uri, "mongodb://chat-staging-abc123:key@")
+    error_message = "The chat must find the managed ones."
+  }
+  assert {
+    condition     = output.event_hubs == azurerm_eventhub_namespace.this[0].id
+    error_message = "5-release gives roles on this."
+  }
+  assert {
+    condition     = azurerm_cosmosdb_account.this[0].tags == tomap(var.tags) && azurerm_eventhub_namespace.this[0].tags == tomap(var.tags)
+    error_message = "Everything that can bear tags bears these."
+  }
+}
+
+run "mongodb_lets_in_the_nodes_alone" {
+  command = plan
+  variables {
+    databases = "managed"
+  }
+
+  assert {
+    condition     = azurerm_cosmosdb_account.this[0].is_virtual_network_filter_enabled && [for r in azurerm_cosmosdb_account.this[0].virtual_network_rule : r.id] == [var.nodes_subnet]
+    error_message = "The nodes' subnet and nothing else may reach it."
+  }
+  assert {
+    condition     = azurerm_cosmosdb_account.this[0].minimal_tls_version == "Tls12"
+    error_message = "TLS 1.2 is the least."
+  }
+  assert {
+    condition     = toset([for c in azurerm_cosmosdb_account.this[0].capabilities : c.name]) == toset(["EnableMongo", "EnableServerless"]) && azurerm_cosmosdb_account.this[0].mongo_server_version == "7.0"
+    error_message = "MongoDB 7, paid by use."
+  }
+  assert {
+    condition     = azurerm_cosmosdb_account.this[0].backup[0].type == "Continuous"
+    error_message = "Backups must be continuous."
+  }
+}
+
+run "kafka_has_no_keys" {
+  command = plan
+  variables {
+    databases = "managed"
+  }
+
+  assert {
+    condition     = !azurerm_eventhub_namespace.this[0].local_authentication_enabled
+    error_message = "Only Entra tokens may open it."
+  }
+  assert {
+    condition     = azurerm_eventhub_namespace.this[0].minimum_tls_version == "1.2"
+    error_message = "TLS 1.2 is the least."
+  }
+  assert {
+    condition     = azurerm_eventhub_namespace.this[0].network_rulesets[0].default_action == "Deny" && [for r in azurerm_eventhub_namespace.this[0].network_rulesets[0].virtual_network_rule : r.subnet_id] == [var.nodes_subnet]
+    error_message = "The nodes' subnet and nothing else may reach it."
+  }
+  assert {
+    condition     = azurerm_eventhub_namespace.this[0].sku == "Standard" && azurerm_eventhub_namespace.this[0].capacity == 1
+    error_message = "The smallest that speaks Kafka."
+  }
+}
+
+run "topics" {
+  command = plan
+  variables {
+    databases = "managed"
+  }
+
+  assert {
+    condition     = { for name, t in azurerm_eventhub.topic : name => t.partition_count } == { "messages" = 12, "messages.dead" = 1, "presence" = 12, "users" = 12 }
+    error_message = "The topics and partitions must be those of services/internal/bus."
+  }
+  assert {
+    condition     = azurerm_eventhub.topic["presence"].retention_description[0].cleanup_policy == "Compact"
+    error_message = "Presence is compacted."
+  }
+  assert {
+    condition     = azurerm_eventhub.topic["messages"].retention_description[0].retention_time_in_hours == 72
+    error_message = "Messages stay for three days."
+  }
+}
+
+run "private" {
+  command = plan
+  variables {
+    databases        = "managed"
+    endpoints_subnet = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.Network/virtualNetworks/chat-staging/subnets/endpoints"
+  }
+
+  assert {
+    condition     = !azurerm_cosmosdb_account.this[0].public_network_access_enabled && !azurerm_eventhub_namespace.this[0].public_network_access_enabled && !azurerm_eventhub_namespace.this[0].network_rulesets[0].public_network_access_enabled
+    error_message = "Private databases have no public side."
+  }
+  assert {
+    condition     = { for name, e in azurerm_private_endpoint.this : name => one(e.private_service_connection[0].subresource_names) } == { kafka = "namespace", mongodb = "MongoDB" }
+    error_message = "Both databases must have a private endpoint."
+  }
+  assert {
+    condition     = alltrue([for e in azurerm_private_endpoint.this : e.subnet_id == var.endpoints_subnet])
+    error_message = "The private endpoints belong into their subnet."
+  }
+}
+
+run "private_costs_nothing_in_the_cluster" {
+  command = plan
+  variables {
+    endpoints_subnet = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.Network/virtualNetworks/chat-staging/subnets/endpoints"
+  }
+
+  assert {
+    condition     = length(azurerm_private_endpoint.this) == 0
+    error_message = "There is nothing to reach."
+  }
+}
+
+run "neither_managed_nor_cluster" {
+  command = plan
+  variables {
+    databases = "laptop"
+  }
+  expect_failures = [var.databases]
+}

@@ -1,0 +1,4 @@
+output "url" {
+  description = "Address of the chat."
+  value       = var.url
+}

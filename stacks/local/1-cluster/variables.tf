@@ -1,0 +1,59 @@
+variable "name" {
+  description = "Name of the cluster, unique on the machine."
+  type        = string
+}
+
+variable "dir" {
+  description = "The cluster's own directory."
+  type        = string
+}
+
+variable "kind" {
+  description = "embedded (a node on this machine), kind (a node that is a container) or kubeconfig (an existing cluster)."
+  type        = string
+  default     = "embedded"
+
+  validation {
+    condition     = contains(["embedded", "kind", "kubeconfig"], var.kind)
+    error_message = "The kind of a cluster is embedded, kind or kubeconfig."
+  }
+}
+
+variable "api_port" {
+  description = "Port of the Kubernetes API on the loopback address."
+  type        = number
+}
+
+variable "http_port" {
+  description = "Port of the ingress on the loopback address."
+  type        = number
+}
+
+variable "registry_port" {
+  description = "Port of the image registry on the loopback address."
+  type        = number
+}
+
+variable "node_image" {
+  description = "kind: the node's image; kind's own where there is none."
+  type        = string
+  default     = null
+}
+
+variable "kubeconfig_path" {
+  description = "kubeconfig: path of the kubeconfig of the cluster to adopt."
+  type        = string
+  default     = null
+}
+
+variable "registry_push" {
+  description = "kubeconfig: where images are pushed to."
+  type        = string
+  default     = null
+}
+
+variable "registry_pull" {
+  description = "kubeconfig: where the cluster pulls images from."
+  type        = string
+  default     = null
+}

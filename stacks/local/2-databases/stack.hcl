@@ -1,0 +1,23 @@
+inputs = {
+  namespace = "data"
+}
+
+image "kafka" {
+  source   = "images/kafka"
+  registry = stack.cluster.registry
+}
+
+image "mongodb" {
+  source   = "images/mongodb"
+  registry = stack.cluster.registry
+}
+
+release "databases" {
+  kubeconfig = stack.cluster.kubeconfig
+  chart      = "charts/databases"
+  namespace  = "data"
+  values = {
+    images       = { kafka = image.kafka, mongodb = image.mongodb }
+    storageClass = stack.cluster.storage_class
+  }
+}

@@ -1,0 +1,4 @@
+variable "namespace" {
+  description = "Namespace of the databases."
+  type        = string
+}

@@ -1,0 +1,53 @@
+inputs = {
+  url = stack.cluster.url
+}
+
+image "auth" {
+  source   = "services/auth"
+  registry = stack.cluster.registry
+}
+
+image "gateway" {
+  source   = "services/gateway"
+  registry = stack.cluster.registry
+}
+
+image "messaging" {
+  source   = "services/messaging"
+  registry = stack.cluster.registry
+}
+
+image "presence" {
+  source   = "services/presence"
+  registry = stack.cluster.registry
+}
+
+image "groups" {
+  source   = "services/groups"
+  registry = stack.cluster.registry
+}
+
+image "frontend" {
+  source   = "services/frontend"
+  registry = stack.cluster.registry
+}
+
+release "chat" {
+  kubeconfig = stack.cluster.kubeconfig
+  chart      = "charts/chat"
+  namespace  = "chat"
+  values = {
+    images = {
+      auth      = image.auth
+      gateway   = image.gateway
+      messaging = image.messaging
+      presence  = image.presence
+      groups    = image.groups
+      frontend  = image.frontend
+    }
+    kafka   = { brokers = stack.databases.kafka_brokers }
+    mongodb = { uri = stack.databases.mongodb_uri }
+    ingress = { className = stack.cluster.ingress_class, host = "" }
+    url     = stack.cluster.url
+  }
+}

@@ -1,0 +1,4 @@
+variable "url" {
+  description = "Address of the ingress."
+  type        = string
+}

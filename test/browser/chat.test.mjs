@@ -1,0 +1,369 @@
+// Two people, in browsers of their own, talk to each other over the whole chat.
+//
+//   BASE_URL   address of the chat (http://127.0.0.1:8080)
+//   CHROMIUM   the browser (/usr/bin/chromium)
+//   ARTIFACTS  directory for screenshots (artifacts, here); on a failure it also gets one of every page
+//
+// Each run registers new users, so it can be run again and again, and beside others.
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import { after, before, test } from 'node:test';
+import { chromium } from 'playwright-core';
+
+const base = process.env.BASE_URL ?? 'http://127.0.0.1:8080';
+const artifacts = path.resolve(process.env.ARTIFACTS ?? new URL('artifacts', import.meta.url).pathname);
+const patience = 30_000; // ms for anything to appear; it says when to give up, not how fast the chat has to be
+const run = randomBytes(4).toString('hex');
+const password = `pw-${randomBytes(9).toString('base64url')}`;
+
+let browser;
+let home;
+const people = [];
+const complaints = [];
+
+before(async () => {
+  await mkdir(artifacts, { recursive: true });
+  // A home of its own: Chromium would otherwise keep crash reports and settings in the user's.
+  home = await mkdtemp(path.join(tmpdir(), 'labctl-browser-'));
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    env: { ...process.env, HOME: home, XDG_CONFIG_HOME: home, XDG_CACHE_HOME: home },
+    args: [
+      '--headless',
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-dev-shm-usage',
+      '--disable-quic',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+      '--no-proxy-server',
+    ],
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  if (home) await rm(home, { recursive: true, force: true });
+});
+
+// Person is one page in a context of its own: one device of a user.
+class Person {
+  constructor(name, page, wire) {
+    this.name = name;
+    this.page = page;
+    this.wire = wire;
+  }
+
+  // open shows the sign-in page. With `cuttable`, the socket goes through this test, which can cut it.
+  static async open(name, { cuttable = false, ...options } = {}) {
+    const context = await browser.newContext({ viewport: { width: 1180, height: 760 }, ...options });
+    context.setDefaultTimeout(patience);
+    const wire = { cut: false, sockets: new Set() };
+    if (cuttable) {
+      await context.routeWebSocket(/\/ws\?/, (socket) => {
+        if (wire.cut) {
+          void socket.close({ code: 4408 });
+          return;
+        }
+        socket.connectToServer();
+        wire.sockets.add(socket);
+      });
+    }
+    const page = await context.newPage();
+    page.on('pageerror', (error) => complaints.push(`${name}: ${error.stack}`));
+    page.on('console', (message) => {
+      if (/content security policy|trusted/i.test(message.text())) complaints.push(`${name}: ${message.text()}`);
+    });
+    const person = new Person(name, page, wire);
+    people.push(person);
+    await page.goto(base);
+    return person;
+  }
+
+  async register() {
+    await this.page.getByTestId('register-toggle').click();
+    await this.signIn();
+  }
+
+  async signIn() {
+    await this.page.getByTestId('username').fill(this.name);
+    await this.page.getByTestId('password').fill(password);
+    await this.page.getByTestId('submit').click();
+    await this.page.getByTestId('new-chat').waitFor();
+  }
+
+  async startChat(name) {
+    await this.page.getByTestId('new-chat').click();
+    await this.page.getByTestId('new-chat-user').fill(name);
+    await this.page.getByTestId('new-chat-start').click();
+    await this.titled(name);
+  }
+
+  item(title) {
+    return this.page.locator(`[data-testid=conversation-item][data-title="${title}"]`);
+  }
+
+  async choose(title) {
+    await this.item(title).click();
+    await this.titled(title);
+  }
+
+  async titled(title) {
+    await this.page.getByTestId('conversation-title').filter({ hasText: title }).waitFor();
+  }
+
+  async say(text) {
+    await this.page.getByTestId('composer').fill(text);
+    await this.page.getByTestId('composer').press('Enter');
+  }
+
+  message(text, state = 'stored') {
+    return this.page.locator(`[data-testid=message][data-state=${state}]`, { has: this.page.getByText(text, { exact: true }) });
+  }
+
+  async sees(...texts) {
+    for (const text of texts) await this.message(text).waitFor();
+  }
+
+  // messages are all that stand in the open conversation, in the order in which they are shown.
+  messages() {
+    return this.page.getByTestId('message').evaluateAll((list) =>
+      list.map((m) => ({ seq: Number(m.dataset.seq), sender: m.dataset.sender, text: m.querySelector('[data-testid=text]').textContent })),
+    );
+  }
+
+  async dot(name, online) {
+    await this.item(name).locator(`[data-testid=presence-dot][data-online=${online}]`).waitFor();
+  }
+
+  async cut() {
+    this.wire.cut = true;
+    for (const socket of this.wire.sockets) await socket.close({ code: 4408 });
+    this.wire.sockets.clear();
+  }
+
+  mend() {
+    this.wire.cut = false;
+  }
+
+  async picture(name) {
+    await this.page.screenshot({ path: path.join(artifacts, `${name}.png`), animations: 'disabled' });
+  }
+
+  async leave() {
+    people.splice(people.indexOf(this), 1);
+    await this.page.context().close();
+  }
+}
+
+// step is a test that leaves pictures of all pages where it fails, and does not run where an earlier one failed.
+let broken = null;
+function step(name, work) {
+  test(name, { timeout: 5 * patience }, async (t) => {
+    if (broken) {
+      t.skip(`"${broken}" failed`);
+      return;
+    }
+    try {
+      await work(t);
+    } catch (error) {
+      broken = name;
+      const at = name.replace(/[^a-z0-9]+/gi, '-');
+      await Promise.allSettled(people.map((p, n) => p.picture(`failed-${at}-${n}-${p.name}`)));
+      throw error;
+    }
+  });
+}
+
+const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
+
+// accessible fails with what axe finds against WCAG 2.2 AA on the page as it is.
+async function accessible(person, where) {
+  await person.page.evaluate(axe);
+  const { violations, passed } = await person.page.evaluate(async () => {
+    const { violations, passes } = await window.axe.run(document, { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] });
+    return {
+      violations: violations.map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => `${n.html} (${n.failureSummary})`).join('; ')}`),
+      passed: passes.map((p) => p.id),
+    };
+  });
+  assert.ok(passed.includes('color-contrast') && passed.includes('button-name'), `axe looked at ${where}: ${passed.join(' ')}`);
+  assert.deepEqual(violations, [], `accessibility of ${where}`);
+}
+
+// inOrder holds what a conversation shows against the promise: every message once, by ascending seq.
+function inOrder(messages) {
+  const seqs = messages.map((m) => m.seq);
+  assert.deepEqual(seqs, [...new Set(seqs)].sort((a, b) => a - b));
+}
+
+let alice;
+let bob;
+const aliceName = `alice-${run}`;
+const bobName = `bob-${run}`;
+const groupName = `Lab ${run}`;
+
+step('a user registers', async () => {
+  alice = await Person.open(aliceName, { cuttable: true });
+  await alice.page.getByTestId('submit').waitFor();
+  await accessible(alice, 'sign-in');
+  await alice.picture('sign-in');
+  await alice.register();
+});
+
+step('the presence dot of a user follows their coming and going', async () => {
+  bob = await Person.open(bobName);
+  await bob.register();
+  await alice.startChat(bobName);
+  await alice.say('Are you there?');
+  await alice.sees('Are you there?');
+  await alice.dot(bobName, true);
+  await bob.page.getByTestId('sign-out').click();
+  await bob.page.getByTestId('username').waitFor();
+  await alice.dot(bobName, false);
+  await bob.signIn();
+  await alice.dot(bobName, true);
+});
+
+step('they talk to each other', async () => {
+  await alice.say('Good to see you.');
+  await bob.item(aliceName).and(bob.page.locator('[data-unread="2"]')).waitFor();
+  await bob.choose(aliceName);
+  await bob.sees('Are you there?', 'Good to see you.');
+  await bob.item(aliceName).and(bob.page.locator('[data-unread="0"]')).waitFor();
+  for (let n = 1; n <= 5; n++) {
+    await bob.say(`from bob ${n}`);
+    await alice.say(`from alice ${n}`);
+  }
+  const texts = [1, 2, 3, 4, 5].flatMap((n) => [`from bob ${n}`, `from alice ${n}`]);
+  await Promise.all([alice.sees(...texts), bob.sees(...texts)]);
+  const [atAlice, atBob] = [await alice.messages(), await bob.messages()];
+  assert.deepEqual(atAlice, atBob);
+  assert.equal(atAlice.length, 12);
+  inOrder(atAlice);
+  await accessible(alice, 'a direct conversation');
+  await alice.picture('direct');
+});
+
+step('script in a message stays text', async () => {
+  const text = '<img src=x onerror="document.title=1"><script>document.title=2</script> javascript:alert(1)';
+  await bob.say(text);
+  await alice.sees(text);
+  assert.equal(await alice.page.getByTestId('message').locator('img, script').count(), 0);
+});
+
+step('a second device of the same user shows the same', async () => {
+  const phone = await Person.open(aliceName, { viewport: { width: 390, height: 780 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true, colorScheme: 'dark' });
+  await phone.signIn();
+  await phone.choose(bobName);
+  await phone.sees('from bob 5');
+  await phone.say('from the phone');
+  await Promise.all([alice, bob, phone].map((p) => p.sees('from the phone')));
+  assert.deepEqual(await phone.messages(), await alice.messages());
+  await accessible(phone, 'a phone in the dark');
+  await phone.picture('phone-dark');
+  await phone.page.getByTestId('back').click();
+  await phone.item(bobName).waitFor();
+  await phone.picture('phone-list-dark');
+  await phone.leave();
+});
+
+step('a lost connection is announced, and nothing is lost with it', async () => {
+  await alice.cut();
+  await alice.page.getByTestId('banner').waitFor({ state: 'visible' });
+  await alice.say('written without a connection');
+  await alice.message('written without a connection', 'sending').waitFor();
+  for (const n of [1, 2, 3]) await bob.say(`meanwhile ${n}`);
+  await bob.sees('meanwhile 3');
+  await alice.picture('reconnecting');
+  alice.mend();
+  await alice.sees('meanwhile 1', 'meanwhile 2', 'meanwhile 3', 'written without a connection');
+  await alice.page.getByTestId('banner').waitFor({ state: 'hidden' });
+  await bob.sees('written without a connection');
+  const shown = await alice.messages();
+  inOrder(shown);
+  assert.deepEqual(shown, await bob.messages());
+});
+
+step('a reload shows the history', async () => {
+  const shown = await alice.messages();
+  await alice.page.reload();
+  await alice.titled(bobName);
+  await alice.sees('meanwhile 3');
+  assert.deepEqual(await alice.messages(), shown);
+});
+
+step('they talk in a group', async () => {
+  await alice.page.getByTestId('new-group').click();
+  await alice.page.getByTestId('new-group-title').fill(groupName);
+  await alice.page.getByTestId('new-group-user').fill(bobName);
+  await alice.page.getByTestId('new-group-add').click();
+  await alice.page.getByTestId('new-group-create').click();
+  await alice.titled(groupName);
+  await bob.choose(groupName);
+  await alice.say('welcome to the group');
+  await bob.sees('welcome to the group');
+  await bob.say('glad to be here');
+  await alice.sees('glad to be here');
+  assert.deepEqual(await alice.messages(), await bob.messages());
+  await alice.page.getByTestId('group-details').click();
+  await alice.page.locator(`[data-testid=member][data-user="${bobName}"]`).waitFor();
+  await accessible(alice, 'group members');
+  await alice.picture('group-members');
+});
+
+step('what is said after a removal does not reach the one removed', async () => {
+  const member = alice.page.locator(`[data-testid=member][data-user="${bobName}"]`);
+  await member.getByTestId('member-remove').click();
+  await member.getByTestId('member-remove-sure').click();
+  await member.waitFor({ state: 'detached' });
+  await alice.page.keyboard.press('Escape');
+  await bob.item(groupName).waitFor({ state: 'detached' });
+  await alice.say('now we are alone');
+  await alice.sees('now we are alone');
+  await alice.picture('group');
+  // A message by another way, sent later, is the proof that the first one would have come.
+  await alice.choose(bobName);
+  await alice.say('still friends?');
+  await bob.choose(aliceName);
+  await bob.sees('still friends?');
+  assert.equal(await bob.page.getByText('now we are alone').count(), 0);
+  assert.equal(await bob.item(groupName).count(), 0);
+});
+
+step('the keyboard alone is enough', async () => {
+  const { page } = bob;
+  await page.getByTestId('new-chat').focus();
+  await page.keyboard.press('Enter');
+  await page.keyboard.type(aliceName.slice(0, -1)); // the field has the focus; all but the last letter
+  await page.getByTestId('suggestion').filter({ hasText: aliceName }).waitFor();
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await bob.titled(aliceName);
+  await page.locator('dialog').waitFor({ state: 'detached' });
+  await page.getByTestId('composer').focus();
+  await page.keyboard.type('first line');
+  await page.keyboard.press('Shift+Enter');
+  await page.keyboard.type('second line');
+  await page.keyboard.press('Enter');
+  await bob.message('first line second line').waitFor();
+  assert.equal((await bob.messages()).at(-1).text, 'first line\nsecond line');
+});
+
+step('signing out shows nothing more of the conversation', async () => {
+  await bob.page.getByTestId('sign-out').click();
+  await bob.page.getByTestId('username').waitFor();
+  assert.equal(await bob.page.getByText('still friends?').count(), 0);
+  await bob.page.reload();
+  await bob.page.getByTestId('username').waitFor();
+});
+
+step('nothing was refused by the content security policy, and no script failed', () => {
+  assert.deepEqual(complaints, []);
+});
