@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/services/client"
@@ -184,17 +185,15 @@ func TestWhoMayDoWhat(t *testing.T) {
 			require.Contains(t, body, `"`+code+`"`, "%s, %s", e, name)
 			asked++
 		}
-		if isAuth || strings.HasPrefix(e.path, "/api/ws/") { // the others take access tokens until they expire
-			status, body := call(t, e.method, path, revoked, in)
-			require.Equal(t, 401, status, "%s, revoked: %s", e, body)
-			require.Contains(t, body, `"session_ended"`, "%s, revoked", e)
-			asked++
-		}
+		status, body := call(t, e.method, path, revoked, in)
+		require.Equal(t, 401, status, "%s, revoked: %s", e, body)
+		require.Contains(t, body, `"session_ended"`, "%s, revoked", e)
+		asked++
 		// What is alice's is not mallory's.
 		if e.path == "/api/auth/logout" {
 			continue // mallory's own session
 		}
-		status, body := call(t, e.method, path, stranger, in)
+		status, body = call(t, e.method, path, stranger, in)
 		asked++
 		switch {
 		case e.role != "":
@@ -241,13 +240,17 @@ func TestWhoMayDoWhat(t *testing.T) {
 	})
 }
 
-// untilRefused waits until the gateway has heard that a session has ended.
+// untilRefused waits until every service has heard that a session has ended.
 func (w *world) untilRefused(access string) {
 	w.t.Helper()
-	eventually(w.t, "the end of a session to reach the gateway", func() bool {
-		status, _ := call(w.t, "POST", w.url+"/api/ws/ticket", access, "")
-		return status == 401
-	})
+	for _, e := range []struct{ method, path string }{
+		{"POST", "/api/ws/ticket"}, {"GET", "/api/conversations"}, {"GET", "/api/groups"}, {"GET", "/api/presence?ids=" + uuid.NewString()},
+	} {
+		eventually(w.t, "the end of a session to be known to "+e.path, func() bool {
+			status, _ := call(w.t, e.method, w.url+e.path, access, "")
+			return status == 401
+		})
+	}
 }
 
 // An operator of the database in the place of each value of each body, path and query: none may reach it.

@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -71,7 +72,13 @@ func Run(ctx context.Context, c Config) error {
 	defer kafka.Close()
 	client := peer.NewHTTPClient()
 	s := &groups{Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL}}
+	over, err := ended.Open(c.KafkaBrokers, "groups", c.Log, c.Now)
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	defer over.Close()
 	v := token.NewVerifier(token.Remote(client, c.AuthURL), c.Now)
+	v.Refuse(over.Has)
 
 	mux := http.NewServeMux()
 	mux.Handle("POST /api/groups", service.Authenticated(v, s.create))
@@ -82,12 +89,15 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("DELETE /api/groups/{id}/members/{user}", service.Authenticated(v, s.remove))
 	mux.Handle("POST /api/groups/{id}/leave", service.Authenticated(v, s.leave))
 	srv := service.Server{
-		Settings: c.Settings, Name: "groups", Handler: mux, Metrics: service.NewMetrics(), Work: s.work,
+		Settings: c.Settings, Name: "groups", Handler: mux, Metrics: service.NewMetrics(), Work: over.Beside(s.work),
 		Start: func(ctx context.Context) error {
 			if err := db.Create(ctx, "groups", "members", "outbox"); err != nil {
 				return err
 			}
-			return bus.Create(ctx, kafka)
+			if err := bus.Create(ctx, kafka); err != nil {
+				return err
+			}
+			return over.Start(ctx)
 		},
 		Ready: func(ctx context.Context) error {
 			if err := db.Ready(ctx); err != nil {

@@ -29,6 +29,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -96,6 +97,12 @@ func Run(ctx context.Context, c Config) error {
 	}
 	// Committing and leaving the group happen here, after the work has ended.
 	defer s.kafka.CloseAllowingRebalance()
+	over, err := ended.Open(c.KafkaBrokers, "messaging", c.Log, c.Now)
+	if err != nil {
+		return fmt.Errorf("messaging: %w", err)
+	}
+	defer over.Close()
+	s.verifier.Refuse(over.Has)
 
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/conversations", service.Authenticated(s.verifier, s.list))
@@ -104,12 +111,15 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(s.peers))
 	srv := service.Server{
-		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Work: s.work,
+		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Work: over.Beside(s.work),
 		Start: func(ctx context.Context) error {
 			if err := s.archive.create(ctx); err != nil {
 				return err
 			}
-			return bus.Create(ctx, s.kafka)
+			if err := bus.Create(ctx, s.kafka); err != nil {
+				return err
+			}
+			return over.Start(ctx)
 		},
 		Ready: func(ctx context.Context) error {
 			if err := db.Ready(ctx); err != nil {

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -119,16 +120,25 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer p.kafka.CloseAllowingRebalance()
 
+	over, err := ended.Open(c.KafkaBrokers, "presence", c.Log, c.Now)
+	if err != nil {
+		return fmt.Errorf("presence: %w", err)
+	}
+	defer over.Close()
 	v := token.NewVerifier(token.Remote(client, c.AuthURL), c.Now)
+	v.Refuse(over.Has)
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/presence", service.Authenticated(v, p.show))
 	srv := service.Server{
-		Settings: c.Settings, Name: "presence", Handler: mux, Metrics: service.NewMetrics(), Work: p.work,
+		Settings: c.Settings, Name: "presence", Handler: mux, Metrics: service.NewMetrics(), Work: over.Beside(p.work),
 		Start: func(ctx context.Context) error {
 			if err := db.Create(ctx, "users"); err != nil {
 				return err
 			}
-			return bus.Create(ctx, p.kafka)
+			if err := bus.Create(ctx, p.kafka); err != nil {
+				return err
+			}
+			return over.Start(ctx)
 		},
 		Ready: func(ctx context.Context) error {
 			if err := db.Ready(ctx); err != nil {

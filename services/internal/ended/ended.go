@@ -97,6 +97,18 @@ func (s *Sessions) Follow(ctx context.Context) {
 	}
 }
 
+// Beside gives work with Follow beside it: a service's work that lasts until its context ends.
+func (s *Sessions) Beside(work func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		var following sync.WaitGroup
+		following.Go(func() { s.Follow(ctx) })
+		defer following.Wait()
+		defer cancel()
+		return work(ctx)
+	}
+}
+
 func (s *Sessions) take(fetches kgo.Fetches) {
 	fetches.EachError(func(topic string, partition int32, err error) {
 		if errors.Is(err, context.DeadlineExceeded) {
