@@ -66,12 +66,16 @@ test-kind: ## clusters that kind makes, on this machine's Docker or a private on
 test-azure: ## the Azure stacks against azurerm's schema; builds the provider where it cannot be downloaded
 	@tools/azure.sh
 
+.PHONY: test-kafka
+test-kafka: ## the chat on Apache Kafka, which Maven brings; skipped, and says so, where it does not
+	@tools/kafka.sh
+
 .PHONY: docs
 docs: ## write docs/cli anew
 	@go test ./pkg/cli/root -run TestReference -update
 
 .PHONY: bench
-bench: bench-up bench-image bench-stacks bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
+bench: bench-up bench-image bench-stacks bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
 
 .PHONY: bench-up
 bench-up: build ## how long up takes, how much memory and disk the lab needs
@@ -84,6 +88,10 @@ bench-image: build ## how long images take
 .PHONY: bench-stacks
 bench-stacks: build ## the engine on 50 stacks, beside a shell loop of terraform
 	@go run ./test/bench stacks
+
+.PHONY: bench-chat
+bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its promise while it is broken
+	@go run ./test/bench chat
 
 .PHONY: bench-cold
 bench-cold: ## the first `make up` of a machine, with all caches empty (takes long)

@@ -136,6 +136,7 @@ func TestChatWiring(t *testing.T) {
 	text, err := chart.Render(described(t, "chat", "all"))
 	require.NoError(t, err)
 	deployments, services, budgets := map[string]*appsv1.Deployment{}, map[string]*corev1.Service{}, map[string]bool{}
+	secrets, accounts := map[string]*corev1.Secret{}, map[string]*corev1.ServiceAccount{}
 	var ingress *networkingv1.Ingress
 	for _, obj := range decode(t, text) {
 		switch o := obj.(type) {
@@ -147,6 +148,10 @@ func TestChatWiring(t *testing.T) {
 			budgets[o.Name] = true
 		case *networkingv1.Ingress:
 			ingress = o
+		case *corev1.Secret:
+			secrets[o.Name] = o
+		case *corev1.ServiceAccount:
+			accounts[o.Name] = o
 		}
 	}
 	require.Equal(t, []string{"auth", "frontend", "gateway", "groups", "messaging", "presence"}, slices.Sorted(maps.Keys(deployments)))
@@ -170,7 +175,8 @@ func TestChatWiring(t *testing.T) {
 			paths[p.Path] = p.Backend.Service.Name
 		}
 		require.Equal(t, map[string]string{
-			"/": "frontend", "/ws": "gateway", "/api/ws": "gateway", "/api/auth": "auth", "/api/groups": "groups",
+			"/": "frontend", "/ws": "gateway", "/api/ws": "gateway", "/api/auth": "auth",
+			"/api/groups": "groups", "/api/invitations": "groups", "/api/contacts": "groups", "/api/blocks": "groups",
 			"/api/presence": "presence", "/api/conversations": "messaging", "/api/messages": "messaging",
 		}, paths)
 		require.Equal(t, "nginx", *ingress.Spec.IngressClassName)
@@ -195,8 +201,41 @@ func TestChatWiring(t *testing.T) {
 			require.Equal(t, "kafka-0.example.org:9093,kafka-1.example.org:9093", env["KAFKA_BROKERS"])
 		}
 	})
-	t.Run("the connection string is in the Secret alone", func(t *testing.T) {
+	t.Run("each service has its own password, and knows where to find the brokers' authority", func(t *testing.T) {
+		for _, name := range []string{"auth", "gateway", "messaging", "presence", "groups"} {
+			pod := deployments[name].Spec.Template.Spec
+			env := map[string]corev1.EnvVar{}
+			for _, e := range pod.Containers[0].Env {
+				env[e.Name] = e
+			}
+			require.Equal(t, "SCRAM-SHA-512", env["KAFKA_SASL"].Value)
+			require.Equal(t, "chat-kafka", env["KAFKA_PASSWORD"].ValueFrom.SecretKeyRef.Name)
+			require.Equal(t, name, env["KAFKA_PASSWORD"].ValueFrom.SecretKeyRef.Key)
+			require.Equal(t, "/kafka/ca.crt", env["KAFKA_TLS"].Value)
+			require.Equal(t, "/kafka", pod.Containers[0].VolumeMounts[0].MountPath)
+			require.Equal(t, "chat-kafka-ca", pod.Volumes[0].ConfigMap.Name)
+		}
+		frontend := deployments["frontend"].Spec.Template.Spec
+		require.Empty(t, frontend.Volumes)
+		for _, e := range frontend.Containers[0].Env {
+			require.NotContains(t, e.Name, "KAFKA")
+		}
+		require.Equal(t, map[string][]byte{
+			"auth": []byte("password-of-auth"), "gateway": []byte("password-of-gateway"), "messaging": []byte("password-of-messaging"),
+			"presence": []byte("password-of-presence"), "groups": []byte("password-of-groups"),
+		}, secrets["chat-kafka"].Data)
+	})
+	t.Run("a service that is an identity says so, and only such a one", func(t *testing.T) {
+		for name, d := range deployments {
+			_, marked := d.Spec.Template.Labels["azure.workload.identity/use"]
+			require.Equal(t, name == "auth", marked, name)
+			_, annotated := accounts[name].Annotations["azure.workload.identity/client-id"]
+			require.Equal(t, name == "auth", annotated, name)
+		}
+	})
+	t.Run("the connection string and passwords are in Secrets alone", func(t *testing.T) {
 		require.NotContains(t, text, "correct-horse")
+		require.NotContains(t, text, "password-of")
 	})
 	t.Run("a new connection string gives new pods to those that use it, and only those", func(t *testing.T) {
 		r := described(t, "chat", "all")
@@ -211,6 +250,27 @@ func TestChatWiring(t *testing.T) {
 		}
 		require.ElementsMatch(t, []string{"auth", "gateway", "messaging", "presence", "groups"}, changed)
 	})
+}
+
+// With tokens there is no password, and a password that is not given is asked for by its name.
+func TestChatLogsInAsGiven(t *testing.T) {
+	r := described(t, "chat", "default")
+	set(r.Values, "kafka.sasl", "OAUTHBEARER")
+	set(r.Values, "kafka.tls", "system")
+	text, err := chart.Render(r)
+	require.NoError(t, err)
+	require.NotContains(t, text, "KAFKA_PASSWORD")
+	require.NotContains(t, text, "chat-kafka")
+	require.Contains(t, text, "OAUTHBEARER")
+
+	set(r.Values, "kafka.sasl", "SCRAM-SHA-512")
+	set(r.Values, "kafka.passwords", map[string]any{"auth": "a", "gateway": "b", "messaging": "c", "presence": "d"})
+	_, err = chart.Render(r)
+	require.ErrorContains(t, err, "kafka.passwords.groups is not set")
+	set(r.Values, "kafka.sasl", "OAUTHBEARER")
+	set(r.Values, "kafka.tls", "ca")
+	_, err = chart.Render(r)
+	require.ErrorContains(t, err, "kafka.caCerts is not set")
 }
 
 func TestNetworkPolicyForAnyIngress(t *testing.T) {
@@ -256,6 +316,10 @@ func TestDatabasesWiring(t *testing.T) {
 		require.Equal(t, "/data", env["DATA_DIR"])
 		if s.Name == "kafka" {
 			require.Equal(t, "kafka.data.svc.cluster.local:9092", env["ADVERTISED"])
+			require.Equal(t, "/users", env["USERS_DIR"])
+			require.Contains(t, s.Spec.Template.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "users", MountPath: "/users", ReadOnly: true})
+			require.Equal(t, "kafka-users", s.Spec.Template.Spec.Volumes[0].Secret.SecretName)
+			require.NotEmpty(t, s.Spec.Template.Annotations["checksum/users"], "another password gives another pod")
 		}
 	}
 }
@@ -305,6 +369,11 @@ func TestRefusedValues(t *testing.T) {
 		{"no brokers", "chat", "kafka.brokers", []string{}, "kafka.brokers: minItems: got 0, want 1"},
 		{"a broker without a port", "chat", "kafka.brokers", []string{"a:1", "kafka"}, "kafka.brokers[1]: \"kafka\" does not match"},
 		{"brokers as a string", "chat", "kafka.brokers", "a:1", "kafka.brokers: must be of type array, not string"},
+		{"a log-in that is none", "chat", "kafka.sasl", "GSSAPI", "kafka.sasl: must be one of "},
+		{"an authority that is none", "chat", "kafka.caCerts", "ca.crt", "kafka.caCerts: "},
+		{"a password of nobody", "chat", "kafka.passwords", map[string]any{"frontend": "x"}, "kafka.passwords.frontend: is not a value of this chart"},
+		{"an identity of nobody", "chat", "identities", map[string]any{"frontend": "x"}, "identities.frontend: is not a value of this chart"},
+		{"a short password", "databases", "kafka.users", map[string]any{"auth": "short"}, "kafka.users.auth: "},
 		{"another kind of URI", "chat", "mongodb.uri", "postgres://x", "mongodb.uri: "},
 		{"address with a path", "chat", "url", "http://127.0.0.1:8080/chat", "url: "},
 		{"no replicas", "chat", "replicas.auth", 0, "replicas.auth: minimum: got 0, want 1"},

@@ -21,7 +21,7 @@ import (
 // authConfig is the configuration of the world's auth, for its commands.
 func (w *world) authConfig() auth.Config {
 	w.t.Helper()
-	c, err := auth.ConfigFromEnv(w.env())
+	c, err := auth.ConfigFromEnv(w.env("auth"))
 	require.NoError(w.t, err)
 	c.Log = w.lab.log
 	return c

@@ -369,42 +369,6 @@ func TestSockets(t *testing.T) {
 	})
 }
 
-func TestPresence(t *testing.T) {
-	w := newWorld(t)
-	ctx := t.Context()
-	alice, bob, eve := w.user("alice"), w.user("bob"), w.user("eve")
-	a, e := w.device(alice), w.device(eve)
-	b1, b2 := w.device(bob), w.device(w.again(bob))
-	a.send(client.DirectID(alice.User.ID, bob.User.ID), "hello") // now they share a conversation
-	b1.has(client.DirectID(alice.User.ID, bob.User.ID), 1)
-
-	b1.Close()
-	b2.Close()
-	a.until("bob offline", func() bool {
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		online, told := a.seen[bob.User.ID]
-		return told && !online
-	})
-	p, err := alice.Presence(ctx, bob.User.ID, alice.User.ID)
-	require.NoError(t, err)
-	require.False(t, p[0].Online)
-	require.False(t, p[0].Seen.IsZero())
-	require.True(t, p[1].Online)
-
-	// The state outlives its service.
-	w.parts["presence"].stop()
-	w.start("presence")
-	w.ready()
-	b := w.device(bob)
-	a.until("bob online", func() bool { a.mu.Lock(); defer a.mu.Unlock(); return a.seen[bob.User.ID] })
-	p, err = alice.Presence(ctx, bob.User.ID)
-	require.NoError(t, err)
-	require.True(t, p[0].Online)
-	b.Close()
-	require.Empty(t, e.seen, "who shares no conversation hears nothing")
-}
-
 // talk lets four devices of two users send until stop, and checks afterwards that every acknowledged message is there once, in
 // one order, on all devices and in the history.
 func talk(t *testing.T, w *world, disturb func(step func(n int))) {

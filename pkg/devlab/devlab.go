@@ -5,6 +5,7 @@ package devlab
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +28,7 @@ import (
 	"github.com/labctl/labctl/services/groups"
 	"github.com/labctl/labctl/services/messaging"
 	"github.com/labctl/labctl/services/presence"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // Options are the options of Run.
@@ -123,6 +125,8 @@ type lab struct {
 	units   []*unit
 
 	brokerAddr, dbAddr string // where they listen; anywhere if empty
+
+	passwords map[string]string // of the broker's users, for this run
 }
 
 // unit is one service.
@@ -152,7 +156,7 @@ func units() []*unit {
 			c.Listener, c.Log = ln, log
 			return messaging.Run(ctx, c)
 		}},
-		{name: "groups", routes: []string{"/api/groups"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "groups", routes: []string{"/api/groups", "/api/invitations", "/api/contacts", "/api/blocks"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
 			c, err := groups.ConfigFromEnv(getenv)
 			if err != nil {
 				return err
@@ -180,9 +184,10 @@ func units() []*unit {
 }
 
 // environment is what Kubernetes gives a service, in all but one.
-func environment(brokers, mongodbURI string, urls map[string]string, origins string) func(string) string {
+func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]string) func(string) string {
 	env := map[string]string{
-		"KAFKA_BROKERS": brokers, "MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": origins,
+		"KAFKA_BROKERS": brokers, "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
+		"MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
 		"ADDRESS_RATE": "off", // here all come from one address
 	}
@@ -211,10 +216,10 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	page := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug)}
 
 	o.Report.Doing("starting the services")
-	getenv := environment(l.broker.Addr(), l.db.URI(), urls, join(l.origins))
 	g, run := errgroup.WithContext(ctx)
 	for _, u := range l.units {
 		g.Go(func() error {
+			getenv := l.environment(u.name, l.broker.Addr(), l.db.URI(), urls)
 			if err := u.run(run, getenv, u.ln, l.log.With("service", u.name)); err != nil {
 				return fmt.Errorf("%w; the log is %s", err, filepath.Join(l.dir, "dev.log"))
 			}
@@ -249,10 +254,31 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 // anywhere is loopback, where only this machine's users come, at a free port.
 const anywhere = "127.0.0.1:0"
 
+// users are the broker's: an administrator, and each service with the rights that it needs. So the lab on the laptop finds out
+// about a service that does what it may not do elsewhere.
+func (l *lab) users() []kafka.User {
+	if l.passwords == nil {
+		l.passwords = map[string]string{admin: rand.Text()}
+		for _, name := range topics.Services() {
+			l.passwords[name] = rand.Text()
+		}
+	}
+	users := []kafka.User{{Name: admin, Password: l.passwords[admin], Admin: true}}
+	for _, name := range topics.Services() {
+		r := topics.RightsOf(name)
+		users = append(users, kafka.User{Name: name, Password: l.passwords[name], Write: r.Write, Read: r.Read, Groups: r.Groups})
+	}
+	return users
+}
+
+// admin is the broker's administrator.
+const admin = "admin"
+
 func (l *lab) startData() error {
+	users := l.users()
 	var g errgroup.Group
 	g.Go(func() (err error) {
-		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Log: l.log.With("service", "kafka")})
+		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Users: users, Log: l.log.With("service", "kafka")})
 		return err
 	})
 	g.Go(func() (err error) {

@@ -165,7 +165,7 @@ func TestTooMuch(t *testing.T) {
 			if strings.HasSuffix(k, "_RATE") {
 				return fmt.Sprint("1/", n)
 			}
-			return w.env()(k)
+			return w.env("gateway")(k)
 		})
 		require.NoError(t, err)
 		return o

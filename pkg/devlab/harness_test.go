@@ -77,6 +77,9 @@ func newWorld(t *testing.T, but ...string) *world {
 	w.device = func(s *client.Session) *device { w.t.Helper(); return w.deviceOf(s, client.DeviceOptions{}) }
 	require.NoError(t, w.lab.startData())
 	w.lab.brokerAddr, w.lab.dbAddr = w.lab.broker.Addr(), w.lab.db.Addr()
+	if addr, _ := apache(); addr != "" {
+		w.lab.brokerAddr = useApache(t, w.lab)
+	}
 	t.Cleanup(func() { require.NoError(t, w.lab.stopData()) })
 	all := units()
 	for _, u := range all {
@@ -107,8 +110,9 @@ func newWorld(t *testing.T, but ...string) *world {
 	return w
 }
 
-func (w *world) env() func(string) string {
-	return environment(w.lab.brokerAddr, "mongodb://"+w.lab.dbAddr, w.urls, "")
+func (w *world) env(service string) func(string) string {
+	service, _, _ = strings.Cut(service, "-") // gateway-2 is a gateway
+	return w.lab.environment(service, w.lab.brokerAddr, "mongodb://"+w.lab.dbAddr, w.urls)
 }
 
 // start runs a service in this process.
@@ -119,7 +123,7 @@ func (w *world) start(name string) {
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- p.unit.run(ctx, w.env(), ln, w.lab.log.With("service", name)) }()
+	go func() { ended <- p.unit.run(ctx, w.env(name), ln, w.lab.log.With("service", name)) }()
 	p.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -135,8 +139,8 @@ func (w *world) spawn(name string) (kill func()) {
 	p := w.parts[name]
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), "LABCTL_TEST_SERVICE="+name, "LISTEN="+p.addr)
-	for _, k := range []string{"KAFKA_BROKERS", "MONGODB_URI", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL"} {
-		cmd.Env = append(cmd.Env, k+"="+w.env()(k))
+	for _, k := range []string{"KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL"} {
+		cmd.Env = append(cmd.Env, k+"="+w.env(name)(k))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	errs, err := cmd.StderrPipe()
@@ -333,7 +337,7 @@ func callAs(t *testing.T, method, url, bearer, kind, body string) (int, string) 
 	if body != "" {
 		req.Header.Set("Content-Type", kind)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := http.DefaultTransport.RoundTrip(req) // no redirect is followed
 	require.NoError(t, err)
 	b, err := io.ReadAll(res.Body)
 	require.NoError(t, err)

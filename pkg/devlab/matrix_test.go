@@ -61,15 +61,22 @@ func endpoints(t *testing.T) (l []endpoint) {
 // body gives a good body for those endpoints that want one.
 func (e endpoint) body(user string) string {
 	return map[string]string{
-		"POST /api/auth/register":       `{"name":"someone","password":"correct horse","device":"x"}`,
-		"POST /api/auth/login":          `{"name":"someone","password":"correct horse","device":"x"}`,
-		"POST /api/auth/refresh":        `{"refresh_token":"x"}`,
-		"POST /api/auth/password":       `{"password":"wrong horse","new_password":"battery staple"}`,
-		"PUT /api/auth/users/{id}/role": `{"role":"admin"}`,
-		"POST /api/auth/keys/rotate":    `{"drop_old":true}`,
-		"POST /api/groups":              `{"title":"Another","members":["` + user + `"]}`,
-		"PATCH /api/groups/{id}":        `{"title":"Taken over"}`,
-		"POST /api/groups/{id}/members": `{"user":"` + user + `"}`,
+		"POST /api/auth/register":             `{"name":"someone","password":"correct horse","device":"x"}`,
+		"POST /api/auth/login":                `{"name":"someone","password":"correct horse","device":"x"}`,
+		"POST /api/auth/refresh":              `{"refresh_token":"x"}`,
+		"POST /api/auth/password":             `{"password":"wrong horse","new_password":"battery staple"}`,
+		"PUT /api/auth/users/{id}/role":       `{"role":"admin"}`,
+		"POST /api/auth/keys/rotate":          `{"drop_old":true}`,
+		"PUT /api/auth/profile":               `{"display_name":"Mallory","colour":"red","bio":"","status":""}`,
+		"PUT /api/auth/preferences":           `{"theme":"dark","enter_sends":true,"receipts":true,"typing":true}`,
+		"POST /api/auth/oidc/session":         `{"code":"x","device":"x"}`,
+		"POST /api/groups":                    `{"title":"Another","members":["` + user + `"]}`,
+		"PATCH /api/groups/{id}":              `{"title":"Taken over"}`,
+		"POST /api/groups/{id}/members":       `{"user":"` + user + `"}`,
+		"POST /api/groups/{id}/invitations":   `{"user":"` + user + `"}`,
+		"PUT /api/groups/{id}/members/{user}": `{"role":"owner"}`,
+		"POST /api/contacts/requests":         `{"user":"` + user + `"}`,
+		"PATCH /api/contacts/{user}":          `{"nickname":"mine"}`,
 	}[e.String()]
 }
 
@@ -157,6 +164,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		switch e.path {
 		case "/api/messages":
 			path += "?conversation=" + url.QueryEscape(dm)
+		case "/api/messages/search":
+			path += "?q=secret"
 		case "/api/auth/users", "/api/presence":
 			path += "?ids=" + alice.User.ID
 		}
@@ -202,6 +211,12 @@ func TestWhoMayDoWhat(t *testing.T) {
 			require.Equal(t, 404, status, "%s by a stranger: %s", e, body)
 		case e.path == "/api/auth/password":
 			require.Equal(t, 403, status, "%s: %s", e, body)
+		case e.String() == "PUT /api/auth/profile/picture":
+			require.Equal(t, 415, status, "%s without a picture: %s", e, body)
+		case e.String() == "POST /api/contacts/requests":
+			require.Equal(t, 400, status, "%s to oneself: %s", e, body)
+		case strings.HasPrefix(e.path, "/api/contacts/") && e.method != "DELETE":
+			require.Equal(t, 404, status, "%s by who has no contact and was asked by nobody: %s", e, body)
 		default:
 			require.Less(t, status, 300, "%s: %s", e, body)
 			own++

@@ -20,7 +20,7 @@ import (
 
 func (w *world) kafka(opts ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr)}, opts...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.passwords[admin])}, opts...)...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(c.Close)
 	return c

@@ -25,6 +25,8 @@ type Options struct {
 	Listen string
 	// Advertised is the host:port that clients are told to use. Empty: the bound address.
 	Advertised string
+	// Users may log in, and nobody else, each with its rights and no more. Empty: the broker knows no log-in, and all may do everything.
+	Users []User
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -34,12 +36,19 @@ type Broker struct {
 	cluster *kfake.Cluster
 	addr    string // what clients are told
 	bound   string
+	login   []kgo.Opt // the broker's own user
 }
+
+// grantTime is how long giving the users their rights may take, within this process.
+const grantTime = 30 * time.Second
 
 // Start opens the data directory and serves it until Close.
 func Start(o Options) (*Broker, error) {
 	if o.DataDir == "" {
 		return nil, errors.New("start kafka: no data directory given")
+	}
+	if err := checkUsers(o.Users); err != nil {
+		return nil, fmt.Errorf("start kafka: %w", err)
 	}
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("start kafka: create data directory: %w", err)
@@ -53,14 +62,19 @@ func Start(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kafka: %w", err), ln.Close())
 	}
-	logger := kfakeLogger{log: o.Log}
-	cluster, err := kfake.NewCluster(
+	password := randomPassword()
+	users, err := login(o, password)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("start kafka: %w", err), ln.Close())
+	}
+	door := newDoor(adv)
+	cluster, err := kfake.NewCluster(append(users,
 		kfake.NumBrokers(1),
 		kfake.ClusterID("labctl"),
 		kfake.DataDir(o.DataDir),
 		kfake.SyncWrites(),
-		kfake.WithLogger(logger),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return adv, nil }),
+		kfake.WithLogger(kfakeLogger{log: o.Log}),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return door, nil }),
 		kfake.BrokerConfigs(map[string]string{
 			// Reopening reads the whole log into memory, so a topic that says nothing keeps a day and 32 MiB a partition.
 			"log.retention.ms":    strconv.FormatInt((24 * time.Hour).Milliseconds(), 10),
@@ -68,11 +82,22 @@ func Start(o Options) (*Broker, error) {
 			"log.segment.bytes":   strconv.Itoa(8 << 20),
 			"log.roll.ms":         strconv.FormatInt(time.Hour.Milliseconds(), 10),
 		}),
-	)
+	)...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kafka from %s: %w", o.DataDir, err), ln.Close())
 	}
-	return &Broker{cluster: cluster, addr: adv.Addr().String(), bound: ln.Addr().String()}, nil
+	b := &Broker{cluster: cluster, addr: adv.Addr().String(), bound: ln.Addr().String()}
+	if len(o.Users) > 0 {
+		b.login = []kgo.Opt{operatorLogin(password)}
+		ctx, cancel := context.WithTimeout(context.Background(), grantTime)
+		defer cancel()
+		if err := grant(ctx, o.Users, operatorLogin(password), kgo.SeedBrokers(b.addr), kgo.Dialer(door.Dial)); err != nil {
+			cluster.Close()
+			return nil, fmt.Errorf("start kafka: %w", err)
+		}
+	}
+	door.Open()
+	return b, nil
 }
 
 // Addr is the host:port that clients are told to use.
@@ -83,7 +108,7 @@ func (b *Broker) Close() { b.cluster.Close() }
 
 // Ready asks the broker for its metadata over the wire.
 func (b *Broker) Ready(ctx context.Context) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(b.bound))
+	cl, err := kgo.NewClient(append(b.login, kgo.SeedBrokers(b.bound))...)
 	if err != nil {
 		return fmt.Errorf("check kafka: %w", err)
 	}

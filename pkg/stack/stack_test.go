@@ -130,7 +130,7 @@ func TestOpenThisRepository(t *testing.T) {
 	want := map[string][]string{
 		"0-foundation": {"location", "name", "workspace"},
 		"1-cluster":    {"ingress_class", "kubeconfig", "registry", "storage_class", "url"},
-		"2-databases":  {"kafka_brokers", "mongodb_uri"},
+		"2-databases":  {"kafka_brokers", "kafka_passwords", "kafka_sasl", "kafka_tls", "kafka_users", "mongodb_uri"},
 		"5-release":    {"url"},
 	}
 	for id, outputs := range want {
@@ -323,6 +323,10 @@ func TestBroken(t *testing.T) {
 		}},
 		{"backend without terraform", "", more("backend \"s3\" {}\n")},
 		{"backend of a later stack", "", map[string]string{foundation: good[foundation] + "backend \"s3\" {\n  bucket = stack.cluster.registry.push\n}\n"}},
+		{"find without need", "", map[string]string{cluster: good[cluster] + "backend \"s3\" {\n  bucket = \"b\"\n  find   = { bucket = \"b\" }\n}\n"}},
+		{"find incomplete", "", map[string]string{cluster: good[cluster] + "backend \"s3\" {\n  bucket = stack.cluster.registry.push\n  key    = stack.cluster.registry.pull\n  find   = { bucket = null, kye = \"k\" }\n}\n"}},
+		{"find of an output", "", map[string]string{cluster: good[cluster] + "backend \"s3\" {\n  bucket = stack.cluster.registry.push\n  find   = { bucket = stack.cluster.registry.push }\n}\n"}},
+		{"find not an object", "", map[string]string{cluster: good[cluster] + "backend \"s3\" {\n  bucket = stack.cluster.registry.push\n  find   = \"b\"\n}\n"}},
 		{"image left out", "", edit(release, "image \"auth\" {\n", "image \"auth\" {\n  when     = env.location == \"cloud\"\n")},
 		{"when of an output", "", edit(release, "image \"auth\" {\n", "image \"auth\" {\n  when     = stack.cluster.registry.push == \"\"\n")},
 		{"when not a bool", "", edit(release, "image \"auth\" {\n", "image \"auth\" {\n  when     = \"often\"\n")},

@@ -1,9 +1,11 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -39,7 +41,12 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
-	right, err := a.tryPassword(ctx, caller.Session, req.Password, name.Hash)
+	right := name.Hash == "" && req.Password == ""
+	if right {
+		err = a.fresh(ctx, caller)
+	} else {
+		right, err = a.tryPassword(ctx, caller.Session, req.Password, name.Hash)
+	}
 	if err != nil {
 		return err
 	}
@@ -58,6 +65,21 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 		return wrong // another device has changed it in between
 	}
 	return service.Write(w, http.StatusOK, count{ended})
+}
+
+// freshTime is how long after its login a session may set a password where there is none.
+const freshTime = 10 * time.Minute
+
+// fresh says whether the caller has logged in just now. It stands for the password where there is none.
+func (a *auth) fresh(ctx context.Context, caller token.Claims) error {
+	s, ok, err := store.Get[session](ctx, a.sessions(), caller.Session)
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	if !ok || a.Now().Sub(s.Created) > freshTime {
+		return &service.Error{Status: http.StatusForbidden, Code: "login_again", Message: "log in again, and set a password within 10 minutes"}
+	}
+	return nil
 }
 
 // count is the answer of what ends several sessions.

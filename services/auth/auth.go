@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
@@ -45,6 +47,8 @@ type Config struct {
 	WrongPasswords WrongPasswords
 	// MaxSessions is how many a user may have.
 	MaxSessions int
+	// OIDC is a provider with which users may log in, too (OIDC_ISSUER and more).
+	OIDC OIDC
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -70,7 +74,9 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 		}
 		c.KeyLife = d
 	}
-	return c, err
+	provider, bad := oidcFromEnv(getenv)
+	c.OIDC = provider
+	return c, errors.Join(err, bad)
 }
 
 type auth struct {
@@ -82,29 +88,39 @@ type auth struct {
 	ended    *ended.Sessions
 	hasher   *hasher
 	wrong    *limit.Buckets // by address and name, and by session
+	oidc     *provider
+	drawing  *semaphore.Weighted // pictures decoded at once: each may take 10 MiB
 
 	reused, told, pruned prometheus.Counter
 }
 
 // users: by id. usernames: by name in lower case. prefixes: by the beginning of a name. sessions: by id. devices: by user, their
-// sessions. expiries: "<day>/<shard>", the sessions to look at when that day is over. ends: what is not told to Kafka yet.
-func (a *auth) users() *mongo.Collection    { return a.db.Collection("users") }
-func (a *auth) names() *mongo.Collection    { return a.db.Collection("usernames") }
-func (a *auth) prefixes() *mongo.Collection { return a.db.Collection("prefixes") }
-func (a *auth) sessions() *mongo.Collection { return a.db.Collection("sessions") }
-func (a *auth) devices() *mongo.Collection  { return a.db.Collection("devices") }
-func (a *auth) expiries() *mongo.Collection { return a.db.Collection("expiries") }
-func (a *auth) ends() *mongo.Collection     { return a.db.Collection("ends") }
-func (a *auth) settings() *mongo.Collection { return a.db.Collection("settings") }
+// sessions. expiries: "<day>/<shard>", the sessions to look at when that day is over. ends: what is not told to Kafka yet. pictures and
+// preferences: by user. identities: by issuer and subject. codes: of logins with the provider that the page has not exchanged yet.
+func (a *auth) users() *mongo.Collection       { return a.db.Collection("users") }
+func (a *auth) names() *mongo.Collection       { return a.db.Collection("usernames") }
+func (a *auth) prefixes() *mongo.Collection    { return a.db.Collection("prefixes") }
+func (a *auth) sessions() *mongo.Collection    { return a.db.Collection("sessions") }
+func (a *auth) devices() *mongo.Collection     { return a.db.Collection("devices") }
+func (a *auth) expiries() *mongo.Collection    { return a.db.Collection("expiries") }
+func (a *auth) ends() *mongo.Collection        { return a.db.Collection("ends") }
+func (a *auth) pictures() *mongo.Collection    { return a.db.Collection("pictures") }
+func (a *auth) settings() *mongo.Collection    { return a.db.Collection("settings") }
+func (a *auth) identities() *mongo.Collection  { return a.db.Collection("identities") }
+func (a *auth) codes() *mongo.Collection       { return a.db.Collection("codes") }
+func (a *auth) preferences() *mongo.Collection { return a.db.Collection("preferences") }
 
 // open prepares auth; neither broker nor database need be up yet. Who opens it closes it.
 func open(c Config, m *service.Metrics) (a *auth, err error) {
 	a = &auth{
 		Config: c,
 		wrong:  limit.New(limit.Rate{PerSecond: 1 / c.WrongPasswords.Every.Seconds(), Burst: c.WrongPasswords.Burst}, c.Now),
-		reused: m.Counter("auth_refresh_tokens_reused_total", "Sessions that ended because an old refresh token was shown."),
-		told:   m.Counter("auth_sessions_ended_total", "Ends of sessions told to Kafka."),
-		pruned: m.Counter("auth_sessions_pruned_total", "Expired sessions deleted."),
+
+		oidc:    newProvider(c.OIDC, c.Now),
+		drawing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
+		reused:  m.Counter("auth_refresh_tokens_reused_total", "Sessions that ended because an old refresh token was shown."),
+		told:    m.Counter("auth_sessions_ended_total", "Ends of sessions told to Kafka."),
+		pruned:  m.Counter("auth_sessions_pruned_total", "Expired sessions deleted."),
 	}
 	defer func() {
 		if err != nil {
@@ -115,10 +131,10 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 	if a.db, err = store.Open(c.MongoDBURI, c.Database, "auth"); err != nil {
 		return nil, err
 	}
-	if a.kafka, err = bus.Open(c.KafkaBrokers, "auth", c.Log, kgo.RecordDeliveryTimeout(30*time.Second)); err != nil {
+	if a.kafka, err = bus.Open(c.Kafka, "auth", c.Log, kgo.RecordDeliveryTimeout(30*time.Second)); err != nil {
 		return nil, err
 	}
-	if a.ended, err = ended.Open(c.KafkaBrokers, "auth", c.Log, c.Now); err != nil {
+	if a.ended, err = ended.Open(c.Kafka, "auth", c.Log, c.Now); err != nil {
 		return nil, err
 	}
 	if a.hasher, err = newHasher(c.HashQueue, m.Counter("auth_hashes_total", "Passwords hashed, to keep or to compare.")); err != nil {
@@ -176,10 +192,21 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("DELETE /api/auth/sessions/{id}", a.allow(token.RoleUser, a.endOne))
 	mux.Handle("GET /api/auth/me", a.allow(token.RoleUser, a.me))
 	mux.Handle("GET /api/auth/users", a.allow(token.RoleUser, a.find))
+	mux.Handle("GET /api/auth/users/{id}/profile", a.allow(token.RoleUser, a.showProfile))
+	mux.Handle("GET /api/auth/users/{id}/picture", service.Handle(a.showPicture))
+	mux.Handle("PUT /api/auth/profile", a.allow(token.RoleUser, a.changeProfile))
+	mux.Handle("PUT /api/auth/profile/picture", a.allow(token.RoleUser, a.changePicture))
+	mux.Handle("DELETE /api/auth/profile/picture", a.allow(token.RoleUser, a.deletePicture))
+	mux.Handle("GET /api/auth/preferences", a.allow(token.RoleUser, a.showPreferences))
+	mux.Handle("PUT /api/auth/preferences", a.allow(token.RoleUser, a.changePreferences))
 	mux.Handle("DELETE /api/auth/users/{id}/sessions", a.allow(token.RoleModerator, a.endOf))
 	mux.Handle("PUT /api/auth/users/{id}/role", a.allow(token.RoleAdmin, a.changeRole))
 	mux.Handle("POST /api/auth/keys/rotate", a.allow(token.RoleAdmin, a.rotateKeys))
 	mux.Handle("GET /api/auth/jwks", service.Handle(a.jwks))
+	mux.Handle("GET /api/auth/oidc", service.Handle(a.showOIDC))
+	mux.Handle("GET /api/auth/oidc/login", service.Handle(a.oidcLogin))
+	mux.Handle("GET /api/auth/oidc/callback", service.Handle(a.oidcCallback))
+	mux.Handle("POST /api/auth/oidc/session", service.Handle(a.oidcSession))
 	mux.Handle("GET /internal/users/{id}", service.Handle(a.user))
 	return mux
 }
@@ -203,7 +230,7 @@ func (a *auth) allow(role string, f func(w http.ResponseWriter, r *http.Request,
 
 // start makes the collections, the topics and, the first time, the signing keys.
 func (a *auth) start(ctx context.Context) error {
-	if err := a.create(ctx); err != nil {
+	if err := a.db.Migrate(ctx, migrations()); err != nil {
 		return err
 	}
 	if err := bus.Create(ctx, a.kafka); err != nil {
@@ -212,11 +239,17 @@ func (a *auth) start(ctx context.Context) error {
 	if err := a.ended.Start(ctx); err != nil {
 		return err
 	}
+	if err := a.oidc.start(ctx, a); err != nil {
+		return err
+	}
 	return a.keys.load(ctx)
 }
 
-func (a *auth) create(ctx context.Context) error {
-	return a.db.Create(ctx, "users", "usernames", "prefixes", "sessions", "devices", "expiries", "ends", "settings")
+// migrations have made the database what it is. One that has run anywhere stays as it is; a change is a new one at the end.
+func migrations() []store.Migration {
+	return []store.Migration{store.Collections(
+		"users", "usernames", "prefixes", "sessions", "devices", "expiries", "ends", "settings", "pictures", "preferences", "identities", "codes",
+	)}
 }
 
 // work follows ends and keys, and cleans up, until ctx ends.
@@ -235,6 +268,7 @@ func (a *auth) work(ctx context.Context) error {
 	every(a.KeyReload, "the look at the signing keys", a.keys.load)
 	every(a.Sweep, "the end of a session", a.sweep)
 	every(a.Prune, "the deletion of expired sessions", a.prune)
+	every(a.Prune, "the deletion of expired codes", a.pruneCodes)
 	wg.Wait()
 	return nil
 }

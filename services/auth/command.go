@@ -96,7 +96,7 @@ func command(ctx context.Context, c Config, f func(ctx context.Context, a *auth)
 		return err
 	}
 	defer a.close()
-	if err := a.create(ctx); err != nil {
+	if err := a.db.Migrate(ctx, migrations()); err != nil {
 		return err
 	}
 	return f(ctx, a)

@@ -96,12 +96,17 @@ func (a *auth) login(w http.ResponseWriter, r *http.Request) error {
 	if !name.Indexed {
 		a.index(ctx, name)
 	}
-	s, err := a.begin(ctx, name, req.Device)
+	return a.enter(ctx, w, name, req.Device, wrong)
+}
+
+// enter begins a session of one who has shown that the name is theirs. over is the answer if that has changed in between.
+func (a *auth) enter(ctx context.Context, w http.ResponseWriter, name username, device string, over error) error {
+	s, err := a.begin(ctx, name, device)
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
 	// Who changes the password ends the sessions that stand in the list then. This one is in it since before this look.
-	now, _, err := a.named(ctx, key)
+	now, _, err := a.named(ctx, name.ID)
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
@@ -109,7 +114,7 @@ func (a *auth) login(w http.ResponseWriter, r *http.Request) error {
 		if err := a.end(ctx, s); err != nil {
 			return err
 		}
-		return wrong
+		return over
 	}
 	return a.answer(w, http.StatusOK, s, name.Role)
 }

@@ -236,12 +236,17 @@ func (a *auth) refresh(w http.ResponseWriter, r *http.Request) error {
 	return service.Unavailable("the session", errors.New("it keeps being refreshed by others"))
 }
 
-func (a *auth) me(w http.ResponseWriter, _ *http.Request, caller token.Claims) error {
+func (a *auth) me(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+	name, _, err := a.named(r.Context(), strings.ToLower(caller.Name))
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
 	return service.Write(w, http.StatusOK, struct {
-		User    wire.User `json:"user"`
-		Role    string    `json:"role"`
-		Session string    `json:"session"`
-	}{wire.User{ID: caller.User, Name: caller.Name}, caller.Role, caller.Session})
+		User     wire.User `json:"user"`
+		Role     string    `json:"role"`
+		Session  string    `json:"session"`
+		Password bool      `json:"password"` // there is one
+	}{wire.User{ID: caller.User, Name: caller.Name}, caller.Role, caller.Session, name.Hash != ""})
 }
 
 func checkDevice(s string) error {

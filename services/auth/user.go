@@ -30,6 +30,7 @@ type user struct {
 	ID      string    `bson:"_id"`
 	Name    string    `bson:"name"`
 	Created time.Time `bson:"created"`
+	Profile profile   `bson:"profile"`
 }
 
 // username is a user by name in lower case: the name's owner, the password and what follows from it.
@@ -110,9 +111,13 @@ func (a *auth) find(w http.ResponseWriter, r *http.Request, _ token.Claims) erro
 		}
 		users, err = a.byIDs(ctx, ids)
 	case q.Has("name"):
-		users, err = a.byName(ctx, q.Get("name"))
+		if users, err = a.byName(ctx, q.Get("name")); err == nil {
+			users, err = a.dressed(ctx, users)
+		}
 	case q.Has("q"):
-		users, err = a.byPrefix(ctx, q.Get("q"))
+		if users, err = a.byPrefix(ctx, q.Get("q")); err == nil {
+			users, err = a.dressed(ctx, users)
+		}
 	default:
 		return service.BadRequest("one of the parameters ids, name and q is needed")
 	}
@@ -139,11 +144,29 @@ func (a *auth) byIDs(ctx context.Context, ids []string) ([]wire.User, error) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			users = append(users, wire.User{ID: u.ID, Name: u.Name})
+			users = append(users, u.public())
 			return nil
 		})
 	}
 	return users, g.Wait()
+}
+
+// dressed gives users in the same order with their profiles.
+func (a *auth) dressed(ctx context.Context, found []wire.User) ([]wire.User, error) {
+	ids := make([]string, len(found))
+	for i, u := range found {
+		ids[i] = u.ID
+	}
+	full, err := a.byIDs(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for i, u := range found {
+		if at := slices.IndexFunc(full, func(f wire.User) bool { return f.ID == u.ID }); at >= 0 {
+			found[i] = full[at]
+		}
+	}
+	return found, nil
 }
 
 func (a *auth) byName(ctx context.Context, name string) ([]wire.User, error) {

@@ -36,6 +36,8 @@ type Error struct {
 	Status  int // 0: an error frame of the socket
 	Code    string
 	Message string
+	// RetryAfter is how long to wait before the next try, where the answer said so.
+	RetryAfter time.Duration `json:"-"`
 }
 
 func (e *Error) Error() string {
@@ -117,7 +119,10 @@ func (c *Client) enter(ctx context.Context, how, name, password, device string) 
 // call makes one request. in and out may be nil.
 func (c *Client) call(ctx context.Context, method, path, bearer string, in, out any) error {
 	var body io.Reader
-	if in != nil {
+	kind := "application/json"
+	if b, ok := in.(raw); ok {
+		body, kind = bytes.NewReader(b), http.DetectContentType(b)
+	} else if in != nil {
 		b, err := json.Marshal(in)
 		if err != nil {
 			return err
@@ -129,7 +134,7 @@ func (c *Client) call(ctx context.Context, method, path, bearer string, in, out 
 		return err
 	}
 	if in != nil {
-		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Content-Type", kind)
 	}
 	if bearer != "" {
 		req.Header.Set("Authorization", "Bearer "+bearer)
@@ -152,6 +157,9 @@ func (c *Client) call(ctx context.Context, method, path, bearer string, in, out 
 			e.Error = Error{Code: "http", Message: fmt.Sprintf("%s %s: %s", method, path, res.Status)}
 		}
 		e.Error.Status = res.StatusCode
+		if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
+			e.Error.RetryAfter = time.Duration(seconds) * time.Second
+		}
 		return &e.Error
 	}
 	if out == nil || len(b) == 0 {
@@ -325,14 +333,6 @@ func (s *Session) HistoryAfter(ctx context.Context, conversation string, after i
 	}
 }
 
-// Group is a group as its service sees it.
-type Group struct {
-	ID      string   `json:"id"`
-	Title   string   `json:"title"`
-	Version int64    `json:"version"`
-	Members []Member `json:"members"`
-}
-
 // CreateGroup makes a group with those users and the session's own.
 func (s *Session) CreateGroup(ctx context.Context, title string, members ...string) (g Group, err error) {
 	err = s.do(ctx, http.MethodPost, "/api/groups", map[string]any{"title": title, "members": append([]string{}, members...)}, &g)
@@ -379,9 +379,17 @@ func (s *Session) LeaveGroup(ctx context.Context, id string) error {
 
 // Presence is whether a user is online.
 type Presence struct {
-	User   string    `json:"user"`
-	Online bool      `json:"online"`
-	Seen   time.Time `json:"seen"` // zero: never
+	User    string           `json:"user"`
+	Online  bool             `json:"online"`  // or away
+	State   string           `json:"state"`   // online, away or offline
+	Seen    time.Time        `json:"seen"`    // zero: never, or nothing that the session's user may know
+	Devices []PresenceDevice `json:"devices"` // of the session's own user: those that are connected
+}
+
+// PresenceDevice is a connected device.
+type PresenceDevice struct {
+	Session string `json:"session"`
+	State   string `json:"state"`
 }
 
 // Presence asks who is online.

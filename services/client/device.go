@@ -29,6 +29,12 @@ type Events struct {
 	Message func(Message)
 	// Presence is called when someone came or went.
 	Presence func(user string, online bool)
+	// PresenceState is called then, too, and when someone leaves their devices (away) or is back.
+	PresenceState func(user, state string)
+	// Read is called when someone has read up to a seq.
+	Read func(conversation, user string, seq int64)
+	// Typing is called when someone begins or ends writing. An end may be lost; it is over after 6 s.
+	Typing func(conversation, user string, on bool)
 	// State is called when the socket opens (nil) or closes (why).
 	State func(err error)
 	// Frame is called for every frame as it comes, before anything else.
@@ -57,6 +63,7 @@ type Device struct {
 	mu      sync.Mutex
 	ws      *websocket.Conn
 	logs    map[string]*log
+	away    bool
 	waiting map[string]*waiting // by client id
 	order   []string            // of waiting
 }
@@ -122,13 +129,17 @@ func (d *Device) Send(ctx context.Context, conversation, body string) (Message, 
 
 // SendAs is Send with a client id of one's own: sending the same again stores nothing twice.
 func (d *Device) SendAs(ctx context.Context, conversation, clientID, body string) (Message, error) {
-	w := &waiting{result: make(chan result, 1), frame: wire.Encode(wire.ClientFrame{
-		Type: wire.FrameSend, Conversation: conversation, ClientID: clientID, Body: body,
-	})}
+	return d.post(ctx, wire.ClientFrame{Type: wire.FrameSend, Conversation: conversation, ClientID: clientID, Body: body})
+}
+
+// post sends a frame with a client id and waits until what it says is stored.
+func (d *Device) post(ctx context.Context, f wire.ClientFrame) (Message, error) {
+	clientID := f.ClientID
+	w := &waiting{result: make(chan result, 1), frame: wire.Encode(f)}
 	d.mu.Lock()
 	if d.waiting[clientID] != nil {
 		d.mu.Unlock()
-		return Message{}, fmt.Errorf("send: client id %s is on its way already", clientID)
+		return Message{}, fmt.Errorf("%s: client id %s is on its way already", f.Type, clientID)
 	}
 	d.waiting[clientID] = w
 	d.order = append(d.order, clientID)
@@ -141,10 +152,10 @@ func (d *Device) SendAs(ctx context.Context, conversation, clientID, body string
 	case r := <-w.result:
 		return r.message, r.err
 	case <-d.done:
-		return Message{}, fmt.Errorf("send: %w", d.err)
+		return Message{}, fmt.Errorf("%s: %w", f.Type, d.err)
 	case <-ctx.Done():
 		d.settle(clientID, result{})
-		return Message{}, fmt.Errorf("send to %s: not acknowledged: %w", conversation, ctx.Err())
+		return Message{}, fmt.Errorf("%s in %s: not acknowledged: %w", f.Type, f.Conversation, ctx.Err())
 	}
 }
 
@@ -361,6 +372,9 @@ func (d *Device) announce(ctx context.Context, ws *websocket.Conn, first bool, h
 	d.mu.Lock()
 	d.ws = ws
 	var frames [][]byte
+	if d.away {
+		frames = append(frames, awayFrame(true))
+	}
 	for _, id := range d.order {
 		frames = append(frames, d.waiting[id].frame)
 	}
@@ -392,14 +406,18 @@ func (d *Device) announce(ctx context.Context, ws *websocket.Conn, first bool, h
 // handle takes one frame in.
 func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) error {
 	var f struct {
-		Type     string           `json:"type"`
-		Message  json.RawMessage  `json:"message"`
-		Code     string           `json:"code"`
-		Retry    bool             `json:"retry"`
-		ClientID string           `json:"client_id"`
-		User     string           `json:"user"`
-		Online   bool             `json:"online"`
-		Behind   map[string]int64 `json:"behind"`
+		Type         string           `json:"type"`
+		Message      json.RawMessage  `json:"message"`
+		Code         string           `json:"code"`
+		Retry        bool             `json:"retry"`
+		ClientID     string           `json:"client_id"`
+		Conversation string           `json:"conversation"`
+		User         string           `json:"user"`
+		Online       bool             `json:"online"`
+		State        string           `json:"state"`
+		Seq          int64            `json:"seq"`
+		On           bool             `json:"on"`
+		Behind       map[string]int64 `json:"behind"`
 	}
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return fmt.Errorf("a frame that is no JSON object: %w", err)
@@ -417,9 +435,20 @@ func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) err
 				return err
 			}
 		}
+	case wire.FrameRead:
+		if d.o.Read != nil {
+			d.o.Read(f.Conversation, f.User, f.Seq)
+		}
+	case wire.FrameTyping:
+		if d.o.Typing != nil {
+			d.o.Typing(f.Conversation, f.User, f.On)
+		}
 	case wire.FramePresence:
 		if d.o.Presence != nil {
 			d.o.Presence(f.User, f.Online)
+		}
+		if d.o.PresenceState != nil {
+			d.o.PresenceState(f.User, f.State)
 		}
 	case wire.FrameError:
 		var text string

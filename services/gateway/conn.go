@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -27,6 +28,8 @@ type conn struct {
 	session string
 	address string
 	frames  *limit.Buckets // of this connection; it has one key
+
+	away atomic.Bool // its client says that nobody is there
 
 	said chan struct{} // closed when the client has sent its first frame
 

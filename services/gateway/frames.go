@@ -45,10 +45,18 @@ func (c *conn) read(ctx context.Context) {
 		}
 		switch f.Type {
 		case wire.FrameHello: // it has opened the socket, or does nothing
-		case wire.FrameSend:
+		case wire.FrameSend, wire.FrameEdit, wire.FrameDelete, wire.FrameReact:
 			c.send(ctx, f)
+		case wire.FrameRead:
+			c.markRead(ctx, f)
+		case wire.FrameTyping:
+			c.typing(f)
 		case wire.FrameResume:
 			c.resume(ctx, f)
+		case wire.FrameAway:
+			if c.away.Swap(f.Away) != f.Away {
+				c.g.announce(c.user)
+			}
 		case wire.FramePing:
 			if len(f.ID) > wire.MaxFrameID {
 				f.ID = ""
@@ -89,7 +97,25 @@ func (c *conn) refuse(data []byte) {
 	c.closeAfter(wire.Encode(e), wire.CloseTooMany, "too many frames")
 }
 
-// send gives a message to Kafka. The acknowledgement comes from messaging, once it is stored.
+// record is what a frame says, for messaging. Both have the same types.
+func (c *conn) record(f wire.ClientFrame) wire.Record {
+	r := wire.Record{
+		Type: f.Type, Conversation: f.Conversation, Sender: c.user, ClientID: f.ClientID, At: wire.At(c.g.Now()),
+	}
+	switch f.Type {
+	case wire.FrameSend:
+		r.Body, r.ReplyTo, r.Mentions = f.Body, f.ReplyTo, f.Mentions
+	case wire.FrameEdit:
+		r.Target, r.Body = f.Seq, f.Body
+	case wire.FrameReact:
+		r.Target, r.Emoji, r.On = f.Seq, f.Emoji, f.On
+	default:
+		r.Target = f.Seq
+	}
+	return r
+}
+
+// send gives a message, or a change of one, to Kafka. The acknowledgement comes from messaging, once it is stored.
 func (c *conn) send(ctx context.Context, f wire.ClientFrame) {
 	refuse := func(code, message string) {
 		e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable}
@@ -105,23 +131,19 @@ func (c *conn) send(ctx context.Context, f wire.ClientFrame) {
 		refuse(wire.CodeBadFrame, "client_id must be 1 to 64 of A-Z a-z 0-9 _ . -")
 		return
 	}
-	if err := wire.CheckBody(f.Body); err != nil {
+	r := c.record(f)
+	if err := r.CheckContent(); err != nil {
 		refuse(wire.CodeBadFrame, err.Error())
 		return
 	}
-	if !wire.ValidConversation(f.Conversation) {
-		refuse(wire.CodeNotMember, "there is no such conversation")
+	if !c.mayBeIn(f.Conversation) {
+		refuse(wire.CodeNotMember, "you are no member of this conversation, or there is none")
 		return
 	}
-	if a, b, direct := wire.Direct(f.Conversation); direct {
+	if a, b, direct := wire.Direct(f.Conversation); direct && f.Type == wire.FrameSend {
 		other := a
-		switch c.user {
-		case a:
+		if c.user == a {
 			other = b
-		case b:
-		default:
-			refuse(wire.CodeNotMember, "you are no member of this conversation")
-			return
 		}
 		err := c.g.exists(ctx, other)
 		switch {
@@ -134,17 +156,48 @@ func (c *conn) send(ctx context.Context, f wire.ClientFrame) {
 			return
 		}
 	}
-	value := wire.Encode(wire.Record{
-		Type: wire.RecordSend, Conversation: f.Conversation, Sender: c.user, ClientID: f.ClientID, Body: f.Body, At: wire.At(c.g.Now()),
-	})
-	// Not this socket's context: what the client has sent goes on without it.
-	c.g.kafka.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: bus.Messages, Key: []byte(f.Conversation), Value: value},
+	c.produce(ctx, r, func() { refuse(wire.CodeUnavailable, "try again") })
+}
+
+// produce gives a record to messaging. It goes on without this socket's context, as what the client has sent does.
+func (c *conn) produce(ctx context.Context, r wire.Record, failed func()) {
+	c.g.kafka.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: bus.Messages, Key: []byte(r.Conversation), Value: wire.Encode(r)},
 		func(_ *kgo.Record, err error) {
 			if err != nil {
-				c.g.Log.Warn("a send did not reach kafka", "error", err)
-				refuse(wire.CodeUnavailable, "try again")
+				c.g.Log.Warn("what a client sent did not reach kafka", "type", r.Type, "error", err)
+				failed()
 			}
 		})
+}
+
+// mayBeIn says whether this user can be a member of a conversation, by its id alone.
+func (c *conn) mayBeIn(conversation string) bool {
+	a, b, direct := wire.Direct(conversation)
+	return wire.ValidGroupID(conversation) || (direct && (c.user == a || c.user == b))
+}
+
+// complain says that a frame without a client id is wrong.
+func (c *conn) complain(f wire.ClientFrame, code, message string) {
+	e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message}
+	if wire.ValidConversation(f.Conversation) {
+		e.Conversation = f.Conversation
+	}
+	c.enqueue(wire.Encode(e))
+}
+
+// markRead tells messaging how far the user has read. A mark that is lost on the way is made up for by the next one.
+func (c *conn) markRead(ctx context.Context, f wire.ClientFrame) {
+	r := c.record(f)
+	r.ClientID = ""
+	if err := r.CheckContent(); err != nil {
+		c.complain(f, wire.CodeBadFrame, err.Error())
+		return
+	}
+	if !c.mayBeIn(f.Conversation) {
+		c.complain(f, wire.CodeNotMember, "you are no member of this conversation, or there is none")
+		return
+	}
+	c.produce(ctx, r, func() {})
 }
 
 // exists asks auth for a user, once.

@@ -79,6 +79,7 @@ type gateway struct {
 	tickets   *tickets
 	ended     *ended.Sessions
 	hub       *hub
+	typings   *typings
 	byUser    *limit.Buckets
 	byAddress *limit.Buckets
 	draining  atomic.Bool
@@ -99,7 +100,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer db.Close()
-	kafka, err := bus.Open(c.KafkaBrokers, "gateway", c.Log,
+	kafka, err := bus.Open(c.Kafka, "gateway", c.Log,
 		kgo.RecordDeliveryTimeout(c.SendTimeout), kgo.FetchMaxWait(500*time.Millisecond),
 		// After the broker has lost its end (a restored disk): once more from there is better than a hole.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -107,7 +108,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer kafka.Close()
-	over, err := ended.Open(c.KafkaBrokers, "gateway", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "gateway", c.Log, c.Now)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
@@ -115,7 +116,7 @@ func Run(ctx context.Context, c Config) error {
 	client := peer.NewHTTPClient()
 	m := service.NewMetrics()
 	g := &gateway{
-		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(),
+		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), typings: newTypings(),
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -179,6 +180,13 @@ func (g *gateway) work(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { g.ended.Follow(ctx) })
+	wg.Go(func() {
+		g.typings.work(ctx, func(ctx context.Context, t wire.Typing) {
+			if err := g.messaging.Typing(ctx, t); err != nil {
+				g.Log.Debug("nobody is told who writes", "error", err)
+			}
+		})
+	})
 	wg.Go(func() { g.every(ctx, g.Lease, func() { g.hub.each(g.announce) }) })
 	wg.Go(func() {
 		g.every(ctx, time.Minute, func() {
@@ -214,11 +222,12 @@ func (g *gateway) deliver(r *kgo.Record) {
 	}
 }
 
-// announce tells presence how many devices of a user are connected here.
+// announce tells presence which devices of a user are connected here, and which of them nobody is at.
 func (g *gateway) announce(user string) {
 	g.announces.Lock()
 	defer g.announces.Unlock()
-	value := wire.Encode(wire.Lease{User: user, Gateway: g.id, Devices: g.hub.count(user), At: wire.At(g.Now())})
+	devices, away, sessions := g.hub.count(user)
+	value := wire.Encode(wire.Lease{User: user, Gateway: g.id, Devices: devices, Away: away, Sessions: sessions, At: wire.At(g.Now())})
 	g.kafka.Produce(context.Background(), &kgo.Record{Topic: bus.Presence, Key: []byte(user), Value: value}, func(_ *kgo.Record, err error) {
 		if err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 			g.Log.Warn("a lease did not reach presence", "user", user, "error", err) // the next one will

@@ -40,7 +40,20 @@ func (h *hub) of(user string) []*conn {
 	return h.users[user]
 }
 
-func (h *hub) count(user string) int { return len(h.of(user)) }
+// count gives how many sockets a user has, at how many of them nobody is, and of each session whether nobody is at any of its sockets.
+func (h *hub) count(user string) (devices, away int, sessions map[string]bool) {
+	sessions = map[string]bool{}
+	for _, c := range h.of(user) {
+		devices++
+		left := c.away.Load()
+		if left {
+			away++
+		}
+		before, seen := sessions[c.session]
+		sessions[c.session] = left && (before || !seen)
+	}
+	return devices, away, sessions
+}
 
 func (h *hub) all() (l []*conn) {
 	h.mu.RLock()

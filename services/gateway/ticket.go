@@ -41,8 +41,13 @@ type ticket struct {
 	Expires int64  `json:"e"` // milliseconds
 }
 
+// migrations have made the database what it is. One that has run anywhere stays as it is; a change is a new one at the end.
+func migrations() []store.Migration {
+	return []store.Migration{store.Collections("settings", "used_tickets")}
+}
+
 func (t *tickets) start(ctx context.Context) error {
-	if err := t.db.Create(ctx, "settings", "used_tickets"); err != nil {
+	if err := t.db.Migrate(ctx, migrations()); err != nil {
 		return err
 	}
 	type key struct {

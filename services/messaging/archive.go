@@ -25,82 +25,62 @@ var errStale = errors.New("another instance has written to this conversation")
 
 // archive is the database of messaging. Every access is by _id alone.
 type archive struct {
-	db *store.DB
 	// messages: "<conversation>/<seq>"; what is stored
 	// sends:    "<conversation>/<sender>/<client id>"; what became of each record
-	// rosters:  "<conversation>"; who is in a group
-	// heads:    "<conversation>"; a seq that is stored, mostly the last
+	// rosters:  "<conversation>"; who is in a group, or who of a direct conversation blocks the other
+	// heads:    "<conversation>"; a seq that is stored, mostly the last, and how far the members have read
+	// reads:    "<conversation>/<user>"; how far a member of a large group has read
 	// buckets:  "<conversation>/<number>"; 50 messages
+	// words:    "<conversation>/<number>"; the words of 64 buckets
 	// inboxes:  "<user>"; the conversations that the user is or was in
-	messages, sends, rosters, heads, buckets, inboxes *mongo.Collection
+	// settings: the day of the last pruning
+	messages, sends, rosters, heads, reads, buckets, words, inboxes, settings *mongo.Collection
 }
 
 func newArchive(db *store.DB) *archive {
 	return &archive{
-		db: db, messages: db.Collection("messages"), sends: db.Collection("sends"), rosters: db.Collection("rosters"),
-		heads: db.Collection("heads"), buckets: db.Collection("buckets"), inboxes: db.Collection("inboxes"),
+		messages: db.Collection("messages"), sends: db.Collection("sends"), rosters: db.Collection("rosters"),
+		heads: db.Collection("heads"), reads: db.Collection("reads"), buckets: db.Collection("buckets"), words: db.Collection("words"),
+		inboxes: db.Collection("inboxes"), settings: db.Collection("settings"),
 	}
 }
 
-func (a *archive) create(ctx context.Context) error {
-	return a.db.Create(ctx, "messages", "sends", "rosters", "heads", "buckets", "inboxes")
-}
-
-// message is a stored message.
-type message struct {
-	ID           string           `bson:"_id"`
-	Conversation string           `bson:"conversation"`
-	Seq          int64            `bson:"seq"`
-	Kind         string           `bson:"kind"`
-	Sender       string           `bson:"sender"`
-	ClientID     string           `bson:"client_id"`
-	Body         string           `bson:"body"`
-	Event        *wire.GroupEvent `bson:"event,omitempty"`
-	At           time.Time        `bson:"at"`
-}
-
-func messageID(conversation string, seq int64) string {
-	return conversation + "/" + strconv.FormatInt(seq, 10)
-}
-
-func newMessage(r wire.Record, seq int64) message {
-	m := message{
-		ID: messageID(r.Conversation, seq), Conversation: r.Conversation, Seq: seq, Kind: wire.Text,
-		Sender: r.Sender, ClientID: r.ClientID, Body: r.Body, At: r.At.Time,
-	}
-	if r.Type == wire.RecordGroup {
-		m.Kind, m.Body, m.Event = wire.Event, "", r.Event
-	}
-	return m
-}
-
-func (m message) wire() wire.Message {
-	return wire.Message{
-		Conversation: m.Conversation, Seq: m.Seq, Kind: m.Kind, Sender: m.Sender, ClientID: m.ClientID,
-		Body: m.Body, Event: m.Event, At: wire.At(m.At),
-	}
+// migrations have made the database what it is. One that has run anywhere stays as it is; a change is a new one at the end.
+func migrations() []store.Migration {
+	return []store.Migration{store.Collections("messages", "sends", "rosters", "heads", "reads", "buckets", "words", "inboxes", "settings")}
 }
 
 // send is what became of a record.
 type send struct {
-	ID      string  `bson:"_id"`
-	Seqs    []int64 `bson:"seqs"`    // each was written before the message was inserted with it
-	Refused string  `bson:"refused"` // the code of the refusal, which is final
+	ID      string    `bson:"_id"`
+	Seqs    []int64   `bson:"seqs"`    // each was written before the message was inserted with it
+	Refused string    `bson:"refused"` // the code of the refusal, which is final
+	At      time.Time `bson:"at"`
 }
 
-func sendID(r wire.Record) string { return r.Conversation + "/" + r.Sender + "/" + r.ClientID }
+// sendID is where it is noted what became of a record. A group's event has no user in it, so that no client id can be in its way.
+func sendID(r wire.Record) string {
+	if r.Type == wire.RecordGroup {
+		return r.Conversation + "/group/" + r.ClientID
+	}
+	return r.Conversation + "/" + r.Sender + "/" + r.ClientID
+}
 
 // open reads where a conversation stands.
 func (a *archive) open(ctx context.Context, id string) (*conversation, error) {
-	last, err := a.last(ctx, id)
+	h, err := a.last(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	c := &conversation{id: id, next: last + 1}
-	c.group, err = a.roster(ctx, id)
+	c := &conversation{id: id, next: h.Seq + 1, texts: h.Texts, shown: h.Shown, reads: h.Reads}
+	if c.reads == nil {
+		c.reads = map[string]mark{}
+	}
+	c.group, _, err = store.Get[roster](ctx, a.rosters, id)
 	return c, err
 }
 
+// roster reads who is and was in a group.
 func (a *archive) roster(ctx context.Context, id string) (r roster, err error) {
 	if _, _, direct := wire.Direct(id); direct {
 		return r, nil
@@ -109,20 +89,38 @@ func (a *archive) roster(ctx context.Context, id string) (r roster, err error) {
 	return r, err
 }
 
-// last gives the seq of the last message, 0 if there is none. The head is a seq that is stored; from there on
+// head is where a conversation stands. Its numbers only grow, together.
+type head struct {
+	Seq   int64           `bson:"seq"`
+	Texts int64           `bson:"texts"` // see message
+	Shown int64           `bson:"shown"` // the seq of the last text or event
+	Reads map[string]mark `bson:"reads"` // by user, but for large groups
+}
+
+// mark is how far a user has read: to Seq, with Texts texts up to it.
+type mark struct {
+	Seq   int64 `bson:"seq"`
+	Texts int64 `bson:"texts"`
+}
+
+// last gives the end of a conversation, with seq 0 if there is no message. The stored head is a seq that is stored; from there on
 // the end is searched for, which is one read if the head is up to date.
-func (a *archive) last(ctx context.Context, id string) (int64, error) {
-	type head struct {
-		Seq int64 `bson:"seq"`
-	}
+func (a *archive) last(ctx context.Context, id string) (head, error) {
 	h, _, err := store.Get[head](ctx, a.heads, id)
 	if err != nil {
-		return 0, err
+		return h, err
 	}
-	return search(h.Seq, func(seq int64) (bool, error) {
-		_, ok, err := store.Get[message](ctx, a.messages, messageID(id, seq))
+	_, err = search(h.Seq, func(seq int64) (bool, error) {
+		m, ok, err := store.Get[message](ctx, a.messages, messageID(id, seq))
+		if ok && seq > h.Seq {
+			h.Seq, h.Texts, h.Shown = seq, m.Texts, m.shown()
+		}
 		return ok, err
 	})
+	if h.Shown == 0 {
+		h.Shown = h.Seq // of before it was kept
+	}
+	return h, err
 }
 
 // search finds the last seq that is stored, given one that is (or 0). Seqs have no holes.
@@ -202,6 +200,7 @@ func (a *archive) putRoster(ctx context.Context, r roster, before int64) error {
 	} else {
 		matched, err := store.Update(ctx, a.rosters, r.ID, bson.D{{Key: "$set", Value: bson.D{
 			{Key: "seq", Value: r.Seq}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Stays},
+			{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks},
 		}}}, bson.E{Key: "seq", Value: before})
 		if err != nil || matched {
 			return err
@@ -232,21 +231,58 @@ func bucketID(conversation string, n int64) string {
 	return conversation + "/" + strconv.FormatInt(n, 10)
 }
 
-// index writes head and buckets of messages of one conversation.
-func (a *archive) index(ctx context.Context, conversation string, messages []message) error {
+// index writes head and buckets of messages of one conversation. It gives the buckets that are full now.
+func (a *archive) index(ctx context.Context, conversation string, messages []message, reads map[string]mark) (full []int64, err error) {
 	buckets := map[int64]bson.D{}
-	var last int64
+	var last bson.D
 	for _, m := range messages {
 		n := (m.Seq - 1) / bucketSize
-		buckets[n] = append(buckets[n], bson.E{Key: "messages." + strconv.FormatInt(m.Seq, 10), Value: m})
-		last = max(last, m.Seq)
+		buckets[n] = append(buckets[n], bson.E{Key: "messages." + strconv.FormatInt(m.Seq, 10), Value: m.entry()})
+		if m.Seq == (n+1)*bucketSize {
+			full = append(full, n)
+		}
+		last = bson.D{{Key: "seq", Value: m.Seq}, {Key: "texts", Value: m.Texts}, {Key: "shown", Value: m.shown()}}
 	}
 	for n, set := range buckets {
 		if err := store.Upsert(ctx, a.buckets, bucketID(conversation, n), bson.D{{Key: "$set", Value: set}}); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return store.Upsert(ctx, a.heads, conversation, bson.D{{Key: "$max", Value: bson.D{{Key: "seq", Value: last}}}})
+	for user, r := range reads {
+		last = append(last, bson.E{Key: "reads." + user + ".seq", Value: r.Seq}, bson.E{Key: "reads." + user + ".texts", Value: r.Texts})
+	}
+	return full, store.Upsert(ctx, a.heads, conversation, bson.D{{Key: "$max", Value: last}})
+}
+
+// bucket is messages by seq. Of one whose entry in Changed is higher than what the message says, a change is not in it.
+type bucket struct {
+	Messages map[string]entry `bson:"messages"`
+	Changed  map[string]int64 `bson:"changed"`
+}
+
+// bucket reads the messages from one seq to another of one bucket, both included. The bucket may lack the newest, what a crash has kept
+// from it, or the last change of one: those are read alone.
+func (a *archive) bucket(ctx context.Context, conversation string, n, from, to int64) ([]message, error) {
+	b, _, err := store.Get[bucket](ctx, a.buckets, bucketID(conversation, n))
+	if err != nil {
+		return nil, err
+	}
+	var found []message
+	for seq := max(from, n*bucketSize+1); seq <= min(to, (n+1)*bucketSize); seq++ {
+		key := strconv.FormatInt(seq, 10)
+		e, ok := b.Messages[key]
+		m := e.message(conversation, seq)
+		if !ok || m.Changed < b.Changed[key] {
+			if m, ok, err = store.Get[message](ctx, a.messages, messageID(conversation, seq)); err != nil {
+				return nil, err
+			}
+			if !ok {
+				return nil, fmt.Errorf("message %s is missing", messageID(conversation, seq))
+			}
+		}
+		found = append(found, m)
+	}
+	return found, nil
 }
 
 // page gives the messages from one seq to another, both included, of a conversation that has them.
@@ -254,32 +290,16 @@ func (a *archive) page(ctx context.Context, conversation string, from, to int64)
 	if from > to {
 		return nil, nil
 	}
-	type bucket struct {
-		Messages map[string]message `bson:"messages"`
-	}
 	found := make([]message, to-from+1)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for n := (from - 1) / bucketSize; n <= (to-1)/bucketSize; n++ {
 		g.Go(func() error {
-			b, _, err := store.Get[bucket](ctx, a.buckets, bucketID(conversation, n))
-			if err != nil {
-				return err
+			messages, err := a.bucket(ctx, conversation, n, from, to)
+			for _, m := range messages {
+				found[m.Seq-from] = m
 			}
-			// The bucket may lack the newest, or what a crash has kept from it.
-			for seq := max(from, n*bucketSize+1); seq <= min(to, (n+1)*bucketSize); seq++ {
-				m, ok := b.Messages[strconv.FormatInt(seq, 10)]
-				if !ok {
-					if m, ok, err = store.Get[message](ctx, a.messages, messageID(conversation, seq)); err != nil {
-						return err
-					}
-					if !ok {
-						return fmt.Errorf("message %s is missing", messageID(conversation, seq))
-					}
-				}
-				found[seq-from] = m
-			}
-			return nil
+			return err
 		})
 	}
 	if err := g.Wait(); err != nil {

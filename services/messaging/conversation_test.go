@@ -2,6 +2,8 @@ package messaging
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -40,7 +42,7 @@ func TestRoster(t *testing.T) {
 		1: {"ann", "ben"}, 3: {"ann", "ben"}, 4: {"ann", "ben", "cal"}, 6: {"ann", "ben", "cal"}, 7: {"ann", "cal"}, 8: {"ann", "cal"},
 		9: {"ann", "cal", "ben"}, 11: {"ann", "cal", "ben"}, 12: {"cal", "ben"},
 	} {
-		require.ElementsMatch(t, want, c.audience(seq), "at %d", seq)
+		require.ElementsMatch(t, want, slices.Collect(maps.Keys(maps.Collect(c.audience(seq)))), "at %d", seq)
 	}
 	require.False(t, c.member("ann"))
 	first, ok := c.since("ben")
@@ -48,6 +50,12 @@ func TestRoster(t *testing.T) {
 	require.EqualValues(t, 9, first)
 	require.Equal(t, []wire.Member{{User: "cal", Role: "owner"}, {User: "ben", Role: "member"}}, c.members())
 	require.EqualValues(t, 11, c.group.Seq)
+
+	c.group.apply(wire.GroupEvent{Type: wire.RoleChanged, Users: []string{"ben"}, Role: wire.Admin}, "cal", 12)
+	require.Equal(t, []wire.Member{{User: "cal", Role: "owner"}, {User: "ben", Role: "admin"}}, c.members())
+	c.group.apply(wire.GroupEvent{Type: wire.RoleChanged, Users: []string{"ben"}, Role: wire.Owner, Owner: "ben"}, "cal", 13)
+	require.Equal(t, []wire.Member{{User: "cal", Role: "admin"}, {User: "ben", Role: "owner"}}, c.members(), "handed over")
+	require.EqualValues(t, 13, c.group.Seq)
 }
 
 func TestParse(t *testing.T) {
@@ -75,6 +83,24 @@ func TestParse(t *testing.T) {
 		{"no time", dm, with(func(r *wire.Record) { r.At = wire.Time{} }), "no time"},
 		{"no body", dm, with(func(r *wire.Record) { r.Body = "" }), "body is empty"},
 		{"unknown type", dm, with(func(r *wire.Record) { r.Type = "x" }), "unknown type"},
+		{"an edit", dm, with(func(r *wire.Record) { r.Type = wire.RecordEdit; r.Target = 3 }), ""},
+		{"an edit of nothing", dm, with(func(r *wire.Record) { r.Type = wire.RecordEdit }), "seq must be"},
+		{"an edit without a body", dm, with(func(r *wire.Record) { r.Type = wire.RecordEdit; r.Target = 3; r.Body = " " }), "body is empty"},
+		{"a deletion", dm, with(func(r *wire.Record) { r.Type = wire.RecordDelete; r.Target = 3; r.Body = "" }), ""},
+		{"a reaction", dm, with(func(r *wire.Record) { r.Type = wire.RecordReact; r.Target = 3; r.Emoji = "👍" }), ""},
+		{"a reaction with a space", dm, with(func(r *wire.Record) { r.Type = wire.RecordReact; r.Target = 3; r.Emoji = "\u2003" }), "emoji holds"},
+		{"a read without a client id", dm, with(func(r *wire.Record) { r.Type = wire.RecordRead; r.Target = 3; r.ClientID = "" }), ""},
+		{"a read of nothing", dm, with(func(r *wire.Record) { r.Type = wire.RecordRead }), "seq must be"},
+		{"an answer to less than nothing", dm, with(func(r *wire.Record) { r.ReplyTo = -1 }), "reply_to"},
+		{"a mention of no user", dm, with(func(r *wire.Record) { r.Mentions = []string{"$ne"} }), "no user's id"},
+		{"a block", dm, with(func(r *wire.Record) {
+			r.Type, r.ClientID, r.Event = wire.RecordBlock, wire.BlockID(3), &wire.GroupEvent{Type: wire.Blocked}
+		}), ""},
+		{"a block without a version", dm, with(func(r *wire.Record) { r.Type, r.Event = wire.RecordBlock, &wire.GroupEvent{Type: wire.Blocked} }), "without a version"},
+		{"a block by a third", dm, with(func(r *wire.Record) {
+			r.Type, r.Sender, r.ClientID, r.Event = wire.RecordBlock, wire.NewID(), wire.BlockID(3), &wire.GroupEvent{Type: wire.Blocked}
+		}), "of its sender"},
+		{"a block that says neither", dm, with(func(r *wire.Record) { r.Type, r.ClientID = wire.RecordBlock, wire.BlockID(3) }), "neither"},
 		{"group event in a direct conversation", dm, with(func(r *wire.Record) { r.Type = wire.RecordGroup; r.Event = &wire.GroupEvent{Type: wire.Created} }), "without"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

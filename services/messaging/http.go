@@ -26,10 +26,11 @@ const (
 	maxResumed = 2000
 )
 
-// sight is what a user may read of a conversation: from first to last, both included.
+// sight is what a user may read of a conversation: from first to the head's seq, both included.
 type sight struct {
 	*conversation
-	first, last int64
+	head  head
+	first int64
 }
 
 // sight looks a conversation up for a user. ok is false for who is no member. The end is read before the roster: whatever stands
@@ -40,7 +41,7 @@ func (a *archive) sight(ctx context.Context, user, id string) (v sight, ok bool,
 	}
 	v.conversation = &conversation{id: id}
 	if !v.direct() || v.member(user) {
-		if v.last, err = a.last(ctx, id); err != nil {
+		if v.head, err = a.last(ctx, id); err != nil {
 			return v, false, err
 		}
 	}
@@ -51,29 +52,82 @@ func (a *archive) sight(ctx context.Context, user, id string) (v sight, ok bool,
 	return v, ok, nil
 }
 
+// see gives messages as a user may see them. A change that was made since v was read may be one of after the user's removal, so then
+// the roster is asked once more; ok is false for who is no member any more.
+func (a *archive) see(ctx context.Context, user string, v sight, messages []message) (seen []wire.Message, ok bool, err error) {
+	seen = make([]wire.Message, 0, len(messages))
+	later := false
+	for _, m := range messages {
+		later = later || m.Changed > v.head.Seq
+		seen = append(seen, seenFrom(m.wire(), v.first))
+	}
+	if !later || v.direct() {
+		return seen, true, nil
+	}
+	r, err := a.roster(ctx, v.id)
+	if err != nil {
+		return nil, false, err
+	}
+	first, ok := r.since(user)
+	return seen, ok && first == v.first, nil
+}
+
 // view gives what a user sees of a conversation. ok is false for who is no member.
-func (a *archive) view(ctx context.Context, user, id string) (v wire.Conversation, ok bool, err error) {
+// Its reads are given if all is asked for.
+func (a *archive) view(ctx context.Context, user, id string, all bool) (v wire.Conversation, ok bool, err error) {
 	c, ok, err := a.sight(ctx, user, id)
 	if err != nil || !ok {
 		return v, false, err
 	}
-	v = wire.Conversation{ID: id, Kind: "group", Title: c.group.Title, Members: c.members(), FirstSeq: c.first, LastSeq: c.last}
+	v = wire.Conversation{ID: id, Kind: "group", Title: c.group.Title, Members: c.members(), FirstSeq: c.first, LastSeq: c.head.Seq}
 	if c.direct() {
 		v.Kind = "direct"
 	}
 	if v.LastSeq == 0 {
 		return v, true, nil
 	}
-	m, found, err := store.Get[message](ctx, a.messages, messageID(id, v.LastSeq))
-	if found {
-		w := m.wire()
-		v.LastMessage = &w
+	m, found, err := store.Get[message](ctx, a.messages, messageID(id, c.head.Shown))
+	if err != nil || !found {
+		return v, found, err
 	}
-	return v, true, err
+	// What was just said is read by who said it, though the head may not know yet.
+	if m.Kind == wire.Text && m.Seq > c.head.Reads[m.Sender].Seq {
+		if c.head.Reads == nil {
+			c.head.Reads = map[string]mark{}
+		}
+		c.head.Reads[m.Sender] = mark{Seq: m.Seq, Texts: m.Texts}
+	}
+	read, err := a.read(ctx, user, c.head, c.conversation)
+	if err != nil {
+		return v, false, err
+	}
+	v.Read, v.Unread = read.Seq, c.head.Texts-read.Texts
+	if all {
+		v.Reads = c.reads()
+	}
+	seen, ok, err := a.see(ctx, user, c, []message{m})
+	if ok {
+		v.LastMessage = &seen[0]
+	}
+	return v, ok, err
+}
+
+// reads gives how far each member has read, for those conversations whose members are told.
+func (v sight) reads() map[string]int64 {
+	if v.group.Large {
+		return nil
+	}
+	reads := map[string]int64{}
+	for _, m := range v.members() {
+		if r := v.head.Reads[m.User]; r.Seq > 0 {
+			reads[m.User] = r.Seq
+		}
+	}
+	return reads
 }
 
 func (s *messaging) conversation(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-	v, ok, err := s.archive.view(r.Context(), caller.User, r.PathValue("id"))
+	v, ok, err := s.archive.view(r.Context(), caller.User, r.PathValue("id"), true)
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
@@ -94,7 +148,7 @@ func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Cl
 	g.SetLimit(8)
 	for _, id := range ids {
 		g.Go(func() error {
-			v, ok, err := s.archive.view(ctx, caller.User, id)
+			v, ok, err := s.archive.view(ctx, caller.User, id, false)
 			if err != nil || !ok || v.LastMessage == nil {
 				return err
 			}
@@ -141,7 +195,7 @@ func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token
 	if !ok {
 		return service.NotFound("conversation")
 	}
-	first, last := c.first, c.last
+	first, last := c.first, c.head.Seq
 	to := last
 	var from int64
 	switch {
@@ -158,15 +212,19 @@ func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
+	seen, ok, err := s.archive.see(ctx, caller.User, c, messages)
+	if err != nil {
+		return service.Unavailable("the database", err)
+	}
+	if !ok {
+		return service.NotFound("conversation")
+	}
 	answer := struct {
 		Messages []wire.Message `json:"messages"`
 		More     bool           `json:"more"`
-	}{Messages: []wire.Message{}, More: from > first && to >= first}
+	}{Messages: seen, More: from > first && to >= first}
 	if q.Has("after") {
 		answer.More = to < last
-	}
-	for _, m := range messages {
-		answer.Messages = append(answer.Messages, m.wire())
 	}
 	return service.Write(w, http.StatusOK, answer)
 }
@@ -205,9 +263,7 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 			case len(messages) > 0 && len(answer.Messages)+len(messages) > maxResumed:
 				answer.Behind[id] = messages[len(messages)-1].Seq
 			default:
-				for _, m := range messages {
-					answer.Messages = append(answer.Messages, m.wire())
-				}
+				answer.Messages = append(answer.Messages, messages...)
 			}
 			return nil
 		})
@@ -219,18 +275,24 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 }
 
 // missed gives what came after have, or the last seq if that is too much.
-func (s *messaging) missed(ctx context.Context, user, id string, have int64) (messages []message, behind int64, err error) {
+func (s *messaging) missed(ctx context.Context, user, id string, have int64) (seen []wire.Message, behind int64, err error) {
 	c, ok, err := s.archive.sight(ctx, user, id)
 	if err != nil || !ok {
 		return nil, 0, err
 	}
-	last := c.last
+	last := c.head.Seq
 	from := max(c.first, have+1)
 	if last-from+1 > wire.MaxMissed {
 		return nil, last, nil
 	}
-	messages, err = s.archive.page(ctx, id, from, last)
-	return messages, 0, err
+	messages, err := s.archive.page(ctx, id, from, last)
+	if err != nil {
+		return nil, 0, err
+	}
+	if seen, ok, err = s.archive.see(ctx, user, c, messages); !ok {
+		seen = nil
+	}
+	return seen, 0, err
 }
 
 // peers gives the users who share a conversation with one.

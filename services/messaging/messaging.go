@@ -13,8 +13,12 @@
 //  4. Then members and inboxes are updated, the message is produced to its audience (which follows from its seq, not from
 //     the time of the attempt), heads and buckets are written, and only then the record is marked for commit.
 //
-// Heads (the last seq) and buckets (50 messages in a document, so that a page of history is a few point reads) follow from the
-// messages. A reader completes what they lack.
+// Heads (the last seq, and how far the members have read) and buckets (50 messages in a document, so that a page of history is a few point
+// reads) follow from the messages. A reader completes what they lack.
+//
+// An edit, a deletion or a reaction is a message too, and its text follows from it (change.go). A read and a block take no seq and are
+// nobody's message: the first only ever grows, the second has a version, so both may come again. A refusal rests on what is in the
+// database, not on what is remembered.
 package messaging
 
 import (
@@ -30,6 +34,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -41,6 +46,8 @@ type Config struct {
 	service.Settings
 	// Batch is how many records are taken from Kafka at once.
 	Batch int
+	// SearchRate limits each user's searches.
+	SearchRate limit.Rate
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -48,7 +55,7 @@ type Config struct {
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("messaging", getenv)
-	return Config{Settings: s, Batch: 1000, Now: time.Now}, err
+	return Config{Settings: s, Batch: 1000, SearchRate: limit.Rate{PerSecond: 2, Burst: 30}, Now: time.Now}, err
 }
 
 const group = "messaging"
@@ -63,7 +70,10 @@ type messaging struct {
 	mu         sync.Mutex
 	partitions map[int32]*partition
 
-	stored, repeated, refused, dead prometheus.Counter
+	searches *limit.Buckets
+	fulls    chan full
+
+	stored, repeated, refused, dead, pruned prometheus.Counter
 }
 
 // Run runs messaging until ctx ends.
@@ -77,12 +87,14 @@ func Run(ctx context.Context, c Config) error {
 	s := &messaging{
 		Config: c, archive: newArchive(db), metrics: m, partitions: map[int32]*partition{},
 		verifier: token.NewVerifier(token.Remote(peer.NewHTTPClient(), c.AuthURL), c.Now),
+		searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
 		repeated: m.Counter("messaging_repeated_total", "Records whose message was stored already."),
-		refused:  m.Counter("messaging_refused_total", "Messages of senders who are no members."),
+		refused:  m.Counter("messaging_refused_total", "Messages and changes that were refused."),
 		dead:     m.Counter("messaging_dead_total", "Records that can never be handled."),
+		pruned:   m.Counter("messaging_pruned_total", "Notes of what became of records, deleted after 30 days."),
 	}
-	s.kafka, err = bus.Open(c.KafkaBrokers, "messaging", c.Log, append(bus.Group(group, bus.Messages),
+	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(bus.Group(group, bus.Messages),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { s.forget(p) }),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, p map[string][]int32) {
 			if err := cl.CommitMarkedOffsets(ctx); err != nil {
@@ -97,7 +109,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	// Committing and leaving the group happen here, after the work has ended.
 	defer s.kafka.CloseAllowingRebalance()
-	over, err := ended.Open(c.KafkaBrokers, "messaging", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "messaging", c.Log, c.Now)
 	if err != nil {
 		return fmt.Errorf("messaging: %w", err)
 	}
@@ -108,12 +120,14 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("GET /api/conversations", service.Authenticated(s.verifier, s.list))
 	mux.Handle("GET /api/conversations/{id}", service.Authenticated(s.verifier, s.conversation))
 	mux.Handle("GET /api/messages", service.Authenticated(s.verifier, s.history))
+	mux.Handle("GET /api/messages/search", service.Authenticated(s.verifier, s.search))
+	mux.Handle("POST /internal/typing", service.Handle(s.typing))
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(s.peers))
 	srv := service.Server{
 		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Work: over.Beside(s.work),
 		Start: func(ctx context.Context) error {
-			if err := s.archive.create(ctx); err != nil {
+			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err
 			}
 			if err := bus.Create(ctx, s.kafka); err != nil {
@@ -140,6 +154,10 @@ func (s *messaging) work(ctx context.Context) error {
 	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
+	var beside sync.WaitGroup
+	defer beside.Wait()
+	beside.Go(func() { s.keepPruned(ctx) })
+	beside.Go(func() { s.filterAll(ctx) })
 	defer func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
 		defer cancel()

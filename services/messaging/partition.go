@@ -35,12 +35,18 @@ type item struct {
 
 	first *item // the same record stands earlier in this batch
 
-	claimed bool  // its document is there
-	send    send  // the document
-	stored  int64 // the seq under which an earlier attempt has stored it; 0: none has
+	claimed bool     // its document is there
+	send    send     // the document
+	was     *message // what an earlier attempt has stored it as; nil: none has
 
 	fate message // what it is stored as, now or earlier
 	code string  // or the code of its refusal
+	mark mark    // or how far its sender has read now
+}
+
+// takesSeq says whether a record becomes a message.
+func (it *item) takesSeq() bool {
+	return it.bad == nil && it.record.Type != wire.RecordRead && it.record.Type != wire.RecordBlock
 }
 
 // handle brings records to their end, in order. After an error all of it may run again.
@@ -81,14 +87,29 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 		clear(p.conversations)
 	}
 	// The end of each conversation is read before its sends are.
-	if err := p.open(ctx, items); err != nil {
+	opened, err := p.open(ctx, items)
+	if err != nil {
 		return err
 	}
-	plan := p.plan(items)
+	targets, err := p.targets(ctx, items)
+	if err != nil {
+		return err
+	}
+	plan := p.plan(items, targets)
+	// A refusal is final, so it does not rest on what is only remembered: another instance may have let someone in since.
+	if p.doubt(items, opened) {
+		if _, err := p.open(ctx, items); err != nil {
+			return err
+		}
+		if targets, err = p.targets(ctx, items); err != nil {
+			return err
+		}
+		plan = p.plan(items, targets)
+	}
 	var fresh []send
 	var claims []*item
 	for _, it := range items {
-		if it.bad == nil && it.first == nil {
+		if it.takesSeq() && it.first == nil {
 			fresh, claims = append(fresh, it.send), append(claims, it)
 		}
 	}
@@ -106,7 +127,7 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 			}
 		}
 		// Now that it is known what was stored earlier, the others get other seqs.
-		plan = p.plan(items)
+		plan = p.plan(items, targets)
 		if err := p.reclaim(ctx, claims); err != nil {
 			return err
 		}
@@ -118,17 +139,34 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 	if err := p.update(ctx, plan, items); err != nil {
 		return err
 	}
+	now, err := p.change(ctx, items)
+	if err != nil {
+		return err
+	}
 	if err := p.kafka.ProduceSync(ctx, p.output(plan, items)...).FirstErr(); err != nil {
 		return fmt.Errorf("produce: %w", err)
 	}
-	if err := p.index(ctx, items); err != nil {
+	if err := p.index(ctx, plan, items, now); err != nil {
 		return err
 	}
 	for id, c := range plan.conversations {
+		c.settle()
 		p.conversations[id] = c
 	}
 	p.count(items)
 	return nil
+}
+
+// doubt forgets the conversations that this attempt has not opened and in which it would refuse something. It says whether there
+// are any.
+func (p *partition) doubt(items []*item, opened map[string]bool) (found bool) {
+	for _, it := range items {
+		if it.code != "" && !opened[it.record.Conversation] {
+			delete(p.conversations, it.record.Conversation)
+			found = true
+		}
+	}
+	return found
 }
 
 func parse(records []*kgo.Record) []*item {
@@ -144,6 +182,9 @@ func parse(records []*kgo.Record) []*item {
 		if it.bad = it.record.Check(string(r.Key)); it.bad != nil {
 			continue
 		}
+		if !it.takesSeq() {
+			continue
+		}
 		id := sendID(it.record)
 		if it.first = seen[id]; it.first == nil {
 			seen[id] = it
@@ -152,9 +193,9 @@ func parse(records []*kgo.Record) []*item {
 	return items
 }
 
-// open reads where the conversations stand that are not known.
-func (p *partition) open(ctx context.Context, items []*item) error {
-	missing := map[string]bool{}
+// open reads where the conversations stand that are not known, and says which those were.
+func (p *partition) open(ctx context.Context, items []*item) (missing map[string]bool, err error) {
+	missing = map[string]bool{}
 	for _, it := range items {
 		if it.bad == nil && p.conversations[it.record.Conversation] == nil {
 			missing[it.record.Conversation] = true
@@ -175,18 +216,31 @@ func (p *partition) open(ctx context.Context, items []*item) error {
 			return nil
 		})
 	}
-	return g.Wait()
+	return missing, g.Wait()
 }
 
 // plan is what a batch comes to.
 type plan struct {
 	messages      []message                // to be stored, in order
 	conversations map[string]*conversation // where they stand afterwards
+
+	targets map[string]*message // stored messages that the batch points to, by id
+	now     map[string]*message // what it makes of them, and what it adds to them
+}
+
+// message gives a message that the batch points to, as the records before have left it. nil: there is none.
+func (pl *plan) message(conversation string, seq int64) *message {
+	id := messageID(conversation, seq)
+	if m := pl.now[id]; m != nil {
+		return m
+	}
+	return pl.targets[id]
 }
 
 // plan decides each record in order, by the membership at that point. It changes items and nothing else.
-func (p *partition) plan(items []*item) plan {
-	pl := plan{conversations: map[string]*conversation{}}
+func (p *partition) plan(items []*item, targets map[string]*message) *plan {
+	pl := &plan{conversations: map[string]*conversation{}, targets: targets, now: map[string]*message{}}
+	pointed := slices.ContainsFunc(items, func(it *item) bool { return it.bad == nil && targetOf(it.record) > 0 })
 	for _, it := range items {
 		if it.bad != nil || it.first != nil {
 			continue
@@ -197,35 +251,103 @@ func (p *partition) plan(items []*item) plan {
 			c = p.conversations[r.Conversation].clone()
 			pl.conversations[r.Conversation] = c
 		}
-		it.fate, it.code = message{}, it.send.Refused
+		it.fate, it.code, it.mark = message{}, "", mark{}
+		if it.claimed {
+			it.code = it.send.Refused
+		}
 		switch {
-		case it.stored > 0:
-			it.fate = newMessage(r, it.stored)
-			if r.Type == wire.RecordGroup && it.stored > c.group.Seq {
-				c.group.apply(*r.Event, r.Sender, it.stored)
-			}
+		case r.Type == wire.RecordBlock:
+			c.group.block(r.Sender, r.ClientID, r.Event.Type == wire.Blocked)
+			continue
+		case r.Type == wire.RecordRead:
+			it.mark = pl.read(c, r)
+			continue
+		case it.was != nil:
+			it.fate = *it.was
+			pl.follow(c, r, it.fate)
 			continue
 		case it.code != "":
 			continue
-		case r.Type == wire.RecordSend && !c.member(r.Sender):
-			it.code = wire.CodeNotMember
+		case r.Type != wire.RecordGroup:
+			it.code = pl.judge(c, r)
+		}
+		if it.code != "" {
 			if !it.claimed {
-				it.send = send{ID: sendID(r), Seqs: []int64{}, Refused: it.code}
+				it.send = send{ID: sendID(r), Seqs: []int64{}, Refused: it.code, At: p.Now()}
 			}
 			continue
 		}
 		it.fate = newMessage(r, c.next)
 		if !it.claimed {
-			it.send = send{ID: sendID(r), Seqs: []int64{c.next}}
+			it.send = send{ID: sendID(r), Seqs: []int64{c.next}, At: p.Now()}
 		}
-		if r.Type == wire.RecordGroup {
-			c.group.ID = r.Conversation
-			c.group.apply(*r.Event, r.Sender, c.next)
+		it.fate.Mentions = c.mentioned(it.fate.Mentions)
+		switch it.fate.Kind {
+		case wire.Text:
+			c.texts, c.shown = c.texts+1, c.next
+		case wire.Event:
+			c.shown = c.next
 		}
+		it.fate.Texts = c.texts
+		if c.shown != c.next {
+			it.fate.Shown = c.shown
+		}
+		if pointed {
+			m := it.fate
+			pl.now[m.ID] = &m
+		}
+		pl.follow(c, r, it.fate)
 		c.next++
 		pl.messages = append(pl.messages, it.fate)
 	}
 	return pl
+}
+
+// follow draws the consequences of a message that is stored, now or earlier.
+func (pl *plan) follow(c *conversation, r wire.Record, m message) {
+	here := mark{Seq: m.Seq, Texts: m.Texts}
+	switch {
+	case r.Type == wire.RecordGroup:
+		if m.Seq > c.group.Seq {
+			c.group.ID = c.id
+			c.group.apply(*r.Event, r.Sender, m.Seq)
+		}
+		if comes(r.Event) { // what was said before is not for them
+			for _, u := range r.Event.Users {
+				c.read(u, here)
+			}
+		}
+	case m.Kind == wire.Text:
+		c.read(m.Sender, here)
+	case wire.Changes(m.Kind):
+		if t := pl.message(c.id, m.Target); t != nil {
+			changed := *t
+			changed.apply(m)
+			pl.now[t.ID] = &changed
+		}
+	}
+}
+
+// comes says whether an event brings users into a group.
+func comes(e *wire.GroupEvent) bool { return e.Type == wire.Created || e.Type == wire.MemberAdded }
+
+// read gives how far a member has read, if that is news.
+func (pl *plan) read(c *conversation, r wire.Record) mark {
+	to := mark{Seq: min(r.Target, c.next-1), Texts: c.texts}
+	if to.Seq < 1 || !c.member(r.Sender) {
+		return mark{}
+	}
+	if to.Seq < c.next-1 {
+		m := pl.message(c.id, to.Seq)
+		if m == nil {
+			return mark{}
+		}
+		to.Texts = m.Texts
+	}
+	if !c.read(r.Sender, to) {
+		return mark{}
+	}
+	return to
 }
 
 // recall finds out what became of a record that comes again.
@@ -244,10 +366,8 @@ func (p *partition) recall(ctx context.Context, it *item) error {
 		if err != nil {
 			return err
 		}
-		if ok && m.Sender == it.record.Sender && m.ClientID == it.record.ClientID {
-			it.stored = seq
-			// As it was first stored, whatever the client says now.
-			it.record.Body, it.record.At = m.Body, wire.At(m.At)
+		if ok && m.Sender == it.record.Sender && m.ClientID == it.record.ClientID && (m.Kind == wire.Event) == (it.record.Type == wire.RecordGroup) {
+			it.was = &m // whatever the client says now
 			return nil
 		}
 	}
@@ -259,7 +379,7 @@ func (p *partition) reclaim(ctx context.Context, items []*item) error {
 	for _, it := range items {
 		var change bson.D
 		switch {
-		case it.stored > 0:
+		case it.was != nil:
 			continue
 		case it.code != "":
 			if it.send.Refused != "" {
@@ -283,7 +403,7 @@ func (p *partition) reclaim(ctx context.Context, items []*item) error {
 }
 
 // update brings rosters and inboxes to where the messages are.
-func (p *partition) update(ctx context.Context, pl plan, items []*item) error {
+func (p *partition) update(ctx context.Context, pl *plan, items []*item) error {
 	for id, c := range pl.conversations {
 		if before := p.conversations[id].group.Seq; c.group.Seq > before {
 			c.group.ID = id
@@ -302,7 +422,7 @@ func (p *partition) update(ctx context.Context, pl plan, items []*item) error {
 		switch a, b, direct := wire.Direct(it.record.Conversation); {
 		case direct && it.fate.Seq == 1:
 			users = []string{a, b}
-		case it.record.Type == wire.RecordGroup && (it.record.Event.Type == wire.Created || it.record.Event.Type == wire.MemberAdded):
+		case it.record.Type == wire.RecordGroup && comes(it.record.Event):
 			users = it.record.Event.Users
 		}
 		for _, u := range users {
@@ -313,7 +433,7 @@ func (p *partition) update(ctx context.Context, pl plan, items []*item) error {
 }
 
 // output makes the records that tell what became of the items, in order.
-func (p *partition) output(pl plan, items []*item) (out []*kgo.Record) {
+func (p *partition) output(pl *plan, items []*item) (out []*kgo.Record) {
 	for _, it := range items {
 		if it.bad != nil {
 			p.Log.Error("a record goes to the dead letters", "topic", it.source.Topic, "partition", it.source.Partition,
@@ -321,10 +441,17 @@ func (p *partition) output(pl plan, items []*item) (out []*kgo.Record) {
 			out = append(out, &kgo.Record{
 				Topic: bus.Dead, Key: it.source.Key, Value: it.source.Value,
 				Headers: append(slices.Clone(it.source.Headers),
-					kgo.RecordHeader{Key: "reason", Value: []byte(it.bad.Error())},
-					kgo.RecordHeader{Key: "source", Value: []byte(it.source.Topic + "/" + strconv.Itoa(int(it.source.Partition)) + "/" + strconv.FormatInt(it.source.Offset, 10))},
+					kgo.RecordHeader{Key: deadReason, Value: []byte(it.bad.Error())},
+					kgo.RecordHeader{Key: deadSource, Value: []byte(it.source.Topic + "/" + strconv.Itoa(int(it.source.Partition)) + "/" + strconv.FormatInt(it.source.Offset, 10))},
 				),
 			})
+			continue
+		}
+		if it.mark.Seq > 0 {
+			out = append(out, p.told(pl, it)...)
+			continue
+		}
+		if !it.takesSeq() {
 			continue
 		}
 		is := it
@@ -333,31 +460,79 @@ func (p *partition) output(pl plan, items []*item) (out []*kgo.Record) {
 		}
 		if is.code != "" {
 			out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(it.record.Sender), Value: wire.Encode(wire.ErrorFrame{
-				Type: wire.FrameError, Code: is.code, Message: "you are no member of this conversation",
+				Type: wire.FrameError, Code: is.code, Message: said(is.code),
 				ClientID: it.record.ClientID, Conversation: it.record.Conversation,
 			})})
 			continue
 		}
-		value := wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: is.fate.wire()})
-		for _, user := range pl.conversations[it.record.Conversation].audience(is.fate.Seq) {
-			out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(user), Value: value})
+		message := is.fate.said()
+		value := wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: message})
+		for user, first := range pl.conversations[it.record.Conversation].audience(is.fate.Seq) {
+			v := value
+			if message.Target > 0 && message.Target < first {
+				v = wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: seenFrom(message, first)})
+			}
+			out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(user), Value: v})
 		}
 	}
 	return out
 }
 
-// index writes heads and buckets.
-func (p *partition) index(ctx context.Context, items []*item) error {
-	byConversation := map[string][]message{}
+// change brings the texts to where the changes of them are. It gives those that are otherwise now, by conversation and seq.
+func (p *partition) change(ctx context.Context, items []*item) (map[string]map[int64]message, error) {
+	changes := map[string][]message{}
+	for _, it := range items {
+		if wire.Changes(it.fate.Kind) {
+			changes[it.fate.Conversation] = append(changes[it.fate.Conversation], it.fate)
+		}
+	}
+	var mu sync.Mutex
+	now := map[string]map[int64]message{}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for id, list := range changes {
+		g.Go(func() error {
+			found, err := p.archive.apply(ctx, id, list)
+			mu.Lock()
+			defer mu.Unlock()
+			now[id] = found
+			return err
+		})
+	}
+	return now, g.Wait()
+}
+
+// index writes heads and buckets, and how far the members have read.
+func (p *partition) index(ctx context.Context, pl *plan, items []*item, now map[string]map[int64]message) error {
+	messages := map[string][]message{}
 	for _, it := range items {
 		if it.fate.Seq > 0 {
-			byConversation[it.record.Conversation] = append(byConversation[it.record.Conversation], it.fate)
+			m, changed := now[it.fate.Conversation][it.fate.Seq]
+			if !changed {
+				m = it.fate
+			}
+			messages[m.Conversation] = append(messages[m.Conversation], m)
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
-	for id, messages := range byConversation {
-		g.Go(func() error { return p.archive.index(ctx, id, messages) })
+	for id, c := range pl.conversations {
+		marks := c.marks
+		if c.group.Large {
+			marks = nil
+			for user, m := range c.marks {
+				g.Go(func() error { return p.archive.putRead(ctx, id, user, m) })
+			}
+		}
+		if len(messages[id])+len(marks) > 0 {
+			g.Go(func() error {
+				full, err := p.archive.index(ctx, id, messages[id], marks)
+				for _, n := range full {
+					p.filterSoon(id, n)
+				}
+				return err
+			})
+		}
 	}
 	return g.Wait()
 }
@@ -367,7 +542,8 @@ func (p *partition) count(items []*item) {
 		switch {
 		case it.bad != nil:
 			p.dead.Inc()
-		case it.first != nil || it.stored > 0:
+		case !it.takesSeq():
+		case it.first != nil || it.was != nil:
 			p.repeated.Inc()
 		case it.code != "":
 			p.refused.Inc()

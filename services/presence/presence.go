@@ -11,10 +11,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -34,7 +34,7 @@ type Config struct {
 	service.Settings
 	// TTL is how long a lease lasts; gateways renew it each 15 s.
 	TTL time.Duration
-	// Grace is how long a user stays online after the last device has gone, so that a reload does not flicker.
+	// Grace is how long a user keeps a state after the last device that made it so has gone or is left, so that nothing flickers.
 	Grace time.Duration
 	// Tick is the time between two looks at what has changed.
 	Tick time.Duration
@@ -45,7 +45,7 @@ type Config struct {
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("presence", getenv)
-	return Config{Settings: s, TTL: time.Minute, Grace: 5 * time.Second, Tick: 250 * time.Millisecond, Now: time.Now}, err
+	return Config{Settings: s, TTL: time.Minute, Grace: 30 * time.Second, Tick: 250 * time.Millisecond, Now: time.Now}, err
 }
 
 type presence struct {
@@ -53,6 +53,9 @@ type presence struct {
 	db        *store.DB
 	kafka     *kgo.Client
 	messaging peer.Messaging
+	groups    peer.Groups
+
+	leases, reviews, told prometheus.Counter
 
 	mu     sync.Mutex
 	shards map[int32]*shard
@@ -62,32 +65,17 @@ type presence struct {
 type shard struct {
 	users    map[string]*user
 	assigned time.Time
+	next     int64 // behind what was read
 	end      int64 // the partition's end when it was assigned, -1 until it is known
 	caughtUp bool  // that end was reached: before, what is read may be long over
 }
 
-// user is what is known of one user.
-type user struct {
-	leases map[string]lease // by gateway
-	last   time.Time        // the time of the newest lease
-	known  bool             // said is what the database says
-	said   status
-}
-
-type lease struct {
-	until time.Time
-	at    time.Time
-}
-
-// status is what others are told of a user.
-type status struct {
-	ID     string    `bson:"_id"`
-	Online bool      `bson:"online"`
-	Until  time.Time `bson:"until"` // online is good until then
-	Seen   time.Time `bson:"seen"`
-}
-
 func (p *presence) users() *mongo.Collection { return p.db.Collection("users") }
+
+// migrations have made the database what it is. One that has run anywhere stays as it is; a change is a new one at the end.
+func migrations() []store.Migration {
+	return []store.Migration{store.Collections("users")}
+}
 
 // Run runs presence until ctx ends.
 func Run(ctx context.Context, c Config) error {
@@ -97,7 +85,14 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer db.Close()
 	client := peer.NewHTTPClient()
-	p := &presence{Config: c, db: db, messaging: peer.Messaging{Client: client, URL: c.MessagingURL}, shards: map[int32]*shard{}}
+	m := service.NewMetrics()
+	p := &presence{
+		Config: c, db: db, shards: map[int32]*shard{},
+		messaging: peer.Messaging{Client: client, URL: c.MessagingURL}, groups: peer.Groups{Client: client, URL: c.GroupsURL},
+		leases:  m.Counter("presence_leases_total", "Leases read."),
+		reviews: m.Counter("presence_reviews_total", "Looks at what has changed."),
+		told:    m.Counter("presence_changes_total", "Changes of users' states that others were told."),
+	}
 	drop := func(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -105,12 +100,12 @@ func Run(ctx context.Context, c Config) error {
 			delete(p.shards, n)
 		}
 	}
-	p.kafka, err = bus.Open(c.KafkaBrokers, "presence", c.Log, append(bus.Group("presence", bus.Presence),
+	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(bus.Group("presence", bus.Presence),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			for _, n := range got[bus.Presence] {
-				p.shards[n] = &shard{users: map[string]*user{}, assigned: c.Now(), end: -1}
+				p.shards[n] = &shard{users: map[string]*user{}, assigned: time.Now(), end: -1}
 			}
 		}),
 		kgo.OnPartitionsRevoked(drop), kgo.OnPartitionsLost(drop),
@@ -120,7 +115,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer p.kafka.CloseAllowingRebalance()
 
-	over, err := ended.Open(c.KafkaBrokers, "presence", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "presence", c.Log, c.Now)
 	if err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}
@@ -130,9 +125,9 @@ func Run(ctx context.Context, c Config) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/presence", service.Authenticated(v, p.show))
 	srv := service.Server{
-		Settings: c.Settings, Name: "presence", Handler: mux, Metrics: service.NewMetrics(), Work: over.Beside(p.work),
+		Settings: c.Settings, Name: "presence", Handler: mux, Metrics: m, Work: over.Beside(p.work),
 		Start: func(ctx context.Context) error {
-			if err := db.Create(ctx, "users"); err != nil {
+			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err
 			}
 			if err := bus.Create(ctx, p.kafka); err != nil {
@@ -159,9 +154,10 @@ func (p *presence) work(ctx context.Context) error {
 		cancel()
 		if ctx.Err() == nil {
 			p.read(fetches)
-			if now := p.Now(); now.Sub(reviewed) >= p.Tick {
-				reviewed = now
+			if time.Since(reviewed) >= p.Tick {
+				reviewed = time.Now()
 				p.review(ctx)
+				p.reviews.Inc()
 			}
 		}
 		p.kafka.AllowRebalance()
@@ -183,9 +179,7 @@ func (p *presence) read(fetches kgo.Fetches) {
 		if s == nil {
 			return
 		}
-		if s.end >= 0 && r.Offset+1 >= s.end {
-			s.caughtUp = true
-		}
+		s.next = r.Offset + 1
 		var l wire.Lease
 		if err := json.Unmarshal(r.Value, &l); err != nil || l.User != string(r.Key) || !wire.ValidID(l.User) || l.Gateway == "" {
 			p.Log.Error("a lease is passed over", "partition", r.Partition, "offset", r.Offset, "error", err)
@@ -196,18 +190,8 @@ func (p *presence) read(fetches kgo.Fetches) {
 			u = &user{leases: map[string]lease{}}
 			s.users[l.User] = u
 		}
-		at := l.At.Time
-		if at.Before(u.leases[l.Gateway].at) {
-			return
-		}
-		if at.After(u.last) {
-			u.last = at
-		}
-		n := lease{until: at.Add(p.TTL), at: at}
-		if l.Devices == 0 {
-			n.until = at.Add(p.Grace)
-		}
-		u.leases[l.Gateway] = n
+		u.take(l, p.TTL, p.Grace)
+		p.leases.Inc()
 	})
 }
 
@@ -235,15 +219,15 @@ func (p *presence) review(ctx context.Context) {
 				s.end = end
 			}
 		}
-		if !s.caughtUp && (s.end == 0 || (s.end > 0 && now.Sub(s.assigned) > catchUpTime)) {
+		if s.end >= 0 && (s.next >= s.end || time.Since(s.assigned) > catchUpTime) {
 			s.caughtUp = true
 		}
 		if !s.caughtUp {
 			continue
 		}
 		for id, u := range s.users {
-			if is := u.status(id, now); u.known && is.Online == u.said.Online && (!is.Online || u.said.Until.Sub(now) > p.TTL/2) {
-				continue // nothing to say; while online it is written again at half time only
+			if is := u.status(id, now); u.known && !u.said.differs(is, now) && !u.said.stale(is, now, p.TTL/2) {
+				continue // nothing to say; while it stays so, it is written again at half time only
 			}
 			g.Go(func() error {
 				if err := p.settle(ctx, id, u, now); err != nil {
@@ -256,46 +240,33 @@ func (p *presence) review(ctx context.Context) {
 	_ = g.Wait() // none returns an error
 	for _, s := range p.shards {
 		for id, u := range s.users {
-			if u.known && !u.said.Online && len(u.leases) == 0 {
+			if u.known && u.said.State == wire.StateOffline && len(u.leases) == 0 {
 				delete(s.users, id)
 			}
 		}
 	}
 }
 
-// status gives what is so, and forgets leases that are over.
-func (u *user) status(id string, now time.Time) status {
-	is := status{ID: id, Seen: u.last}
-	for gateway, l := range u.leases {
-		if !l.until.After(now) {
-			delete(u.leases, gateway)
-			continue
-		}
-		is.Online = true
-		if l.until.After(is.Until) {
-			is.Until = l.until
-		}
-	}
-	return is
-}
-
 // settle makes what is said of a user what is so.
 func (p *presence) settle(ctx context.Context, id string, u *user, now time.Time) error {
 	is := u.status(id, now)
 	if !u.known {
-		said, _, err := store.Get[status](ctx, p.users(), id)
+		said, ok, err := store.Get[status](ctx, p.users(), id)
 		if err != nil {
 			return err
 		}
+		if !ok || said.State == "" {
+			said.State = wire.StateOffline
+		}
 		u.said, u.known = said, true
 	}
-	if !is.Online && !u.said.Online {
+	// Others may have been told the one and, by asking after its time, the other.
+	change := u.said.differs(is, now)
+	if !change && !u.said.stale(is, now, p.TTL/2) {
 		return nil
 	}
-	// Others may have been told the one and, by asking after its time, the other.
-	change := is.Online != u.said.Online || !u.said.Until.After(now)
 	if err := store.Upsert(ctx, p.users(), id, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "online", Value: is.Online}, {Key: "until", Value: is.Until}, {Key: "seen", Value: is.Seen},
+		{Key: "active", Value: is.Active}, {Key: "until", Value: is.Until}, {Key: "seen", Value: is.Seen}, {Key: "devices", Value: is.Devices},
 	}}}); err != nil {
 		return err
 	}
@@ -303,57 +274,11 @@ func (p *presence) settle(ctx context.Context, id string, u *user, now time.Time
 		if err := p.tell(ctx, is); err != nil {
 			return err
 		}
+		// Only now: who takes over after a crash in between tells it once more.
+		if err := store.Upsert(ctx, p.users(), id, bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: is.State}}}}); err != nil {
+			return err
+		}
 	}
 	u.said = is
 	return nil
-}
-
-// tell lets those who share a conversation with a user see the change.
-func (p *presence) tell(ctx context.Context, s status) error {
-	peers, err := p.messaging.Peers(ctx, s.ID)
-	if err != nil {
-		return err
-	}
-	value := wire.Encode(wire.PresenceFrame{Type: wire.FramePresence, User: s.ID, Online: s.Online, At: wire.At(s.Seen)})
-	var records []*kgo.Record
-	for _, to := range peers {
-		records = append(records, &kgo.Record{Topic: bus.Users, Key: []byte(to), Value: value})
-	}
-	if err := p.kafka.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("tell %d users: %w", len(peers), err)
-	}
-	return nil
-}
-
-func (p *presence) show(w http.ResponseWriter, r *http.Request, _ token.Claims) error {
-	ids := strings.Split(r.URL.Query().Get("ids"), ",")
-	if len(ids) > wire.MaxIDs {
-		return service.BadRequest("%d ids; at most %d at once", len(ids), wire.MaxIDs)
-	}
-	type entry struct {
-		User   string     `json:"user"`
-		Online bool       `json:"online"`
-		Seen   *wire.Time `json:"seen,omitempty"`
-	}
-	answer := make([]entry, len(ids))
-	g, ctx := errgroup.WithContext(r.Context())
-	g.SetLimit(8)
-	for i, id := range ids {
-		if !wire.ValidID(id) {
-			return service.BadRequest("ids must be user ids, with commas between")
-		}
-		g.Go(func() error {
-			s, ok, err := store.Get[status](ctx, p.users(), id)
-			answer[i] = entry{User: id, Online: s.Online && p.Now().Before(s.Until)}
-			if ok {
-				seen := wire.At(s.Seen)
-				answer[i].Seen = &seen
-			}
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
-		return service.Unavailable("the database", err)
-	}
-	return service.Write(w, http.StatusOK, map[string][]entry{"presence": answer})
 }

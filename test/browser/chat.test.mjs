@@ -131,15 +131,55 @@ class Person {
     for (const text of texts) await this.message(text).waitFor();
   }
 
-  // messages are all that stand in the open conversation, in the order in which they are shown.
+  // messages are all that stand in the open conversation, in the order in which they are shown. Only what is near the
+  // window is drawn, so this scrolls through all of it, and ends at the end.
   messages() {
-    return this.page.getByTestId('message').evaluateAll((list) =>
-      list.map((m) => ({ seq: Number(m.dataset.seq), sender: m.dataset.sender, text: m.querySelector('[data-testid=text]').textContent })),
-    );
+    return this.page.getByTestId('messages').evaluate(async (box) => {
+      const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      const found = new Map();
+      for (box.scrollTop = 0; ; box.scrollTop += box.clientHeight / 2) {
+        await drawn();
+        for (const m of box.querySelectorAll('[data-testid=message]')) {
+          const text = m.querySelector('[data-testid=text]').textContent;
+          found.set(Number(m.closest('li').dataset.index), { seq: Number(m.dataset.seq), sender: m.dataset.sender, text });
+        }
+        if (box.scrollTop + box.clientHeight >= box.scrollHeight - 1) break;
+      }
+      return [...found].sort(([a], [b]) => a - b).map(([, m]) => m);
+    });
   }
 
+  // Somebody who goes is gone for half a minute before others see it.
   async dot(name, online) {
-    await this.item(name).locator(`[data-testid=presence-dot][data-online=${online}]`).waitFor();
+    await this.item(name).locator(`[data-testid=presence-dot][data-online=${online}]`).waitFor({ timeout: 3 * patience });
+  }
+
+  // act chooses something to do with a message.
+  async act(text, ...testids) {
+    const row = this.message(text);
+    await row.hover();
+    await row.getByTestId('message-menu').click();
+    for (const id of testids) await this.page.getByTestId(id).first().click();
+  }
+
+  async view(name) {
+    await this.page.getByTestId(`tab-${name}`).click();
+  }
+
+  async settings(section) {
+    await this.page.getByTestId('settings').click();
+    await this.page.getByTestId(`settings-${section}`).click();
+  }
+
+  async close() {
+    await this.page.keyboard.press('Escape');
+    await this.page.locator('dialog').waitFor({ state: 'detached' });
+  }
+
+  async signOut() {
+    await this.page.getByTestId('settings').click();
+    await this.page.getByTestId('sign-out').click();
+    await this.page.getByTestId('username').waitFor();
   }
 
   async cut() {
@@ -224,8 +264,7 @@ step('the presence dot of a user follows their coming and going', async () => {
   await alice.say('Are you there?');
   await alice.sees('Are you there?');
   await alice.dot(bobName, true);
-  await bob.page.getByTestId('sign-out').click();
-  await bob.page.getByTestId('username').waitFor();
+  await bob.signOut();
   await alice.dot(bobName, false);
   await bob.signIn();
   await alice.dot(bobName, true);
@@ -251,11 +290,64 @@ step('they talk to each other', async () => {
   await alice.picture('direct');
 });
 
-step('script in a message stays text', async () => {
-  const text = '<img src=x onerror="document.title=1"><script>document.title=2</script> javascript:alert(1)';
-  await bob.say(text);
-  await alice.sees(text);
-  assert.equal(await alice.page.getByTestId('message').locator('img, script').count(), 0);
+step('they answer, edit, react and delete, and see what was read', async () => {
+  await bob.act('from alice 5', 'menu-reply');
+  await bob.say('an answer to five');
+  await alice.message('an answer to five').getByTestId('quote').filter({ hasText: 'from alice 5' }).waitFor();
+  await bob.act('an answer to five', 'menu-edit');
+  await bob.say('a better answer');
+  await alice.message('a better answer').getByTestId('edited').waitFor();
+  await alice.act('a better answer', 'quick-reaction');
+  await bob.message('a better answer').locator('[data-testid=reaction][aria-pressed=false]').click();
+  await alice.message('a better answer').getByTestId('reaction').filter({ hasText: '2' }).waitFor();
+  await alice.act('from alice 1', 'menu-delete', 'menu-delete-sure');
+  await bob.sees('This message was deleted.');
+  assert.equal(await bob.message('from alice 1').count(), 0);
+  await alice.say('did you read this?');
+  await bob.sees('did you read this?');
+  await alice.message('did you read this?').and(alice.page.locator('[data-seen=all]')).waitFor();
+  assert.deepEqual(await alice.messages(), await bob.messages());
+  await alice.picture('changes');
+});
+
+step('one sees that the other writes', async () => {
+  await bob.page.getByTestId('composer').pressSequentially('hm');
+  await alice.page.locator('[data-testid=conversation-status][data-typing=true]').waitFor();
+  await bob.page.getByTestId('composer').fill('');
+  await alice.page.locator('[data-testid=conversation-status][data-typing=false]').waitFor();
+});
+
+step('stored script in messages, names, titles and links does nothing', async () => {
+  const script = '<img src=x onerror="window.stolen=1"><script>window.stolen=2</script>';
+  const link = 'javascript:window.stolen=3 data:text/html,<script>window.stolen=4</script> https://example.org/"onclick="window.stolen=5';
+  await bob.say(script);
+  await bob.say(link);
+  await alice.sees(script);
+  await alice.page.getByTestId('text').filter({ hasText: 'javascript:' }).waitFor();
+  const anchors = await alice.page.getByTestId('messages').locator('a').evaluateAll((list) => list.map((a) => [a.getAttribute('href'), a.rel, a.getAttribute('onclick')]));
+  assert.deepEqual(anchors, [['https://example.org/', 'noopener noreferrer nofollow', null]]);
+  await bob.settings('profile');
+  await bob.page.getByTestId('profile-display').fill('<b onclick=alert(1)>Bob</b>');
+  await bob.page.getByTestId('profile-status').fill(script.slice(0, 80));
+  await bob.page.getByTestId('profile-bio').fill(script);
+  await bob.page.getByTestId('profile-save').click();
+  await bob.page.getByTestId('profile-done').filter({ hasText: 'Saved' }).waitFor();
+  await alice.page.getByTestId('person-details').click();
+  await alice.page.locator('.card-bio').filter({ hasText: script }).waitFor();
+  assert.equal(await alice.page.locator('dialog').locator('img, script, b').count(), 0);
+  await alice.close();
+  await bob.page.getByTestId('profile-display').fill(bobName);
+  await bob.page.getByTestId('profile-status').fill('Fixing pipelines');
+  await bob.page.getByTestId('profile-bio').fill('Coffee first.');
+  await bob.page.getByTestId('profile-save').click();
+  await bob.page.getByTestId('profile-done').filter({ hasText: 'Saved' }).waitFor();
+  await bob.close();
+  await alice.page.reload(); // names are fetched once for each load of the page
+  await alice.titled(bobName);
+  for (const person of [alice, bob]) {
+    assert.equal(await person.page.evaluate(() => window.stolen), undefined);
+    assert.equal(await person.page.getByTestId('message').locator('img, script').count(), 0);
+  }
 });
 
 step('a second device of the same user shows the same', async () => {
@@ -337,6 +429,135 @@ step('what is said after a removal does not reach the one removed', async () => 
   assert.equal(await bob.item(groupName).count(), 0);
 });
 
+step('people ask, accept, and are called by a nickname', async () => {
+  await bob.view('people');
+  await bob.page.getByTestId('contact-user').fill(aliceName);
+  await bob.page.getByTestId('contact-add').click();
+  await bob.page.getByTestId('asked').waitFor();
+  await alice.page.getByTestId('tab-people').filter({ hasText: '1' }).click();
+  await alice.page.getByTestId('request-accept').click();
+  await alice.page.locator(`[data-testid=contact][data-user="${bobName}"]`).getByRole('button').first().click();
+  await alice.page.getByTestId('nickname').fill('Bobby');
+  await alice.page.getByTestId('nickname-save').click();
+  await alice.titled('Bobby');
+  await alice.page.getByTestId('nickname').fill('');
+  await alice.page.getByTestId('nickname-save').click();
+  await alice.titled(bobName);
+  await alice.close();
+  await bob.page.getByTestId('contact').waitFor();
+});
+
+step('a block silences the other, until it ends', async () => {
+  await alice.page.getByTestId('person-details').click();
+  await alice.page.getByTestId('card-block').click();
+  await alice.page.getByTestId('card-unblock').waitFor();
+  await alice.close();
+  await alice.page.getByTestId('blocked').waitFor();
+  await bob.view('chats');
+  await bob.choose(aliceName);
+  // The block goes its way beside the messages: until it is there, what bob says arrives.
+  let refused = false;
+  for (let n = 1; n <= 20 && !refused; n++) {
+    await bob.say(`can you hear me ${n}?`);
+    const last = bob.page.getByTestId('message').last();
+    await last.and(bob.page.locator('[data-state=stored], [data-state=failed]')).waitFor();
+    refused = (await last.getAttribute('data-state')) === 'failed';
+  }
+  assert.ok(refused, 'a message to who has blocked the sender is refused');
+  await bob.page.getByTestId('discard').click();
+  await alice.page.getByTestId('blocked').getByRole('button').click();
+  await alice.page.getByTestId('composer').waitFor();
+});
+
+step('one is invited, joins, and gets a role', async () => {
+  await alice.view('chats');
+  await alice.choose(groupName);
+  await alice.page.getByTestId('group-details').click();
+  await alice.page.getByTestId('group-user').fill(bobName);
+  await alice.page.getByTestId('group-add').click();
+  await alice.page.getByTestId('invited').waitFor();
+  await bob.page.getByTestId('tab-groups').filter({ hasText: '1' }).click();
+  await bob.page.locator(`[data-testid=invitation][data-title="${groupName}"]`).getByTestId('invitation-accept').click();
+  await bob.titled(groupName);
+  const member = alice.page.locator(`[data-testid=member][data-user="${bobName}"]`);
+  await member.getByTestId('member-role').selectOption('admin');
+  await alice.page.locator(`[data-testid=member][data-user="${bobName}"][data-role=admin]`).waitFor();
+  await alice.close();
+  await bob.page.getByTestId('event').filter({ hasText: 'made you an admin' }).waitFor();
+  await bob.page.getByTestId('composer').pressSequentially(`hello @${aliceName.slice(0, 3)}`);
+  await bob.page.getByTestId('mention-suggestion').filter({ hasText: aliceName }).waitFor();
+  await bob.page.keyboard.press('Enter');
+  await bob.page.keyboard.press('Enter');
+  await alice.page.locator('.mention.me').waitFor();
+});
+
+step('a long history draws only what is seen, and search leads into it', async () => {
+  await bob.say('the needle of this haystack');
+  for (let n = 1; n <= 80; n++) await bob.say(`straw ${n}`);
+  await bob.sees('straw 80');
+  await alice.sees('straw 80');
+  const drawn = await alice.page.getByTestId('message').count();
+  assert.ok(drawn < 60, `${drawn} of more than 80 messages are drawn`);
+  await alice.page.keyboard.press('Control+k');
+  await alice.page.keyboard.type('needle');
+  await alice.page.getByTestId('search-result').first().click();
+  await alice.sees('the needle of this haystack');
+  await alice.page.getByTestId('to-end').click();
+  await alice.sees('straw 80');
+  await alice.picture('search');
+  await alice.page.getByTestId('search').fill('');
+});
+
+step('one ends another device, and changes the password', async () => {
+  const other = await Person.open(aliceName);
+  await other.signIn();
+  await alice.settings('devices');
+  await alice.page.getByTestId('device-end').first().click();
+  await other.page.getByTestId('username').waitFor();
+  await other.leave();
+  await alice.page.getByTestId('settings-password').click();
+  await alice.page.getByTestId('password-now').fill(password);
+  await alice.page.getByTestId('password-new').fill(`${password}2`);
+  await alice.page.getByTestId('password-save').click();
+  await alice.page.getByTestId('password-done').filter({ hasText: 'was changed' }).waitFor();
+  await alice.close();
+});
+
+// screens are all that the page can show to somebody who is signed in; each is opened, looked at, and closed again.
+const screens = {
+  'a direct conversation': [async () => alice.choose(bobName)],
+  'message actions': [async () => alice.act('still friends?'), true],
+  'a person': [async () => alice.page.getByTestId('person-details').click(), true],
+  'a new chat': [async () => alice.page.getByTestId('new-chat').click(), true],
+  'a new group': [async () => alice.page.getByTestId('new-group').click(), true],
+  'a group': [async () => alice.choose(groupName)],
+  'about a group': [async () => alice.page.getByTestId('group-details').click(), true],
+  people: [async () => alice.view('people')],
+  'groups to join': [async () => alice.view('groups')],
+  chats: [async () => alice.view('chats')],
+  profile: [async () => alice.settings('profile'), true],
+  preferences: [async () => alice.settings('preferences'), true],
+  devices: [async () => alice.settings('devices'), true],
+  password: [async () => alice.settings('password'), true],
+  shortcuts: [async () => alice.settings('shortcuts'), true],
+};
+
+for (const theme of ['light', 'dark']) {
+  step(`every screen is accessible in the ${theme}`, async () => {
+    await alice.settings('preferences');
+    await alice.page.getByTestId(`theme-${theme}`).click();
+    await alice.page.locator(`html[data-theme=${theme}]`).waitFor({ state: 'attached' });
+    await alice.close();
+    for (const [name, [open, dialog]] of Object.entries(screens)) {
+      await open();
+      if (dialog) await alice.page.locator('dialog[open]').waitFor();
+      await accessible(alice, `${name} in the ${theme}`);
+      await alice.picture(`${theme}-${name.replaceAll(' ', '-')}`);
+      if (dialog) await alice.close();
+    }
+  });
+}
+
 step('the keyboard alone is enough', async () => {
   const { page } = bob;
   await page.getByTestId('new-chat').focus();
@@ -354,11 +575,44 @@ step('the keyboard alone is enough', async () => {
   await page.keyboard.press('Enter');
   await bob.message('first line second line').waitFor();
   assert.equal((await bob.messages()).at(-1).text, 'first line\nsecond line');
+  // From the composer to the messages, to the last one, and what can be done with it.
+  await page.keyboard.press('ArrowUp');
+  await page.getByTestId('intent').waitFor();
+  await page.keyboard.press('Escape');
+  await page.getByTestId('intent').waitFor({ state: 'detached' });
+  await page.getByTestId('messages').focus();
+  await page.keyboard.press('ArrowUp');
+  await focusIn(page, '[data-row]');
+  await page.keyboard.press('Enter');
+  await focusIn(page, '[data-testid=quick-reaction]');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('Enter');
+  await bob.message('first line second line').getByTestId('reaction').waitFor();
+  await focusIn(page, '[data-row], [data-testid=message-menu]');
+  await page.keyboard.press('Escape');
+  await focusIn(page, '[data-testid=composer]');
+  // To another conversation, and through the settings.
+  await page.keyboard.press('Alt+ArrowDown');
+  await bob.titled(groupName);
+  await page.keyboard.press('Control+/');
+  await page.getByTestId('shortcuts').waitFor();
+  await page.keyboard.press('ArrowUp');
+  await page.getByTestId('password-now').waitFor();
+  await page.keyboard.press('Escape');
+  await page.locator('dialog').waitFor({ state: 'detached' });
+  await page.keyboard.press('Control+k');
+  await focusIn(page, '[data-testid=search]');
+  await page.keyboard.press('Alt+ArrowUp');
+  await bob.titled(aliceName);
 });
 
+// focusIn waits until what has the focus is such an element.
+async function focusIn(page, selector) {
+  await page.waitForFunction((wanted) => document.activeElement?.matches(wanted), selector);
+}
+
 step('signing out shows nothing more of the conversation', async () => {
-  await bob.page.getByTestId('sign-out').click();
-  await bob.page.getByTestId('username').waitFor();
+  await bob.signOut();
   assert.equal(await bob.page.getByText('still friends?').count(), 0);
   await bob.page.reload();
   await bob.page.getByTestId('username').waitFor();

@@ -9,7 +9,7 @@ it and the 15 s in which a service lets its requests and connections go.
 - {name: gateway, service: true, paths: [/ws, /api/ws], drain: 3, grace: 30}
 - {name: messaging, service: true, paths: [/api/conversations, /api/messages], drain: 2, grace: 20}
 - {name: presence, service: true, paths: [/api/presence], drain: 2, grace: 20}
-- {name: groups, service: true, paths: [/api/groups], drain: 2, grace: 20}
+- {name: groups, service: true, paths: [/api/groups, /api/invitations, /api/contacts, /api/blocks], drain: 2, grace: 20}
 - {name: frontend, service: false, paths: [/], drain: 2, grace: 20}
 {{- end }}
 
@@ -24,6 +24,11 @@ app.kubernetes.io/part-of: {{ .root.Chart.Name }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
+{{- /* Whether the services log in to Kafka with passwords. */ -}}
+{{- define "chat.passwords" -}}
+{{- if and .Values.kafka.sasl (ne .Values.kafka.sasl "OAUTHBEARER") }}yes{{ end }}
+{{- end }}
+
 {{- /* The settings of one part. */ -}}
 {{- define "chat.env" -}}
 - name: LISTEN
@@ -33,6 +38,21 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if .part.service }}
 - name: KAFKA_BROKERS
   value: {{ join "," .root.Values.kafka.brokers | quote }}
+{{- with .root.Values.kafka }}
+- name: KAFKA_TLS
+  value: {{ if eq .tls "ca" }}/kafka/ca.crt{{ else }}{{ .tls | quote }}{{ end }}
+{{- if .sasl }}
+- name: KAFKA_SASL
+  value: {{ .sasl }}
+{{- if ne .sasl "OAUTHBEARER" }}
+- name: KAFKA_PASSWORD
+  valueFrom:
+    secretKeyRef:
+      name: {{ $.root.Release.Name }}-kafka
+      key: {{ $.part.name }}
+{{- end }}
+{{- end }}
+{{- end }}
 - name: MONGODB_URI
   valueFrom:
     secretKeyRef:

@@ -21,6 +21,7 @@ export default defineConfig({
   },
   test: {
     environment: 'jsdom',
+    testTimeout: 60_000, // it says when to give up, not how fast the machine has to be
     include: ['src/**/*.test.{ts,tsx}'],
   },
 });

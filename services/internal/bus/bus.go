@@ -5,76 +5,32 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/topics"
 )
 
-// The topics (DESIGN, section 6).
+// The topics, by the table in services/topics.
 const (
-	Messages = "messages"      // key conversation: what users send and how groups change
-	Users    = "users"         // key user: what a user's devices must see
-	Sessions = "sessions"      // key session: sessions that have ended
-	Presence = "presence"      // key user: leases of connections
-	Dead     = "messages.dead" // records of messages that can never be handled, with the reason
+	Messages = topics.Messages
+	Users    = topics.Users
+	Sessions = topics.Sessions
+	Presence = topics.Presence
+	Dead     = topics.Dead
 )
-
-// Partitions of each topic but Dead and Sessions. Keys must keep their partition, so it can't be changed later.
-const Partitions = 12
-
-func topics() []struct {
-	name       string
-	partitions int32
-	configs    map[string]*string
-} {
-	days := func(n float64) *string {
-		return new(strconv.FormatInt(int64(n*24*float64(time.Hour.Milliseconds())), 10))
-	}
-	mib := func(n int) *string { return new(strconv.Itoa(n << 20)) }
-	hour := days(1.0 / 24)
-	return []struct {
-		name       string
-		partitions int32
-		configs    map[string]*string
-	}{
-		// What is stored is in the database; the log must last over the longest time that messaging is down.
-		{Messages, Partitions, map[string]*string{"cleanup.policy": new("delete"), "retention.ms": days(3), "retention.bytes": mib(64), "segment.bytes": mib(8), "segment.ms": hour}},
-		// Gateways read from the end, so it must last over a broker's restart only.
-		{Users, Partitions, map[string]*string{"cleanup.policy": new("delete"), "retention.ms": hour, "retention.bytes": mib(32), "segment.bytes": mib(8), "segment.ms": hour}},
-		// Whoever starts reads all of it. It must last longer than an access token.
-		{Sessions, 1, map[string]*string{"cleanup.policy": new("delete"), "retention.ms": hour, "segment.bytes": mib(1), "segment.ms": new("600000")}},
-		// A lease is good for a minute. Compaction keeps replay short.
-		{Presence, Partitions, map[string]*string{"cleanup.policy": new("compact,delete"), "retention.ms": hour, "segment.bytes": mib(1), "segment.ms": new("600000")}},
-		{Dead, 1, map[string]*string{"cleanup.policy": new("delete"), "retention.ms": days(30), "retention.bytes": mib(64)}},
-	}
-}
-
-// Create makes the topics that are missing. Several instances may do it at once.
-func Create(ctx context.Context, c *kgo.Client) error {
-	admin := kadm.NewClient(c)
-	for _, t := range topics() {
-		r, err := admin.CreateTopic(ctx, t.partitions, -1, t.configs, t.name)
-		if err == nil {
-			err = r.Err
-		}
-		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-			return fmt.Errorf("create topic %s: %w", t.name, err)
-		}
-	}
-	return nil
-}
 
 // Open makes a client for service, which may both produce and consume. The brokers may be down yet.
 //
 // A record is acknowledged once all in-sync replicas have it, and is written once however often it is sent (idempotent
 // producer). It is sent at once: chat messages do not wait for company.
-func Open(brokers []string, service string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
-	c, err := kgo.NewClient(append([]kgo.Opt{
-		kgo.SeedBrokers(brokers...),
+func Open(config Config, service string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
+	all := []kgo.Opt{
+		kgo.SeedBrokers(config.Brokers...),
 		kgo.ClientID(service),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
@@ -84,7 +40,14 @@ func Open(brokers []string, service string, log *slog.Logger, opts ...kgo.Opt) (
 			return min(50*time.Millisecond<<min(tries, 6), 2*time.Second)
 		}),
 		kgo.WithLogger(logger{log}),
-	}, opts...)...)
+	}
+	if config.TLS != nil {
+		all = append(all, kgo.DialTLSConfig(config.TLS))
+	}
+	if config.Login != nil {
+		all = append(all, kgo.SASL(config.Login))
+	}
+	c, err := kgo.NewClient(append(all, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("open kafka: %w", err)
 	}
@@ -93,7 +56,11 @@ func Open(brokers []string, service string, log *slog.Logger, opts ...kgo.Opt) (
 
 // Ready says why the brokers do not answer.
 func Ready(ctx context.Context, c *kgo.Client) error {
-	if err := c.Ping(ctx); err != nil {
+	err := c.Ping(ctx)
+	if errors.Is(err, io.EOF) && c.OptValue(kgo.SASL) != nil {
+		return fmt.Errorf("kafka: the brokers hang up, as they do on a log-in or a mechanism that they refuse: %w", err)
+	}
+	if err != nil {
 		return fmt.Errorf("kafka: %w", err)
 	}
 	return nil

@@ -35,13 +35,13 @@ type Sessions struct {
 }
 
 // Open prepares to follow the topic for a service; the brokers may be down yet. now is the clock.
-func Open(brokers []string, service string, log *slog.Logger, now func() time.Time) (*Sessions, error) {
-	kafka, err := bus.Open(brokers, service, log, kgo.FetchMaxWait(500*time.Millisecond),
+func Open(kafka bus.Config, service string, log *slog.Logger, now func() time.Time) (*Sessions, error) {
+	c, err := bus.Open(kafka, service, log, kgo.FetchMaxWait(500*time.Millisecond),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, err
 	}
-	return &Sessions{kafka: kafka, log: log, now: now, ended: map[string]time.Time{}, swept: now()}, nil
+	return &Sessions{kafka: c, log: log, now: now, ended: map[string]time.Time{}, swept: now()}, nil
 }
 
 // Close ends the connections.

@@ -20,7 +20,8 @@ func TestSessions(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
 	ctx := t.Context()
-	kafka, err := bus.Open(cluster.ListenAddrs(), "test", nil)
+	brokers := bus.Config{Brokers: cluster.ListenAddrs()}
+	kafka, err := bus.Open(brokers, "auth", nil)
 	require.NoError(t, err)
 	t.Cleanup(kafka.Close)
 	require.NoError(t, bus.Create(ctx, kafka))
@@ -28,7 +29,7 @@ func TestSessions(t *testing.T) {
 	begin := time.Now()
 	now := begin
 	open := func() *Sessions {
-		s, err := Open(cluster.ListenAddrs(), "test", slog.New(slog.DiscardHandler), func() time.Time { return now })
+		s, err := Open(brokers, "test", slog.New(slog.DiscardHandler), func() time.Time { return now })
 		require.NoError(t, err)
 		t.Cleanup(s.Close)
 		return s

@@ -53,11 +53,29 @@ func (m Messaging) Resume(ctx context.Context, req wire.ResumeRequest) (a wire.R
 	return a, err
 }
 
+// Typing tells the members of a conversation that one of them writes.
+func (m Messaging) Typing(ctx context.Context, t wire.Typing) error {
+	var none struct{}
+	return call(ctx, m.Client, http.MethodPost, m.URL, "/internal/typing", t, &none)
+}
+
 // Peers gives the users who share a conversation with user.
 func (m Messaging) Peers(ctx context.Context, user string) ([]string, error) {
 	var a wire.Users
 	err := call(ctx, m.Client, http.MethodGet, m.URL, "/internal/peers/"+url.PathEscape(user), nil, &a)
 	return a.Users, err
+}
+
+// Groups asks groups.
+type Groups struct {
+	Client *http.Client
+	URL    string
+}
+
+// Relations gives a user's contacts, and those from whom the user is hidden.
+func (g Groups) Relations(ctx context.Context, user string) (r wire.Relations, err error) {
+	err = call(ctx, g.Client, http.MethodGet, g.URL, "/internal/contacts/"+url.PathEscape(user), nil, &r)
+	return r, err
 }
 
 func call(ctx context.Context, c *http.Client, method, base, path string, in, out any) error {

@@ -15,6 +15,9 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/store"
 )
 
 // Settings are the configuration that services share. Each service embeds them in its Config.
@@ -22,9 +25,10 @@ type Settings struct {
 	// Listen is the address of the HTTP server (LISTEN, ":8080"). Listener, if given, is used instead.
 	Listen   string
 	Listener net.Listener
-	// KafkaBrokers are the brokers to begin with (KAFKA_BROKERS, a comma list).
-	KafkaBrokers []string
-	// MongoDBURI and Database say where the service's own data is (MONGODB_URI, MONGODB_DATABASE; the service's name).
+	// Kafka says where the brokers are and how they are reached (KAFKA_BROKERS, KAFKA_TLS, KAFKA_SASL and more: bus.FromEnv).
+	Kafka bus.Config
+	// MongoDBURI and Database say where the service's own data is (MONGODB_URI or a file, MONGODB_URI_FILE; MONGODB_DATABASE,
+	// the service's name).
 	MongoDBURI string
 	Database   string
 	// Base addresses of the other services within the cluster (AUTH_URL, GROUPS_URL, MESSAGING_URL).
@@ -48,8 +52,6 @@ type Settings struct {
 func FromEnv(name string, getenv func(string) string) (Settings, error) {
 	s := Settings{
 		Listen:         cmp.Or(getenv("LISTEN"), ":8080"),
-		KafkaBrokers:   list(getenv("KAFKA_BROKERS")),
-		MongoDBURI:     getenv("MONGODB_URI"),
 		Database:       cmp.Or(getenv("MONGODB_DATABASE"), name),
 		AuthURL:        cmp.Or(getenv("AUTH_URL"), "http://auth:8080"),
 		GroupsURL:      cmp.Or(getenv("GROUPS_URL"), "http://groups:8080"),
@@ -65,11 +67,12 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 		}
 		s.TrustedProxies = append(s.TrustedProxies, p)
 	}
-	if len(s.KafkaBrokers) == 0 {
-		errs = append(errs, errors.New("KAFKA_BROKERS is not set (host:port, several with commas)"))
+	var err error
+	if s.Kafka, err = bus.FromEnv(name, getenv); err != nil {
+		errs = append(errs, err)
 	}
-	if s.MongoDBURI == "" {
-		errs = append(errs, errors.New("MONGODB_URI is not set (mongodb://host:port)"))
+	if s.MongoDBURI, err = store.URIFromEnv(getenv); err != nil {
+		errs = append(errs, err)
 	}
 	if v := getenv("DRAIN_DELAY"); v != "" {
 		d, err := time.ParseDuration(v)

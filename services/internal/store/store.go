@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -18,6 +20,26 @@ import (
 // DB is one service's database.
 type DB struct {
 	*mongo.Database
+}
+
+// URIFromEnv reads MONGODB_URI, or the file that MONGODB_URI_FILE names. Errors never hold the URI, which may hold a password.
+func URIFromEnv(getenv func(string) string) (string, error) {
+	uri, file := getenv("MONGODB_URI"), getenv("MONGODB_URI_FILE")
+	switch {
+	case uri != "" && file != "":
+		return "", errors.New("MONGODB_URI and MONGODB_URI_FILE are both set; set one")
+	case file != "":
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("MONGODB_URI_FILE: %w", err)
+		}
+		if uri = strings.TrimSpace(string(b)); uri == "" {
+			return "", fmt.Errorf("MONGODB_URI_FILE: %s is empty", file)
+		}
+	case uri == "":
+		return "", errors.New("MONGODB_URI is not set (mongodb://host:port), nor is MONGODB_URI_FILE")
+	}
+	return uri, nil
 }
 
 // Open prepares a connection; the server may be down yet.
@@ -53,7 +75,7 @@ func (d *DB) Ready(ctx context.Context) error {
 // instances may do it at once.
 func (d *DB) Create(ctx context.Context, collections ...string) error {
 	for _, name := range collections {
-		err := d.CreateCollection(ctx, name)
+		err := Patiently(ctx, func() error { return d.CreateCollection(ctx, name) })
 		var ce mongo.CommandError
 		const namespaceExists = 48
 		if errors.As(err, &ce) && ce.Code == namespaceExists {
@@ -68,7 +90,7 @@ func (d *DB) Create(ctx context.Context, collections ...string) error {
 
 // Get reads the document with that _id. ok is false if there is none.
 func Get[T any](ctx context.Context, c *mongo.Collection, id string) (doc T, ok bool, err error) {
-	err = c.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&doc)
+	err = Patiently(ctx, func() error { return c.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&doc) })
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return doc, false, nil
 	}
@@ -80,7 +102,7 @@ func Get[T any](ctx context.Context, c *mongo.Collection, id string) (doc T, ok 
 
 // Insert adds a document. added is false if there is one with its _id already.
 func Insert(ctx context.Context, c *mongo.Collection, doc any) (added bool, err error) {
-	_, err = c.InsertOne(ctx, doc)
+	err = Patiently(ctx, func() error { _, err := c.InsertOne(ctx, doc); return err })
 	if mongo.IsDuplicateKeyError(err) {
 		return false, nil
 	}
@@ -93,7 +115,11 @@ func Insert(ctx context.Context, c *mongo.Collection, doc any) (added bool, err 
 // Update changes the document with that _id and those further values (a pair of key and value each). matched is false
 // if there is no such document.
 func Update(ctx context.Context, c *mongo.Collection, id string, change bson.D, where ...bson.E) (matched bool, err error) {
-	res, err := c.UpdateOne(ctx, append(bson.D{{Key: "_id", Value: id}}, where...), change)
+	var res *mongo.UpdateResult
+	err = Patiently(ctx, func() (err error) {
+		res, err = c.UpdateOne(ctx, append(bson.D{{Key: "_id", Value: id}}, where...), change)
+		return err
+	})
 	if err != nil {
 		return false, fmt.Errorf("update %s %q: %w", c.Name(), id, err)
 	}
@@ -103,7 +129,10 @@ func Update(ctx context.Context, c *mongo.Collection, id string, change bson.D, 
 // Upsert changes the document with that _id, or makes it.
 func Upsert(ctx context.Context, c *mongo.Collection, id string, change bson.D) error {
 	for range 3 {
-		_, err := c.UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, change, options.UpdateOne().SetUpsert(true))
+		err := Patiently(ctx, func() error {
+			_, err := c.UpdateOne(ctx, bson.D{{Key: "_id", Value: id}}, change, options.UpdateOne().SetUpsert(true))
+			return err
+		})
 		if mongo.IsDuplicateKeyError(err) {
 			continue // made by another in between; now it is there to be changed
 		}

@@ -15,6 +15,12 @@ type ClientFrame struct {
 	ClientID     string           `json:"client_id,omitempty"`
 	Body         string           `json:"body,omitempty"`
 	Have         map[string]int64 `json:"have,omitempty"`
+	ReplyTo      int64            `json:"reply_to,omitempty"`
+	Mentions     []string         `json:"mentions,omitempty"`
+	Seq          int64            `json:"seq,omitempty"`
+	Emoji        string           `json:"emoji,omitempty"`
+	On           bool             `json:"on,omitempty"`
+	Away         bool             `json:"away,omitempty"`
 }
 
 // DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none.
@@ -33,7 +39,7 @@ func DecodeFrame(data []byte) (f ClientFrame, err error) {
 		return f, errors.New("a frame is not a JSON object as expected")
 	}
 	switch p.Type {
-	case FrameHello, FrameSend, FrameResume, FramePing:
+	case FrameHello, FrameSend, FrameEdit, FrameDelete, FrameReact, FrameRead, FrameTyping, FrameResume, FramePing, FrameAway:
 		return *p, nil
 	}
 	return f, errors.New("a frame has no type or an unknown one")

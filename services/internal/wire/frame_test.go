@@ -28,8 +28,16 @@ func TestDecodeFrame(t *testing.T) {
 		"an unknown type":     {`{"type":"dance"}`, "unknown one", ClientFrame{}},
 		"a type of another kind": {
 			`{"type":{"$ne":""}}`, "not a JSON object", ClientFrame{}},
-		"an operator":    {`{"type":"send","conversation":{"$gt":""},"client_id":"1","body":"x"}`, "not a JSON object", ClientFrame{}},
-		"seqs as texts":  {`{"type":"resume","have":{"a":"1"}}`, "not a JSON object", ClientFrame{}},
+		"an operator":   {`{"type":"send","conversation":{"$gt":""},"client_id":"1","body":"x"}`, "not a JSON object", ClientFrame{}},
+		"seqs as texts": {`{"type":"resume","have":{"a":"1"}}`, "not a JSON object", ClientFrame{}},
+		"an operator in place of a seq": {
+			`{"type":"edit","conversation":"g:1","client_id":"1","seq":{"$gt":0},"body":"x"}`, "not a JSON object", ClientFrame{}},
+		"a seq that is no whole number": {`{"type":"read","conversation":"g:1","seq":1.5}`, "not a JSON object", ClientFrame{}},
+		"an operator among mentions":    {`{"type":"send","mentions":[{"$ne":""}]}`, "not a JSON object", ClientFrame{}},
+		"an operator as an emoji":       {`{"type":"react","seq":1,"emoji":{"$ne":""},"on":true}`, "not a JSON object", ClientFrame{}},
+		"on that is neither":            {`{"type":"react","seq":1,"emoji":"x","on":1}`, "not a JSON object", ClientFrame{}},
+		"a reaction": {`{"type":"react","conversation":"g:1","client_id":"1","seq":2,"emoji":"x","on":true}`, "",
+			ClientFrame{Type: "react", Conversation: "g:1", ClientID: "1", Seq: 2, Emoji: "x", On: true}},
 		"null":           {`null`, "not a JSON object", ClientFrame{}},
 		"a list":         {`[{"type":"ping"}]`, "not a JSON object", ClientFrame{}},
 		"two objects":    {`{"type":"ping"}{"type":"ping"}`, "not a JSON object", ClientFrame{}},
@@ -54,6 +62,9 @@ func TestDecodeFrame(t *testing.T) {
 func FuzzDecodeFrame(f *testing.F) {
 	for _, s := range []string{
 		`{"type":"hello"}`, `{"type":"send","conversation":"dm:a:b","client_id":"1","body":"x"}`, `{"type":"resume","id":"r","have":{"g:1":7}}`,
+		`{"type":"edit","conversation":"g:1","client_id":"2","seq":7,"body":"y"}`, `{"type":"delete","seq":-1}`,
+		`{"type":"react","seq":7,"emoji":"👍","on":true}`, `{"type":"read","conversation":"g:1","seq":9223372036854775807}`,
+		`{"type":"typing","on":false}`, `{"type":"send","reply_to":3,"mentions":["a","b"]}`, `{"type":"send","mentions":[]}`,
 		`{"type":"ping","id":"\ud800"}`, `{"TYPE":"ping"}`, `null`, strings.Repeat("[", 40), `{"type":"ping","id":"\"{[\\"}`,
 	} {
 		f.Add([]byte(s))
@@ -70,6 +81,9 @@ func FuzzDecodeFrame(f *testing.F) {
 			require.NoError(t, err)
 			if len(got.Have) == 0 {
 				got.Have = nil
+			}
+			if len(got.Mentions) == 0 {
+				got.Mentions = nil
 			}
 			require.Equal(t, got, again)
 		}

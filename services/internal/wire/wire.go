@@ -145,6 +145,7 @@ type GroupEvent struct {
 	Title string   `json:"title,omitempty" bson:"title,omitempty"`
 	Users []string `json:"users,omitempty" bson:"users,omitempty"`
 	Owner string   `json:"owner,omitempty" bson:"owner,omitempty"`
+	Role  string   `json:"role,omitempty" bson:"role,omitempty"`
 }
 
 // Message is what has been said. (Conversation, Seq) is its identity.
@@ -157,6 +158,19 @@ type Message struct {
 	Body         string      `json:"body"`
 	Event        *GroupEvent `json:"event,omitempty"`
 	At           Time        `json:"at"`
+
+	// Of a text.
+	ReplyTo  int64    `json:"reply_to,omitempty"`
+	Mentions []string `json:"mentions,omitempty"`
+	// Of a text that was changed. Changed is the seq of the last change that is in it.
+	Edited    Time                `json:"edited,omitzero"`
+	Deleted   Time                `json:"deleted,omitzero"` // also of an edit of a deleted text
+	Reactions map[string][]string `json:"reactions,omitempty"`
+	Changed   int64               `json:"changed,omitempty"`
+	// Of a change: the seq of the text that it changes, and what a reaction is.
+	Target int64  `json:"target,omitempty"`
+	Emoji  string `json:"emoji,omitempty"`
+	On     *bool  `json:"on,omitempty"`
 }
 
 // Roles of members.
@@ -179,7 +193,11 @@ type Conversation struct {
 	Members     []Member `json:"members"`
 	FirstSeq    int64    `json:"first_seq"`
 	LastSeq     int64    `json:"last_seq"`
-	LastMessage *Message `json:"last_message"`
+	LastMessage *Message `json:"last_message"` // the last text or event
+	// Read is how far the one who asks has read, Unread how many texts follow, Reads how far each member has read.
+	Read   int64            `json:"read"`
+	Unread int64            `json:"unread"`
+	Reads  map[string]int64 `json:"reads,omitempty"`
 }
 
 // Record types in the topic messages.
@@ -198,6 +216,11 @@ type Record struct {
 	ClientID string      `json:"client_id"`
 	Body     string      `json:"body,omitempty"`
 	Event    *GroupEvent `json:"event,omitempty"`
+	ReplyTo  int64       `json:"reply_to,omitempty"`
+	Mentions []string    `json:"mentions,omitempty"`
+	Target   int64       `json:"target,omitempty"` // the seq that is changed, or was read
+	Emoji    string      `json:"emoji,omitempty"`
+	On       bool        `json:"on,omitempty"`
 	At       Time        `json:"at"`
 }
 
@@ -210,14 +233,16 @@ func (r Record) Check(key string) error {
 		return fmt.Errorf("%q is no conversation", r.Conversation)
 	case !ValidID(r.Sender):
 		return fmt.Errorf("sender %q is no user", r.Sender)
-	case !ValidClientID(r.ClientID):
+	case !ValidClientID(r.ClientID) && r.Type != RecordRead:
 		return errors.New("the client id is not valid")
 	case r.At.IsZero():
 		return errors.New("it has no time")
 	}
 	switch r.Type {
-	case RecordSend:
-		return CheckBody(r.Body)
+	case RecordSend, RecordEdit, RecordDelete, RecordReact, RecordRead:
+		return r.CheckContent()
+	case RecordBlock:
+		return r.checkBlock()
 	case RecordGroup:
 		if r.Event == nil || !ValidGroupID(r.Conversation) {
 			return errors.New("a group event without an event or a group")
@@ -228,7 +253,7 @@ func (r Record) Check(key string) error {
 			}
 		}
 		switch r.Event.Type {
-		case Created, Renamed, MemberAdded, MemberRemoved, MemberLeft:
+		case Created, Renamed, MemberAdded, MemberRemoved, MemberLeft, RoleChanged, MadePublic, MadePrivate:
 			return nil
 		}
 		return fmt.Errorf("unknown group event %q", r.Event.Type)
@@ -241,7 +266,10 @@ type Lease struct {
 	User    string `json:"user"`
 	Gateway string `json:"gateway"`
 	Devices int    `json:"devices"` // 0: none any more
-	At      Time   `json:"at"`
+	Away    int    `json:"away"`    // of those, how many nobody is at
+	// Sessions says of each of those devices' sessions whether nobody is at any of its devices.
+	Sessions map[string]bool `json:"sessions,omitempty"`
+	At       Time            `json:"at"`
 }
 
 // Frame types.
@@ -297,7 +325,8 @@ type ErrorFrame struct {
 type PresenceFrame struct {
 	Type   string `json:"type"`
 	User   string `json:"user"`
-	Online bool   `json:"online"`
+	Online bool   `json:"online"` // or away
+	State  string `json:"state"`
 	At     Time   `json:"at"`
 }
 
@@ -330,10 +359,13 @@ type SessionEnd struct {
 	At      Time   `json:"at"`
 }
 
-// User is what others see of a user.
+// User is what others see of a user. The profile's part is there in the answers that say so.
 type User struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	DisplayName string `json:"display_name,omitempty"`
+	Colour      string `json:"colour,omitempty"`
+	Picture     string `json:"picture,omitempty"`
 }
 
 // Bodies of the calls between services, under /internal/, which no ingress routes.

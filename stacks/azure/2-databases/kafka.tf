@@ -1,4 +1,4 @@
-# Event Hubs, which speaks Kafka from its Standard tier on.
+# Event Hubs, which speaks Kafka from its Standard tier on; or the users of the Kafka in the cluster.
 
 locals {
   # The topics of the chat, with the partitions and the retention that its services would ask for. They are made here so
@@ -6,6 +6,7 @@ locals {
   topics = {
     "messages"      = { partitions = 12, cleanup = "Delete", hours = 72 }
     "messages.dead" = { partitions = 1, cleanup = "Delete", hours = 168 }
+    "sessions"      = { partitions = 1, cleanup = "Delete", hours = 1 }
     "users"         = { partitions = 12, cleanup = "Delete", hours = 1 }
     "presence"      = { partitions = 12, cleanup = "Compact", hours = 1 }
   }
@@ -50,5 +51,21 @@ resource "azurerm_eventhub" "topic" {
     cleanup_policy                    = each.value.cleanup
     retention_time_in_hours           = each.value.cleanup == "Delete" ? each.value.hours : null
     tombstone_retention_time_in_hours = each.value.cleanup == "Compact" ? each.value.hours : null
+  }
+}
+
+# Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services, whose rights are in
+# services/topics, and admin for people. Event Hubs has none.
+locals {
+  kafka_services = ["auth", "gateway", "groups", "messaging", "presence"]
+}
+
+resource "terraform_data" "kafka_password" {
+  for_each = toset(local.managed ? [] : concat(local.kafka_services, ["admin"]))
+
+  input = sensitive(uuid())
+
+  lifecycle {
+    ignore_changes = [input] # another one each time it is asked
   }
 }

@@ -3,6 +3,28 @@ output "kafka_brokers" {
   value       = tolist([local.managed ? "${azurerm_eventhub_namespace.this[0].name}.servicebus.windows.net:9093" : "kafka.${var.namespace}.svc.cluster.local:9092"])
 }
 
+output "kafka_sasl" {
+  description = "How Kafka's clients log in."
+  value       = local.managed ? "OAUTHBEARER" : "SCRAM-SHA-512"
+}
+
+output "kafka_tls" {
+  description = "Whose word on Kafka's certificates counts: system (public authorities), or off where there is no TLS."
+  value       = local.managed ? "system" : "off"
+}
+
+output "kafka_users" {
+  description = "Password of each user of Kafka in the cluster: the services, and admin."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) })
+  sensitive   = true
+}
+
+output "kafka_passwords" {
+  description = "The same without admin: what the chat needs."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if name != "admin" })
+  sensitive   = true
+}
+
 # Cosmos DB for MongoDB knows no other log-in than its keys, so this one is in the state.
 output "mongodb_uri" {
   description = "Connection string of MongoDB."

@@ -41,5 +41,6 @@ release "databases" {
   values = {
     images       = { kafka = image.kafka, mongodb = image.mongodb }
     storageClass = stack.cluster.storage_class
+    kafka        = { users = stack.databases.kafka_users }
   }
 }

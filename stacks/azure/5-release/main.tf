@@ -1,16 +1,16 @@
 # The chat is a release of Helm, and its address is the cluster's. Where Kafka is Event Hubs, each service is an identity
-# of Azure by the token of its service account, and may do with each topic what it does and no more.
+# of Azure by the token of its service account, and may do with each topic what it does and no more (services/topics).
 
 locals {
   managed = var.event_hubs != ""
 
   # Who sends to which topic and who receives from it. None may make or remove a topic: 2-databases did.
   access = {
-    auth      = { send = ["users"], receive = [] }
-    gateway   = { send = ["messages", "presence"], receive = ["users"] }
-    messaging = { send = ["users", "messages.dead"], receive = ["messages"] }
-    presence  = { send = ["users"], receive = ["presence"] }
-    groups    = { send = ["messages"], receive = [] }
+    auth      = { send = ["sessions"], receive = ["sessions"] }
+    gateway   = { send = ["messages", "presence"], receive = ["users", "sessions"] }
+    messaging = { send = ["messages", "users", "messages.dead"], receive = ["messages", "sessions", "messages.dead"] }
+    presence  = { send = ["users"], receive = ["presence", "sessions"] }
+    groups    = { send = ["messages", "users"], receive = ["sessions"] }
   }
   services = toset(local.managed ? keys(local.access) : [])
   grants = merge([for service in local.services : merge(

@@ -59,8 +59,15 @@ release "chat" {
       groups    = image.groups
       frontend  = image.frontend
     }
-    kafka   = { brokers = stack.databases.kafka_brokers }
-    mongodb = { uri = stack.databases.mongodb_uri }
+    kafka = {
+      brokers   = stack.databases.kafka_brokers
+      tls       = stack.databases.kafka_tls
+      sasl      = stack.databases.kafka_sasl
+      passwords = stack.databases.kafka_passwords
+    }
+    # Where Kafka is Event Hubs.
+    identities = stack.release.identities
+    mongodb    = { uri = stack.databases.mongodb_uri }
     ingress = { className = stack.cluster.ingress_class, host = "" }
     url     = stack.cluster.url
   }

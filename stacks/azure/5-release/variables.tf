@@ -29,7 +29,7 @@ variable "oidc_issuer" {
 }
 
 variable "event_hubs" {
-  description = "Id of the Event Hubs namespace. Empty where Kafka runs in the cluster, which knows no log-in."
+  description = "Id of the Event Hubs namespace. Empty where Kafka runs in the cluster."
   type        = string
   default     = ""
 }

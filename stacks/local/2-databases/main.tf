@@ -8,3 +8,19 @@ locals {
   kafka   = "kafka.${var.namespace}.svc.cluster.local:9092"
   mongodb = "mongodb://mongodb.${var.namespace}.svc.cluster.local:27017/"
 }
+
+# Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services, whose rights are in
+# services/topics, and admin for people. To change one: terraform taint, or -replace.
+locals {
+  kafka_services = ["auth", "gateway", "groups", "messaging", "presence"]
+}
+
+resource "terraform_data" "kafka_password" {
+  for_each = toset(concat(local.kafka_services, ["admin"]))
+
+  input = sensitive(uuid())
+
+  lifecycle {
+    ignore_changes = [input] # another one each time it is asked
+  }
+}

@@ -3,6 +3,28 @@ output "kafka_brokers" {
   value       = tolist([local.kafka])
 }
 
+output "kafka_sasl" {
+  description = "How Kafka's clients log in."
+  value       = "SCRAM-SHA-512"
+}
+
+output "kafka_tls" {
+  description = "Whose word on Kafka's certificates counts: system (public authorities), or off where there is no TLS."
+  value       = "off"
+}
+
+output "kafka_users" {
+  description = "Password of each user of Kafka in the cluster: the services, and admin."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) })
+  sensitive   = true
+}
+
+output "kafka_passwords" {
+  description = "The same without admin: what the chat needs."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if name != "admin" })
+  sensitive   = true
+}
+
 output "mongodb_uri" {
   description = "Connection string of MongoDB."
   value       = local.mongodb

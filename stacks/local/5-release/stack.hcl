@@ -45,7 +45,12 @@ release "chat" {
       groups    = image.groups
       frontend  = image.frontend
     }
-    kafka   = { brokers = stack.databases.kafka_brokers }
+    kafka = {
+      brokers   = stack.databases.kafka_brokers
+      tls       = stack.databases.kafka_tls
+      sasl      = stack.databases.kafka_sasl
+      passwords = stack.databases.kafka_passwords
+    }
     mongodb = { uri = stack.databases.mongodb_uri }
     ingress = { className = stack.cluster.ingress_class, host = "" }
     url     = stack.cluster.url

@@ -9,4 +9,6 @@ import (
 	"github.com/labctl/labctl/services/messaging"
 )
 
-func main() { os.Exit(service.Main("messaging", messaging.ConfigFromEnv, messaging.Run)) }
+func main() {
+	os.Exit(service.Main("messaging", messaging.ConfigFromEnv, messaging.Run, messaging.Commands()...))
+}

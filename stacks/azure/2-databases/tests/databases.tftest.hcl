@@ -39,6 +39,18 @@ run "in_the_cluster_by_default" {
     condition     = output.event_hubs == ""
     error_message = "There are no Event Hubs."
   }
+  assert {
+    condition     = output.kafka_sasl == "SCRAM-SHA-512" && output.kafka_tls == "off"
+    error_message = "The chat must log in as the release's Kafka asks."
+  }
+  assert {
+    condition     = sort(keys(output.kafka_users)) == ["admin", "auth", "gateway", "groups", "messaging", "presence"] && length(toset(values(output.kafka_users))) == 6 && alltrue([for p in values(output.kafka_users) : length(p) >= 16])
+    error_message = "Each user has a password of its own."
+  }
+  assert {
+    condition     = output.kafka_passwords == tomap({ for name, p in output.kafka_users : name => p if name != "admin" })
+    error_message = "The chat gets the services' and not the administrator's."
+  }
 }
 
 run "managed" {
@@ -54,6 +66,10 @@ run "managed" {
   assert {
     condition     = output.event_hubs == azurerm_eventhub_namespace.this[0].id
     error_message = "5-release gives roles on this."
+  }
+  assert {
+    condition     = output.kafka_sasl == "OAUTHBEARER" && output.kafka_tls == "system" && output.kafka_users == tomap({}) && output.kafka_passwords == tomap({})
+    error_message = "Event Hubs takes tokens, over TLS, and knows no passwords."
   }
   assert {
     condition     = azurerm_cosmosdb_account.this[0].tags == tomap(var.tags) && azurerm_eventhub_namespace.this[0].tags == tomap(var.tags)
@@ -116,7 +132,7 @@ run "topics" {
   }
 
   assert {
-    condition     = { for name, t in azurerm_eventhub.topic : name => t.partition_count } == { "messages" = 12, "messages.dead" = 1, "presence" = 12, "users" = 12 }
+    condition     = { for name, t in azurerm_eventhub.topic : name => t.partition_count } == { "messages" = 12, "messages.dead" = 1, "presence" = 12, "sessions" = 1, "users" = 12 }
     error_message = "The topics and partitions must be those of services/internal/bus."
   }
   assert {

@@ -3,6 +3,7 @@ mock_provider "azurerm" {
     defaults = {
       id           = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.ManagedIdentity/userAssignedIdentities/chat-staging-auth"
       principal_id = "88888888-8888-8888-8888-888888888888"
+      client_id    = "77777777-7777-7777-7777-777777777777"
     }
   }
 }
@@ -27,6 +28,10 @@ run "databases_in_the_cluster" {
     condition     = length(azurerm_user_assigned_identity.service) == 0 && length(azurerm_role_assignment.kafka) == 0
     error_message = "A Kafka in the cluster asks for no identities."
   }
+  assert {
+    condition     = output.identities == tomap({})
+    error_message = "No service is an identity."
+  }
 }
 
 run "a_service_is_its_service_account" {
@@ -38,6 +43,10 @@ run "a_service_is_its_service_account" {
   assert {
     condition     = { for name, c in azurerm_federated_identity_credential.service : name => c.subject } == { for name in ["auth", "gateway", "messaging", "presence", "groups"] : name => "system:serviceaccount:chat:${name}" }
     error_message = "Each service that uses Kafka is one identity, and the page is none."
+  }
+  assert {
+    condition     = output.identities == tomap({ for name in ["auth", "gateway", "messaging", "presence", "groups"] : name => "77777777-7777-7777-7777-777777777777" })
+    error_message = "The chart marks each service account with its identity."
   }
   assert {
     condition     = alltrue([for c in azurerm_federated_identity_credential.service : c.issuer == var.oidc_issuer && c.audience == tolist(["api://AzureADTokenExchange"])])
@@ -57,8 +66,12 @@ run "no_service_may_do_more_than_it_does" {
 
   assert {
     condition = toset(keys(azurerm_role_assignment.kafka)) == toset([
-      "auth sends users", "gateway receives users", "gateway sends messages", "gateway sends presence", "groups sends messages",
-      "messaging receives messages", "messaging sends messages.dead", "messaging sends users", "presence receives presence", "presence sends users",
+      "auth sends sessions", "auth receives sessions",
+      "gateway receives users", "gateway receives sessions", "gateway sends messages", "gateway sends presence",
+      "groups sends messages", "groups sends users", "groups receives sessions",
+      "messaging receives messages", "messaging receives sessions", "messaging receives messages.dead",
+      "messaging sends messages", "messaging sends messages.dead", "messaging sends users",
+      "presence receives presence", "presence receives sessions", "presence sends users",
     ])
     error_message = "Who sends and receives what must be as in services/."
   }

@@ -54,6 +54,16 @@ export class Http {
     return this.request<T>(method, path, body, null);
   }
 
+  // openHere is an open request that shows the cookies of this origin: only the way back from another provider has one.
+  openHere<T>(method: string, path: string, body?: unknown): Promise<T> {
+    return this.request<T>(method, path, body, null, 'same-origin');
+  }
+
+  // upload sends a file as it is.
+  upload<T>(method: string, path: string, file: Blob): Promise<T> {
+    return this.call<T>(method, path, file);
+  }
+
   // call is a request of the signed-in user. A 401 is answered with a new token, once.
   async call<T>(method: string, path: string, body?: unknown): Promise<T> {
     const token = await this.token();
@@ -94,18 +104,19 @@ export class Http {
     }
   }
 
-  private async request<T>(method: string, path: string, body: unknown, token: string | null): Promise<T> {
+  private async request<T>(method: string, path: string, body: unknown, token: string | null, credentials: RequestCredentials = 'omit'): Promise<T> {
     const headers: Record<string, string> = { Accept: 'application/json' };
-    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    const file = body instanceof Blob ? body : null;
+    if (body !== undefined) headers['Content-Type'] = file?.type ?? 'application/json';
     if (token !== null) headers.Authorization = `Bearer ${token}`;
     let answer: Response;
     try {
       answer = await fetch(this.base + path, {
         method,
         headers,
-        ...(body !== undefined ? { body: JSON.stringify(body) } : {}),
+        ...(body !== undefined ? { body: file ?? JSON.stringify(body) } : {}),
         signal: AbortSignal.timeout(timeout),
-        credentials: 'omit',
+        credentials,
         cache: 'no-store',
       });
     } catch {

@@ -4,7 +4,7 @@ import { BrowserTokens } from '../api/tokens';
 import { FakeSocket, fetchFrom } from '../testing/browser';
 import { FakeServer } from '../testing/fake-server';
 import { Chat } from './chat';
-import { ordered, threadOf, unread } from './state';
+import { ordered, threadOf } from './state';
 import { Store } from './store';
 
 let server: FakeServer;
@@ -57,11 +57,11 @@ const thread = (chat: Chat, id: string) => threadOf(chat.store.get(), id);
 const texts = (chat: Chat, id: string) => thread(chat, id).stored.map((m) => m.text);
 const count = (chat: Chat, id: string) => {
   const c = chat.store.get().conversations[id];
-  return c ? unread(c) : -1;
+  return c ? c.unread : -1;
 };
 
 async function withBob(chat: Chat): Promise<void> {
-  const bob = await chat.findUser('bob');
+  const bob = await chat.directory.findUser('bob');
   if (!bob) throw new Error('no bob');
   await chat.startDirect(bob);
   await settle();
@@ -244,12 +244,12 @@ describe('receiving', () => {
     chat.select(dm);
     await settle();
     expect(thread(chat, dm).stored).toHaveLength(50);
-    await chat.loadOlder(dm);
-    await chat.loadOlder(dm);
+    await chat.history.older(dm);
+    await chat.history.older(dm);
     expect(thread(chat, dm).stored).toHaveLength(120);
     expect(thread(chat, dm).complete).toBe(true);
     const requests = server.requests.length;
-    await chat.loadOlder(dm);
+    await chat.history.older(dm);
     expect(server.requests).toHaveLength(requests);
   });
 
@@ -278,10 +278,10 @@ describe('presence', () => {
     tab.clear();
     await device().signIn('bob', 'password', false);
     await settle();
-    expect(chat.store.get().presence['u-bob']?.online).toBe(false);
+    expect(chat.store.get().presence['u-bob']?.state).toBe('offline');
     chat.say(dm, 'there?');
     await settle();
-    expect(chat.store.get().presence['u-bob']?.online).toBe(true);
+    expect(chat.store.get().presence['u-bob']?.state).toBe('online');
   });
 
   it('follows the frames', async () => {
@@ -289,23 +289,23 @@ describe('presence', () => {
     await withBob(chat);
     chat.say(dm, 'there?');
     await settle();
-    const online = () => chat.store.get().presence['u-bob']?.online;
-    expect(online()).toBe(false);
+    const online = () => chat.store.get().presence['u-bob']?.state;
+    expect(online()).toBe('offline');
     tab.clear();
     const bob = device();
     await bob.signIn('bob', 'password', false);
     await settle();
-    expect(online()).toBe(true);
+    expect(online()).toBe('online');
     await bob.signOut();
     await settle();
-    expect(online()).toBe(false);
+    expect(online()).toBe('offline');
   });
 });
 
 describe('groups', () => {
   it('are made, opened and talked in', async () => {
     const chat = await alice();
-    await chat.createGroup('Lab', ['u-bob']);
+    await chat.groups.create('Lab', ['u-bob']);
     await settle();
     const id = chat.store.get().selected ?? '';
     expect(chat.store.get().conversations[id]).toMatchObject({ kind: 'group', title: 'Lab' });
@@ -316,17 +316,17 @@ describe('groups', () => {
 
   it('change for all members', async () => {
     const chat = await alice();
-    await chat.createGroup('Lab', ['u-bob']);
+    await chat.groups.create('Lab', ['u-bob']);
     await settle();
     const id = chat.store.get().selected ?? '';
-    await chat.addMember(id, 'u-carol');
-    await chat.removeMember(id, 'u-bob');
-    await chat.renameGroup(id, 'Lab two');
+    await chat.groups.add(id, 'u-carol');
+    await chat.groups.remove(id, 'u-bob');
+    await chat.groups.rename(id, 'Lab two');
     await settle();
     const group = chat.store.get().conversations[id];
     expect(group?.title).toBe('Lab two');
     expect(group?.members.map((m) => m.user)).toEqual(['u-alice', 'u-carol']);
-    await chat.leaveGroup(id);
+    await chat.groups.leave(id);
     await settle();
     expect(chat.store.get().conversations[id]).toBeUndefined();
     expect(chat.store.get().selected).toBeNull();
@@ -342,7 +342,7 @@ describe('groups', () => {
     const bob = device();
     await bob.signIn('bob', 'password', false);
     await settle();
-    await bob.removeMember(room.id, 'u-alice');
+    await bob.groups.remove(room.id, 'u-alice');
     await settle();
     expect(chat.store.get().conversations[room.id]).toBeUndefined();
     expect(chat.store.get().notice).toBe('You were removed from “Secret”.');
@@ -359,9 +359,9 @@ describe('groups', () => {
     const bob = device();
     await bob.signIn('bob', 'password', false);
     await settle();
-    await bob.removeMember(room.id, 'u-alice');
+    await bob.groups.remove(room.id, 'u-alice');
     server.say(room, 'u-bob', 'hidden');
-    await bob.addMember(room.id, 'u-alice');
+    await bob.groups.add(room.id, 'u-alice');
     server.say(room, 'u-bob', 'visible');
     await settle();
     chat.select(room.id);

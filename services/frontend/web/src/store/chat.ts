@@ -1,12 +1,25 @@
-// What the page does: it joins the store, the services and the socket. Components call these methods and nothing else.
+// What the page does: it joins the store, the services and the socket. Components call these methods and those of the
+// parts below (people, groups, account), and nothing else.
+import type { WireMe } from '../api/people';
 import { Ended, Failure, type Http } from '../api/http';
 import { backoff, Socket, type SocketEvents } from '../api/socket';
 import * as wire from '../api/wire';
+import { Account } from './account';
+import { Contacts } from './contacts';
+import { excludes } from './conversation';
+import { reason, type Core } from './core';
+import { Directory } from './directory';
+import { Groups } from './groups';
+import { History, named } from './history';
 import { Memory } from './memory';
-import type { Conversation, ConversationId, Message, Outgoing, Presence, User, UserId } from './model';
-import { excludes, threadOf, type State } from './state';
+import type { Change, Conversation, ConversationId, Message, Outgoing, Rank, User, UserId } from './model';
+import { Sender, type Extras } from './sender';
+import { Signals } from './signals';
+import { threadOf, type State } from './state';
 import type { Store } from './store';
 import { gap, lastSeq } from './thread';
+
+export { reason } from './core';
 
 export interface ChatOptions {
   http: Http;
@@ -19,35 +32,47 @@ export interface ChatOptions {
   device?: string;
 }
 
-// An acknowledgement is waited for this long before the message is sent again, and so many times in all.
-const ackWithin = 8_000;
-const sendAttempts = 5;
-const retryWithin = 1_000;
-
 export class Chat {
   readonly store: Store;
+  readonly directory: Directory;
+  readonly contacts: Contacts;
+  readonly groups: Groups;
+  readonly account: Account;
+  readonly history: History;
   // What was begun in a conversation waits here while one looks into another.
   readonly drafts = new Map<ConversationId, string>();
   private readonly http: Http;
   private readonly options: ChatOptions;
   private readonly socket: Socket;
+  private readonly sender: Sender;
+  private readonly signals: Signals;
   private memory: Memory | null = null;
-  private stopSaving: (() => void) | null = null;
-  // By client id: the timer of a message that waits for its acknowledgement.
-  private readonly waiting = new Map<string, { timer: ReturnType<typeof setTimeout>; attempts: number }>();
-  private readonly fetchingUsers = new Set<UserId>();
+  private stops: (() => void)[] = [];
   private readonly fetchingConversations = new Map<ConversationId, Promise<Conversation | null>>();
-  private readonly fillingGaps = new Set<ConversationId>();
   private resumes = 0;
   private restores = 0;
   private restoring: ReturnType<typeof setTimeout> | undefined;
-  // Counts sessions: an answer to a request of an earlier one is not applied.
   private epoch = 0;
 
   constructor(options: ChatOptions) {
     this.options = options;
     this.store = options.store;
     this.http = options.http;
+    const core: Core = {
+      http: options.http,
+      store: options.store,
+      epoch: () => this.epoch,
+      send: (frame) => this.socket.send(frame),
+      wake: () => this.socket.wake(),
+      complain: (error) => this.complain(error),
+    };
+    this.directory = new Directory(core);
+    this.contacts = new Contacts(core, this.directory);
+    this.groups = new Groups(core, { need: this.directory.need, select: (id) => this.select(id), askPresence: (id) => this.askPresence(id) });
+    this.account = new Account(core, this.directory);
+    this.history = new History(core, this.directory.need);
+    this.sender = new Sender(core, options.newId);
+    this.signals = new Signals(core);
     const events: SocketEvents = {
       link: (link) => this.store.dispatch({ type: 'link', link }),
       up: () => void this.caughtUp(),
@@ -68,8 +93,8 @@ export class Chat {
   // restore signs in with what this device kept, or shows the sign-in page.
   async restore(): Promise<void> {
     try {
-      const { user } = await this.http.call<{ user: wire.WireUser }>('GET', '/api/auth/me');
-      this.enter(wire.toUser(user));
+      const { user, role, password } = await this.http.call<WireMe>('GET', '/api/auth/me');
+      this.enter(wire.toUser(user), wire.toRank(role), password ?? true);
     } catch (error) {
       if (error instanceof Ended) {
         this.http.forget();
@@ -92,14 +117,40 @@ export class Chat {
   }
 
   private async begin(path: string, name: string, password: string, remember: boolean): Promise<void> {
+    this.adopt(await this.http.open<wire.WireSession>('POST', path, { name, password, ...this.device() }), remember);
+  }
+
+  // otherProvider is the name of another provider that one can sign in with, or null.
+  async otherProvider(): Promise<string | null> {
+    try {
+      const { enabled, name } = await this.http.open<{ enabled: boolean; name?: string }>('GET', '/api/auth/oidc');
+      return enabled ? (name ?? 'single sign-on') : null;
+    } catch {
+      return null; // then there is the password
+    }
+  }
+
+  // signInWith exchanges the code that the way back from another provider gave, once.
+  async signInWith(code: string): Promise<void> {
+    const session = await this.http.openHere<wire.WireSession>('POST', '/api/auth/oidc/session', { code, ...this.device() });
+    this.http.adopt(session);
+    await this.restore(); // it also tells whether there is a password
+  }
+
+  // refuse shows the sign-in page with a word about why.
+  refuse(notice: string): void {
+    this.store.dispatch({ type: 'signed-out', notice });
+  }
+
+  private device(): { device?: string } {
     const device = this.options.device?.slice(0, 64);
-    const session = await this.http.open<wire.WireSession>('POST', path, { name, password, ...(device ? { device } : {}) });
+    return device ? { device } : {};
+  }
+
+  private adopt(session: wire.WireSession, remember: boolean): void {
     this.options.remember?.(remember);
     this.http.adopt(session);
-    const user = wire.toUser(session.user);
-    // Nobody can have written to a user who is new, so this device knows all that was read: nothing.
-    if (path.endsWith('/register')) this.memoryOf(user.id).setRead({});
-    this.enter(user);
+    this.enter(wire.toUser(session.user), wire.toRank(session.role), true);
   }
 
   async signOut(): Promise<void> {
@@ -116,33 +167,30 @@ export class Chat {
     this.leave('You were signed out. Sign in again.');
   }
 
-  private enter(me: User): void {
+  private enter(me: User, rank: Rank, hasPassword: boolean): void {
     this.epoch++;
-    this.memory = this.memoryOf(me.id);
-    this.store.dispatch({ type: 'signed-in', me });
+    this.memory = this.options.memory?.(me.id) ?? new Memory(me.id);
+    this.store.dispatch({ type: 'signed-in', me, rank, hasPassword });
     for (const message of this.memory.outbox()) this.store.dispatch({ type: 'enqueue', message });
-    this.stopSaving = this.store.subscribe(this.saver(this.memory));
+    this.stops = [this.store.subscribe(this.saver(this.memory)), this.store.subscribe(this.signals.read)];
+    void this.account.loadPreferences();
+    this.directory.refresh([me.id]); // with the profile, which a session object does not hold
     this.socket.start();
   }
 
   private leave(notice?: string): void {
     this.epoch++;
     this.socket.stop();
-    this.stopSaving?.();
-    this.stopSaving = null;
+    for (const stop of this.stops.splice(0)) stop();
     this.memory = null;
-    for (const { timer } of this.waiting.values()) clearTimeout(timer);
-    this.waiting.clear();
-    this.fetchingUsers.clear();
+    this.sender.forget();
+    this.signals.forget();
+    this.directory.forget();
+    this.history.forget();
     this.fetchingConversations.clear();
-    this.fillingGaps.clear();
     this.drafts.clear();
     this.http.forget();
     this.store.dispatch({ type: 'signed-out', ...(notice ? { notice } : {}) });
-  }
-
-  private memoryOf(user: UserId): Memory {
-    return this.options.memory?.(user) ?? new Memory(user);
   }
 
   // saver writes read marks and the outbox when they changed.
@@ -180,7 +228,10 @@ export class Chat {
   // caughtUp asks for all that this device may have missed, then sends what is not acknowledged.
   private async caughtUp(): Promise<void> {
     this.resume();
-    this.flush();
+    this.sender.flush();
+    this.signals.up();
+    this.contacts.follow();
+    this.groups.follow();
     try {
       await this.loadConversations();
     } catch (error) {
@@ -192,7 +243,7 @@ export class Chat {
 
   private resume(): void {
     const have = Object.entries(this.store.get().threads)
-      .filter(([, t]) => t.stored.length > 0)
+      .filter(([, t]) => t.stored.length > 0 && !t.detached)
       .slice(0, wire.limits.resume)
       .map(([id, t]): [string, number] => [id, lastSeq(t)]);
     if (have.length > 0) this.socket.send({ type: 'resume', id: `r-${++this.resumes}`, have: Object.fromEntries(have) });
@@ -203,17 +254,27 @@ export class Chat {
       case 'message':
         this.takeMessage(wire.toMessage(frame.message));
         return;
-      case 'presence': {
-        const at = wire.toTime(frame.at);
-        this.store.dispatch({ type: 'presence', users: { [frame.user]: { online: frame.online, ...(at ? { lastSeen: at } : {}) } } });
-        this.needUsers([frame.user]);
+      case 'presence':
+        this.store.dispatch({ type: 'presence', users: { [frame.user]: wire.toPresence(frame, frame.at) } });
+        this.directory.need([frame.user]);
         return;
-      }
+      case 'read':
+        if (frame.user === this.store.get().me?.id) this.signals.known(frame.conversation, frame.seq);
+        this.store.dispatch({ type: 'read', id: frame.conversation, user: frame.user, seq: frame.seq });
+        return;
+      case 'typing':
+        this.signals.heard(frame.conversation, frame.user, frame.on);
+        return;
+      case 'notice':
+        this.directory.need([frame.user]);
+        if (frame.kind.startsWith('invitation')) this.groups.follow();
+        else this.contacts.follow();
+        return;
       case 'resumed':
-        for (const id of Object.keys(frame.behind ?? {})) void this.latest(id);
+        for (const id of Object.keys(frame.behind ?? {})) void this.history.latest(id);
         return;
       case 'error':
-        if (frame.client_id) this.refused(frame.client_id, frame.message, frame.retry ?? false);
+        if (frame.client_id) this.sender.refused(frame.client_id, frame.message, frame.retry ?? false);
         return;
     }
   }
@@ -222,8 +283,8 @@ export class Chat {
     const s = this.store.get();
     const me = s.me;
     if (!me) return;
-    if (message.sender === me.id) this.acknowledged(message.clientId);
-    this.needUsers(mentioned(message));
+    if (message.sender === me.id) this.sender.acknowledged(message.clientId);
+    this.directory.need(named(message));
     const known = s.conversations[message.conversation];
     if (excludes(message, me.id)) {
       // An old copy of this event may come again after one has been let back in.
@@ -234,101 +295,63 @@ export class Chat {
     }
     this.store.dispatch({ type: 'message', message });
     if (!known) void this.loadConversation(message.conversation);
-    if (gap(threadOf(this.store.get(), message.conversation))) void this.fillGap(message.conversation);
+    if (gap(threadOf(this.store.get(), message.conversation))) void this.history.fillGap(message.conversation);
     // Presence comes by frames only for those one shares a conversation with: ask when that has just begun.
     if (message.event || message.seq === 1) this.askPresence(message.conversation);
     // A group that was opened before it had its first event had no history to show then.
     const { selected, threads } = this.store.get();
     const t = threads[message.conversation];
-    if (selected === message.conversation && t && !t.opened && !t.loading) void this.latest(selected);
+    if (selected === message.conversation && t && !t.opened && !t.loading) void this.history.latest(selected);
   }
 
-  // ---- sending
+  // ---- writing
 
   // say shows the message at once and sends it; it stays `sending` until the server has stored it.
-  say(conversation: ConversationId, text: string): void {
-    const message: Outgoing = {
-      conversation,
-      clientId: this.options.newId?.() ?? randomId(),
-      text,
-      at: Date.now(),
-      state: 'sending',
-    };
-    this.store.dispatch({ type: 'enqueue', message });
-    this.transmit(message, 1);
+  say(conversation: ConversationId, text: string, extras?: Extras): void {
+    this.signals.said(conversation);
+    if (threadOf(this.store.get(), conversation).detached) void this.history.latest(conversation);
+    this.sender.say(conversation, text, extras);
+  }
+
+  // change edits, deletes or reacts; it shows at once, too.
+  change(conversation: ConversationId, change: Change): void {
+    this.sender.change(conversation, change);
   }
 
   retry(message: Outgoing): void {
-    this.store.dispatch({ type: 'retry', id: message.conversation, clientId: message.clientId });
-    this.transmit(message, 1);
-    this.socket.wake();
+    this.sender.retry(message);
   }
 
   discard(message: Outgoing): void {
-    this.acknowledged(message.clientId); // stops waiting for it
-    this.store.dispatch({ type: 'discard', id: message.conversation, clientId: message.clientId });
+    this.sender.discard(message);
   }
 
-  // flush sends all that waits, in the order in which it was written.
-  private flush(): void {
-    Object.values(this.store.get().threads)
-      .flatMap((t) => t.outbox)
-      .filter((o) => o.state === 'sending')
-      .sort((a, b) => a.at - b.at)
-      .forEach((o) => this.transmit(o, 1));
+  writing(conversation: ConversationId, text: string): void {
+    this.signals.writing(conversation, text);
   }
 
-  private transmit(message: Outgoing, attempts: number): void {
-    this.acknowledged(message.clientId);
-    const { conversation, clientId, text } = message;
-    // Without a connection the message waits; the next one flushes it.
-    if (!this.socket.send({ type: 'send', conversation, client_id: clientId, body: text })) return;
-    this.waitFor(message, attempts, ackWithin);
+  setAway(away: boolean): void {
+    this.signals.setAway(away);
   }
 
-  private waitFor(message: Outgoing, attempts: number, ms: number): void {
-    const timer = setTimeout(() => {
-      this.waiting.delete(message.clientId);
-      if (attempts < sendAttempts) this.transmit(message, attempts + 1);
-      else this.failed(message, 'The server did not confirm this message.');
-    }, ms);
-    this.waiting.set(message.clientId, { timer, attempts });
-  }
-
-  private refused(clientId: string, why: string, mayRetry: boolean): void {
-    const attempts = this.waiting.get(clientId)?.attempts ?? sendAttempts;
-    this.acknowledged(clientId);
-    const message = Object.values(this.store.get().threads)
-      .flatMap((t) => t.outbox)
-      .find((o) => o.clientId === clientId);
-    if (!message) return;
-    if (mayRetry && attempts < sendAttempts) this.waitFor(message, attempts, retryWithin * 2 ** (attempts - 1));
-    else this.failed(message, reason(why));
-  }
-
-  private failed(message: Outgoing, why: string): void {
-    this.store.dispatch({ type: 'failed', id: message.conversation, clientId: message.clientId, reason: why });
-  }
-
-  private acknowledged(clientId: string): void {
-    clearTimeout(this.waiting.get(clientId)?.timer);
-    this.waiting.delete(clientId);
-  }
-
-  // ---- conversations and history
+  // ---- conversations
 
   private async loadConversations(): Promise<void> {
     const epoch = this.epoch;
     const { conversations } = await this.http.call<{ conversations: wire.WireConversation[] | null }>('GET', '/api/conversations');
     if (epoch !== this.epoch) return;
-    const list = conversations ?? [];
-    const marks = this.memory?.read() ?? null;
-    // On a browser that is new to this user nothing is known to be unread, and a wall of numbers would be no help.
-    const mark = (c: wire.WireConversation) => (marks ? (marks[c.id] ?? 0) : c.last_seq);
-    this.store.dispatch({ type: 'conversations', list: list.map((c) => wire.toConversation(c, mark(c))) });
-    const s = this.store.get();
-    this.needUsers(list.flatMap((c) => [...(c.members ?? []).map((m) => m.user), ...(c.last_message ? mentioned(wire.toMessage(c.last_message)) : [])]));
-    void this.fetchPresence(Object.values(s.conversations).flatMap((c) => c.members.map((m) => m.user)));
+    const list = (conversations ?? []).map((c) => this.marked(wire.toConversation(c)));
+    this.store.dispatch({ type: 'conversations', list });
+    this.directory.need(list.flatMap((c) => [...c.members.map((m) => m.user), ...(c.last ? named(c.last) : [])]));
+    void this.directory.askPresence(Object.values(this.store.get().conversations).flatMap((c) => c.members.map((m) => m.user)));
+  }
+
+  // marked adds what this device remembers of having been read: those who keep that to themselves do not tell the server.
+  private marked(c: Conversation): Conversation {
+    this.signals.known(c.id, c.readSeq);
+    const mark = Math.min(this.memory?.read()?.[c.id] ?? 0, c.lastSeq);
+    if (mark <= c.readSeq) return c;
+    return { ...c, readSeq: mark, unread: Math.min(c.unread, c.lastSeq - mark) };
   }
 
   // loadConversation fetches one conversation; null where there is none, or not for this user.
@@ -340,9 +363,9 @@ export class Chat {
       try {
         const said = await this.http.call<wire.WireConversation>('GET', `/api/conversations/${encodeURIComponent(id)}`);
         if (epoch !== this.epoch) return null;
-        const conversation = wire.toConversation(said, this.memory?.read()?.[id] ?? 0);
+        const conversation = this.marked(wire.toConversation(said));
         this.store.dispatch({ type: 'conversation', conversation });
-        this.needUsers(conversation.members.map((m) => m.user));
+        this.directory.need(conversation.members.map((m) => m.user));
         this.askPresence(id);
         return conversation;
       } catch (error) {
@@ -361,76 +384,27 @@ export class Chat {
     if (id && this.store.get().session === 'in') void this.open(id);
   }
 
+  // show opens a conversation at one of its messages.
+  async show(id: ConversationId, seq: number): Promise<void> {
+    if (this.store.get().selected !== id) this.store.dispatch({ type: 'select', id });
+    await this.open(id);
+    if (this.store.get().selected === id) await this.history.jump(id, seq);
+  }
+
   // open gets what is needed to show a conversation.
   private async open(id: ConversationId): Promise<void> {
     const s = this.store.get();
-    if (!s.conversations[id]) {
+    const known = s.conversations[id];
+    if (!known) {
       if (!s.loaded) return; // comes again once the list is here
       if ((await this.loadConversation(id)) === null) {
         if (this.store.get().selected === id) this.store.dispatch({ type: 'select', id: null });
         return;
       }
-    }
+    } else if (!known.reads && known.lastSeq > 0) void this.loadConversation(id); // the list does not say who has read
     const t = threadOf(this.store.get(), id);
-    if (!t.opened && !t.loading) await this.latest(id);
+    if (!t.opened && !t.loading) await this.history.latest(id);
     this.askPresence(id);
-  }
-
-  private async latest(id: ConversationId): Promise<void> {
-    await this.history(id, '', (page, more) => ({ type: 'latest', id, page, complete: !more }));
-    if (gap(threadOf(this.store.get(), id))) await this.fillGap(id);
-  }
-
-  async loadOlder(id: ConversationId): Promise<void> {
-    const t = threadOf(this.store.get(), id);
-    const first = t.stored[0]?.seq;
-    if (t.complete || t.loading || !t.opened || first === undefined) return;
-    await this.history(id, `&before=${first}`, (page, more) => ({ type: 'older', id, page, complete: !more }));
-  }
-
-  private async fillGap(id: ConversationId): Promise<void> {
-    if (this.fillingGaps.has(id)) return;
-    this.fillingGaps.add(id);
-    try {
-      for (let hole = gap(threadOf(this.store.get(), id)); hole; hole = gap(threadOf(this.store.get(), id))) {
-        const after = hole.after;
-        const ok = await this.history(
-          id,
-          `&after=${after}`,
-          (page, more) => ({ type: 'filled', id, after, page, more }),
-          wire.limits.gapPage,
-        );
-        if (!ok) return; // the next message or the next connection tries again
-      }
-    } finally {
-      this.fillingGaps.delete(id);
-    }
-  }
-
-  // history fetches a page and applies it; false where it could not.
-  private async history(
-    id: ConversationId,
-    where: string,
-    action: (page: readonly Message[], more: boolean) => Parameters<Store['dispatch']>[0],
-    limit: number = wire.limits.page,
-  ): Promise<boolean> {
-    const epoch = this.epoch;
-    this.store.dispatch({ type: 'loading', id, loading: true });
-    try {
-      const path = `/api/messages?conversation=${encodeURIComponent(id)}&limit=${limit}${where}`;
-      const { messages, more } = await this.http.call<{ messages: wire.WireMessage[] | null; more: boolean }>('GET', path);
-      if (epoch !== this.epoch) return false;
-      const page = (messages ?? []).map(wire.toMessage);
-      this.needUsers(page.flatMap(mentioned));
-      this.store.dispatch(action(page, more));
-      this.store.dispatch({ type: 'loading', id, loading: false });
-      return true;
-    } catch (error) {
-      if (epoch !== this.epoch) return false;
-      this.store.dispatch({ type: 'loading', id, loading: false });
-      if (!(error instanceof Failure && error.status === 404)) this.complain(error);
-      return false;
-    }
   }
 
   // watch says which conversation's end is before somebody's eyes.
@@ -438,73 +412,13 @@ export class Chat {
     if (this.store.get().watching !== id) this.store.dispatch({ type: 'watch', id });
   }
 
-  // ---- people
-
-  // findUsers gives at most 20 users whose name begins with `start`.
-  async findUsers(start: string): Promise<readonly User[]> {
-    const { users } = await this.http.call<{ users: wire.WireUser[] | null }>('GET', `/api/auth/users?q=${encodeURIComponent(start)}`);
-    return this.learned(users ?? []);
-  }
-
-  // findUser gives the user of that very name, or null.
-  async findUser(name: string): Promise<User | null> {
-    const { users } = await this.http.call<{ users: wire.WireUser[] | null }>('GET', `/api/auth/users?name=${encodeURIComponent(name)}`);
-    return this.learned(users ?? [])[0] ?? null;
-  }
-
-  private learned(list: readonly wire.WireUser[]): readonly User[] {
-    const users = list.map(wire.toUser);
-    if (users.length > 0) this.store.dispatch({ type: 'users', users });
-    return users;
-  }
-
-  // needUsers fetches the names that are not known yet.
-  private needUsers(ids: readonly UserId[]): void {
-    const known = this.store.get().users;
-    const missing = [...new Set(ids)].filter((id) => id && !known[id] && !this.fetchingUsers.has(id));
-    for (const chunk of chunks(missing)) {
-      for (const id of chunk) this.fetchingUsers.add(id);
-      const epoch = this.epoch;
-      void this.http
-        .call<{ users: wire.WireUser[] | null }>('GET', `/api/auth/users?ids=${chunk.map(encodeURIComponent).join(',')}`)
-        .then(({ users }) => {
-          if (epoch === this.epoch) this.learned(users ?? []);
-        })
-        .catch((error: unknown) => this.complain(error))
-        .finally(() => {
-          for (const id of chunk) this.fetchingUsers.delete(id);
-        });
-    }
-  }
-
   // askPresence fetches who of a conversation is online.
   askPresence(id: ConversationId): void {
-    void this.fetchPresence((this.store.get().conversations[id]?.members ?? []).map((m) => m.user));
-  }
-
-  private async fetchPresence(ids: readonly UserId[]): Promise<void> {
-    const epoch = this.epoch;
-    for (const chunk of chunks([...new Set(ids)])) {
-      try {
-        const { presence } = await this.http.call<{ presence: wire.WirePresence[] | null }>(
-          'GET',
-          `/api/presence?ids=${chunk.map(encodeURIComponent).join(',')}`,
-        );
-        if (epoch !== this.epoch) return;
-        const users: Record<UserId, Presence> = {};
-        for (const p of presence ?? []) {
-          const seen = wire.toTime(p.seen);
-          users[p.user] = { online: p.online, ...(seen ? { lastSeen: seen } : {}) };
-        }
-        this.store.dispatch({ type: 'presence', users });
-      } catch {
-        return; // dots are a courtesy: the next frame or the next connection brings them
-      }
-    }
+    void this.directory.askPresence((this.store.get().conversations[id]?.members ?? []).map((m) => m.user));
   }
 
   // startDirect opens the conversation with a user; it comes to be with its first message.
-  async startDirect(user: User): Promise<void> {
+  async startDirect(user: Pick<User, 'id' | 'name'>): Promise<void> {
     const me = this.store.get().me;
     if (!me) return;
     const id = wire.directId(me.id, user.id);
@@ -512,45 +426,6 @@ export class Chat {
       throw new Failure(404, 'not_found', `A conversation with ${user.name} cannot be opened.`);
     }
     this.select(id);
-  }
-
-  // ---- groups
-
-  async createGroup(title: string, members: readonly UserId[]): Promise<void> {
-    const group = await this.http.call<wire.WireGroup>('POST', '/api/groups', { title, members });
-    // The group's first event brings it too, in its time; one need not wait for it.
-    const joined = wire.toMembers(group.members);
-    if (!this.store.get().conversations[group.id]) {
-      this.store.dispatch({
-        type: 'conversation',
-        conversation: { id: group.id, kind: 'group', title: group.title, members: joined, firstSeq: 1, lastSeq: 0, readSeq: 0 },
-      });
-    }
-    this.needUsers(joined.map((m) => m.user));
-    this.select(group.id);
-  }
-
-  async renameGroup(id: ConversationId, title: string): Promise<void> {
-    this.takeGroup(await this.http.call<wire.WireGroup>('PATCH', groupPath(id), { title }));
-  }
-
-  async addMember(id: ConversationId, user: UserId): Promise<void> {
-    this.takeGroup(await this.http.call<wire.WireGroup>('POST', `${groupPath(id)}/members`, { user }));
-  }
-
-  async removeMember(id: ConversationId, user: UserId): Promise<void> {
-    this.takeGroup(await this.http.call<wire.WireGroup>('DELETE', `${groupPath(id)}/members/${encodeURIComponent(user)}`));
-  }
-
-  async leaveGroup(id: ConversationId): Promise<void> {
-    await this.http.call('POST', `${groupPath(id)}/leave`);
-    this.store.dispatch({ type: 'conversation-gone', id });
-  }
-
-  private takeGroup(group: wire.WireGroup): void {
-    this.store.dispatch({ type: 'group', id: group.id, title: group.title, members: wire.toMembers(group.members) });
-    this.needUsers(group.members.map((m) => m.user));
-    this.askPresence(group.id);
   }
 
   // ---- notices
@@ -565,28 +440,4 @@ export class Chat {
     // While the connection is down the banner says so already.
     else if (!(error instanceof Failure && error.status === 0)) this.notify(reason(error));
   }
-}
-
-const groupPath = (id: ConversationId): string => `/api/groups/${encodeURIComponent(id)}`;
-
-// mentioned is everybody whose name is needed to show a message.
-const mentioned = (m: Message): UserId[] => [m.sender, ...(m.event && 'users' in m.event ? m.event.users : [])];
-
-// reason is what went wrong, as a sentence: the services' messages are parts of sentences.
-export function reason(error: unknown): string {
-  const text = (error instanceof Error ? error.message : String(error)).trim();
-  const end = /[.!?…]$/.test(text) ? '' : '.';
-  return text.charAt(0).toUpperCase() + text.slice(1) + end;
-}
-
-function chunks<T>(list: readonly T[]): T[][] {
-  const out: T[][] = [];
-  for (let i = 0; i < list.length; i += wire.limits.ids) out.push(list.slice(i, i + wire.limits.ids));
-  return out;
-}
-
-// randomId works on plain http too, where crypto.randomUUID is not to be had.
-function randomId(): string {
-  const bytes = crypto.getRandomValues(new Uint8Array(16));
-  return Array.from(bytes, (b) => b.toString(16).padStart(2, '0')).join('');
 }

@@ -1,5 +1,6 @@
-// What this device remembers of a user between two loads of the page: how far each conversation was read, and what was
-// written but not yet acknowledged. The server keeps neither yet (read state is a device's own).
+// What this device remembers of a user between two loads of the page: how far each conversation was read (the server
+// knows too, but not from those who keep it to themselves, and not at once), and what was
+// written but not yet acknowledged.
 import type { ConversationId, Outgoing, UserId } from './model';
 
 export class Memory {

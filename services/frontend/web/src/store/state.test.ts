@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Conversation, Message } from './model';
-import { excludes, initialState, ordered, reduce, titleOf, unread, type Action, type State } from './state';
+import { excludes } from './conversation';
+import { initialState, ordered, reduce, titleOf, type Action, type State } from './state';
 
 const me = { id: 'me', name: 'Me' };
 const msg = (conversation: string, seq: number, more: Partial<Message> = {}): Message => ({
@@ -23,6 +24,7 @@ const conv = (id: string, more: Partial<Conversation> = {}): Conversation => ({
   firstSeq: 1,
   lastSeq: 0,
   readSeq: 0,
+  unread: 0,
   ...more,
 });
 const run = (...actions: Action[]): State => actions.reduce(reduce, reduce(initialState, { type: 'signed-in', me }));
@@ -33,7 +35,7 @@ const get = (s: State, id = 'g'): Conversation => {
 };
 
 describe('unread', () => {
-  const list: Action = { type: 'conversations', list: [conv('g', { lastSeq: 5, readSeq: 3 })] };
+  const list: Action = { type: 'conversations', list: [conv('g', { lastSeq: 5, readSeq: 3, unread: 2 })] };
   const cases: { name: string; actions: Action[]; unread: number }[] = [
     { name: 'what came after the mark', actions: [list], unread: 2 },
     { name: 'counts what arrives', actions: [list, { type: 'message', message: msg('g', 6) }], unread: 3 },
@@ -43,10 +45,19 @@ describe('unread', () => {
     { name: 'stays none while it is looked at', actions: [list, { type: 'watch', id: 'g' }, { type: 'message', message: msg('g', 6) }], unread: 0 },
     { name: 'begins again when one looks away', actions: [list, { type: 'watch', id: 'g' }, { type: 'watch', id: null }, { type: 'message', message: msg('g', 6) }], unread: 1 },
     { name: 'is not brought back by an older list', actions: [list, { type: 'watch', id: 'g' }, { type: 'watch', id: null }, list], unread: 0 },
-    { name: 'leaves out what was before my time', actions: [{ type: 'conversations', list: [conv('g', { firstSeq: 5, lastSeq: 5 })] }], unread: 1 },
+    { name: 'does not count an event', actions: [list, { type: 'message', message: msg('g', 6, { event: { type: 'renamed', title: 'x' } }) }], unread: 2 },
+    { name: 'does not count a reaction', actions: [list, { type: 'message', message: msg('g', 6, { change: { type: 'reaction', target: 5, emoji: '👍', on: true } }) }], unread: 2 },
+    { name: 'is not ended by my own reaction', actions: [list, { type: 'message', message: msg('g', 6, { sender: 'me', change: { type: 'reaction', target: 5, emoji: '👍', on: true } }) }], unread: 2 },
+    { name: 'ends when another device of mine has read', actions: [list, { type: 'read', id: 'g', user: 'me', seq: 5 }], unread: 0 },
+    { name: 'does not end when somebody else has read', actions: [list, { type: 'read', id: 'g', user: 'other', seq: 5 }], unread: 2 },
+    {
+      name: 'counts what came after the mark of another device of mine',
+      actions: [list, { type: 'latest', id: 'g', page: [msg('g', 4), msg('g', 5)], complete: true }, { type: 'message', message: msg('g', 6) }, { type: 'read', id: 'g', user: 'me', seq: 5 }],
+      unread: 1,
+    },
   ];
   it.each(cases)('$name', ({ actions, unread: expected }) => {
-    expect(unread(get(run(...actions)))).toBe(expected);
+    expect(get(run(...actions)).unread).toBe(expected);
   });
 });
 
@@ -131,4 +142,65 @@ describe('titles', () => {
 it('signing out forgets everything', () => {
   const s = run({ type: 'conversations', list: [conv('g', { lastSeq: 1 })] }, { type: 'message', message: msg('g', 2) }, { type: 'signed-out', notice: 'bye' });
   expect(s).toEqual({ ...initialState, session: 'out', notice: 'bye' });
+});
+
+describe('read marks of others', () => {
+  const list: Action = { type: 'conversations', list: [conv('g', { lastSeq: 5, reads: { other: 3 } })] };
+  it('only grow', () => {
+    const s = run(list, { type: 'read', id: 'g', user: 'other', seq: 5 }, { type: 'read', id: 'g', user: 'other', seq: 4 });
+    expect(get(s).reads).toEqual({ other: 5 });
+  });
+
+  it('follow what somebody says', () => {
+    expect(get(run(list, { type: 'message', message: msg('g', 6) })).reads).toEqual({ other: 6 });
+  });
+
+  it('are forgotten with a new list, which does not hold them', () => {
+    const { reads: _, ...rest } = conv('g', { lastSeq: 5 });
+    expect(get(run(list, { type: 'conversations', list: [rest] })).reads).toBeUndefined();
+  });
+});
+
+describe('mentions', () => {
+  const list: Action = { type: 'conversations', list: [conv('g', { lastSeq: 1, readSeq: 1 })] };
+  const mention: Action = { type: 'message', message: msg('g', 2, { mentions: ['me'] }) };
+  it('are marked until they are read', () => {
+    expect(get(run(list, mention)).mentioned).toBe(true);
+    expect(get(run(list, mention, { type: 'watch', id: 'g' })).mentioned).toBe(false);
+  });
+});
+
+describe('typing', () => {
+  const typing: Action = { type: 'typing', id: 'g', user: 'other', until: 6000 };
+  it('fades', () => {
+    expect(run(typing, { type: 'faded', now: 5999 }).typing).toEqual({ g: { other: 6000 } });
+    expect(run(typing, { type: 'faded', now: 6000 }).typing).toEqual({});
+  });
+
+  it('ends with the message', () => {
+    expect(run(typing, { type: 'message', message: msg('g', 1) }).typing.g?.other).toBe(0);
+  });
+});
+
+describe('roles', () => {
+  const start: Action = { type: 'conversations', list: [conv('g', { lastSeq: 1 })] };
+  it('change with their event', () => {
+    const s = run(start, { type: 'message', message: msg('g', 2, { event: { type: 'role_changed', users: ['other'], role: 'admin' } }) });
+    expect(get(s).members).toContainEqual({ user: 'other', role: 'admin' });
+  });
+
+  it('make an admin of who handed the group over', () => {
+    const s = run(start, { type: 'message', message: msg('g', 2, { sender: 'me', event: { type: 'role_changed', users: ['other'], role: 'owner', owner: 'other' } }) });
+    expect(get(s).members).toEqual([
+      { user: 'me', role: 'admin' },
+      { user: 'other', role: 'owner' },
+    ]);
+  });
+});
+
+it('a nickname stands before the name, whichever comes first', () => {
+  const people: Action = { type: 'people', people: { contacts: [{ user: 'other', nickname: 'O.' }], incoming: [], outgoing: [], blocked: [] } };
+  const users: Action = { type: 'users', users: [{ id: 'other', name: 'other', display: 'The Other' }] };
+  for (const s of [run(people, users), run(users, people)]) expect(titleOf(conv('d', { kind: 'direct' }), s)).toBe('O.');
+  expect(titleOf(conv('d', { kind: 'direct' }), run(users, people, { type: 'people', people: { contacts: [], incoming: [], outgoing: [], blocked: [] } }))).toBe('The Other');
 });

@@ -2,6 +2,7 @@
 //
 // The order is the server's: by seq. Live messages, history pages and acknowledgements arrive in any order and more
 // than once; whatever the order, the thread ends up the same.
+import { applied, find, newer, withChanges } from './change';
 import type { Message, Outgoing } from './model';
 
 export interface Thread {
@@ -15,6 +16,11 @@ export interface Thread {
   // The newest page was fetched once; until then `stored` may hold live messages only.
   readonly opened: boolean;
   readonly loading: boolean;
+  // `stored` is a part of the history that does not reach to its end: one has jumped to an old message. What comes live
+  // is not kept then; scrolling down, or to the end, brings it.
+  readonly detached: boolean;
+  // Messages that are quoted and not in `stored`, by seq. Null: asked for, and not to be had.
+  readonly quoted: Readonly<Record<number, Message | null>>;
 }
 
 export const emptyThread: Thread = {
@@ -24,6 +30,8 @@ export const emptyThread: Thread = {
   complete: false,
   opened: false,
   loading: false,
+  detached: false,
+  quoted: {},
 };
 
 export interface Gap {
@@ -37,13 +45,18 @@ export const lastSeq = (t: Thread): number => t.stored.at(-1)?.seq ?? 0;
 
 // gap is what has to be fetched before `ahead` can be joined.
 export function gap(t: Thread): Gap | null {
+  if (t.detached) return null;
   const next = t.ahead[0];
   return next === undefined ? null : { after: lastSeq(t), before: next.seq };
 }
 
 // receive takes a live message, or my own one acknowledged.
 export function receive(t: Thread, m: Message): Thread {
-  const settled = settle(t, [m]);
+  const settled = quotedAnew(settle(t, [m]), m);
+  if (settled.detached) {
+    // A change still shows where its target is on the screen.
+    return m.change ? { ...settled, stored: withChanges(settled.stored, [m]) } : settled;
+  }
   return join({ ...settled, ahead: merge(settled.ahead, [m]) });
 }
 
@@ -51,7 +64,7 @@ export function receive(t: Thread, m: Message): Thread {
 // it replaces it, and the older messages come back by scrolling.
 export function latest(t: Thread, page: readonly Message[], complete: boolean): Thread {
   const settled = settle(t, page);
-  const opened = { ...settled, opened: true, loading: false };
+  const opened = { ...settled, opened: true, loading: false, detached: false };
   const first = page[0];
   if (first === undefined) return { ...opened, complete: complete || opened.complete };
   const touches = opened.stored.length > 0 && first.seq <= lastSeq(opened) + 1;
@@ -59,7 +72,7 @@ export function latest(t: Thread, page: readonly Message[], complete: boolean): 
     const reachesFurther = first.seq <= firstSeq(opened);
     return join({
       ...opened,
-      stored: merge(opened.stored, page),
+      stored: withChanges(merge(opened.stored, page), page),
       complete: opened.complete || (reachesFurther && complete),
     });
   }
@@ -72,6 +85,42 @@ export function latest(t: Thread, page: readonly Message[], complete: boolean): 
   });
 }
 
+// around takes a page from the middle of the history. Where it does not touch what is here, it replaces it.
+export function around(t: Thread, page: readonly Message[], complete: boolean, more: boolean): Thread {
+  const settled = settle(t, page);
+  const first = page[0];
+  if (first === undefined) return { ...settled, loading: false };
+  const newest = page.at(-1)?.seq ?? 0;
+  const touches = settled.stored.length > 0 && first.seq <= lastSeq(settled) + 1 && newest >= firstSeq(settled) - 1;
+  if (touches) {
+    return join({ ...settled, stored: withChanges(merge(settled.stored, page), page), complete: settled.complete || (first.seq <= firstSeq(settled) && complete), loading: false });
+  }
+  return { ...settled, stored: page, ahead: [], complete, detached: more, opened: true, loading: false };
+}
+
+// following takes the page just behind `stored` of a detached thread; at the end it is attached again.
+export function following(t: Thread, page: readonly Message[], more: boolean): Thread {
+  const settled = settle(t, page);
+  return { ...settled, stored: withChanges(merge(settled.stored, page), page), detached: more, loading: false };
+}
+
+// quote keeps a message that is quoted.
+export function quote(t: Thread, seq: number, m: Message | null): Thread {
+  return { ...t, quoted: { ...t.quoted, [seq]: m } };
+}
+
+// messageAt gives a message that is here; null: it cannot be had; undefined: it has to be asked for.
+export function messageAt(t: Thread, seq: number): Message | null | undefined {
+  return t.stored[find(t.stored, seq)] ?? t.ahead[find(t.ahead, seq)] ?? t.quoted[seq];
+}
+
+// quotedAnew changes the copy of a quoted message that is not in `stored`.
+function quotedAnew(t: Thread, m: Message): Thread {
+  const target = m.change ? t.quoted[m.change.target] : undefined;
+  if (!target || !m.change) return t;
+  return { ...t, quoted: { ...t.quoted, [target.seq]: applied(target, m.change, m.seq, m.sender, m.at) } };
+}
+
 // older takes the page just before `stored`.
 export function older(t: Thread, page: readonly Message[], complete: boolean): Thread {
   return join({ ...settle(t, page), stored: merge(t.stored, page), complete, loading: false });
@@ -82,9 +131,9 @@ export function older(t: Thread, page: readonly Message[], complete: boolean): T
 export function filled(t: Thread, after: number, page: readonly Message[], more: boolean): Thread {
   const settled = settle(t, page);
   if (after !== lastSeq(settled) && !page.some((m) => m.seq === lastSeq(settled) + 1)) return settled; // overtaken
-  const stored = merge(settled.stored, page);
+  const stored = withChanges(merge(settled.stored, page), page);
   if (more) return join({ ...settled, stored });
-  return { ...settled, stored: merge(stored, settled.ahead), ahead: [] };
+  return { ...settled, stored: withChanges(merge(stored, settled.ahead), settled.ahead), ahead: [] };
 }
 
 export function enqueue(t: Thread, m: Outgoing): Thread {
@@ -118,14 +167,18 @@ function settle(t: Thread, messages: readonly Message[]): Thread {
 // join moves messages from `ahead` to `stored` as far as there is no hole. An empty thread may begin anywhere.
 function join(t: Thread): Thread {
   const stored = t.stored.slice();
+  const fresh: Message[] = [];
   let taken = 0;
   for (const m of t.ahead) {
     const last = stored.at(-1)?.seq;
     if (last !== undefined && m.seq > last + 1) break;
-    if (last === undefined || m.seq === last + 1) stored.push(m);
+    if (last === undefined || m.seq === last + 1) {
+      stored.push(m);
+      fresh.push(m);
+    }
     taken++;
   }
-  return taken === 0 ? t : { ...t, stored, ahead: t.ahead.slice(taken) };
+  return taken === 0 ? t : { ...t, stored: withChanges(stored, fresh), ahead: t.ahead.slice(taken) };
 }
 
 const bySeq = (a: Message, b: Message) => a.seq - b.seq;
@@ -133,6 +186,9 @@ const bySeq = (a: Message, b: Message) => a.seq - b.seq;
 function merge(a: readonly Message[], b: readonly Message[]): Message[] {
   const bySeqNumber = new Map<number, Message>();
   for (const m of a) bySeqNumber.set(m.seq, m);
-  for (const m of b) bySeqNumber.set(m.seq, m);
+  for (const m of b) {
+    const have = bySeqNumber.get(m.seq);
+    bySeqNumber.set(m.seq, have ? newer(have, m) : m);
+  }
   return [...bySeqNumber.values()].sort(bySeq);
 }

@@ -1,5 +1,6 @@
 // The services of docs/protocol.md in memory, as far as the page uses them, for tests only. It follows the protocol's
 // rules (order, idempotence, membership), and can be told to misbehave: to lose frames, connections and answers.
+import { react } from '../store/change';
 import type { ClientFrame, ServerFrame, WireConversation, WireGroup, WireMessage, WirePresence, WireSession, WireUser } from '../api/wire';
 
 interface Account extends WireUser {
@@ -10,7 +11,8 @@ interface Room {
   id: string;
   kind: 'direct' | 'group';
   title: string;
-  members: { user: string; role: 'owner' | 'member' }[];
+  members: { user: string; role: 'owner' | 'admin' | 'member' }[];
+  read: Map<string, number>; // by user
   first: Map<string, number>; // by user, the first seq that they may see
   messages: WireMessage[];
   version: number;
@@ -44,8 +46,12 @@ export class FakeServer {
   // Knobs.
   down = false;
   dropFrame: (frame: ServerFrame, to: string) => boolean = () => false;
-  refuseSend: ((frame: ClientFrame & { type: 'send' }) => { code: string; retry: boolean } | null) | null = null;
+  refuseSend: ((frame: ClientFrame & { client_id: string }) => { code: string; retry: boolean } | null) | null = null;
   now: () => number = Date.now;
+
+  readonly contacts = new Map<string, { contacts: { user: string; nickname?: string; since: string }[]; incoming: { user: string; at: string }[]; outgoing: { user: string; at: string }[]; blocked: string[] }>();
+  readonly invitations = new Map<string, { id: string; title: string; size: number; by: string; at: string }[]>();
+  preferences = { theme: 'system', enter_sends: true, receipts: true, typing: true };
 
   private readonly sessions = new Map<string, { user: string; access: string; refresh: string }>();
   private readonly tickets = new Map<string, string>();
@@ -89,7 +95,31 @@ export class FakeServer {
         this.endSession(session);
         return { status: 204, body: null };
       case 'GET /api/auth/me':
-        return ok({ user: this.user(me), session });
+        return ok({ user: this.user(me), role: 'user', session });
+      case 'GET /api/auth/preferences':
+        return ok(this.preferences);
+      case 'PUT /api/auth/preferences':
+        this.preferences = body as unknown as typeof this.preferences;
+        return ok(this.preferences);
+      case 'GET /api/auth/sessions':
+        return ok({ sessions: [...this.sessions].filter(([, s]) => s.user === me).map(([id]) => ({ id, device: `device ${id}`, created: this.time(), used: this.time(), expires: this.time(), current: id === session })) });
+      case 'DELETE /api/auth/sessions': {
+        const others = [...this.sessions].filter(([id, s]) => s.user === me && id !== session);
+        for (const [id] of others) this.endSession(id);
+        return ok({ ended: others.length });
+      }
+      case 'POST /api/auth/password': {
+        const account = this.users.get(me);
+        if (!account || account.password !== text('password')) throw new Refusal(403, 'wrong_password', 'the password is wrong');
+        account.password = text('new_password');
+        return ok({ ended: 0 });
+      }
+      case 'GET /api/contacts':
+        return ok(this.contacts.get(me) ?? { contacts: [], incoming: [], outgoing: [], blocked: [] });
+      case 'GET /api/invitations':
+        return ok({ invitations: this.invitations.get(me) ?? [] });
+      case 'GET /api/messages/search':
+        return ok({ messages: [...this.rooms.values()].filter((r) => isMember(r, me)).flatMap((r) => r.messages).filter((m) => m.kind === 'text' && (m.body ?? '').includes(query.get('q') ?? '')), more: false });
       case 'GET /api/auth/users': {
         const all = [...this.users.values()].map(({ id, name }) => ({ id, name }));
         const ids = query.get('ids')?.split(',');
@@ -102,7 +132,7 @@ export class FakeServer {
       case 'GET /api/messages':
         return ok(this.page(me, query));
       case 'GET /api/presence':
-        return ok({ presence: (query.get('ids') ?? '').split(',').map((id): WirePresence => ({ user: id, online: this.online(id) })) });
+        return ok({ presence: (query.get('ids') ?? '').split(',').map((id): WirePresence => ({ user: id, online: this.online(id), state: this.online(id) ? 'online' : 'offline' })) });
       case 'POST /api/ws/ticket': {
         const ticket = `t${++this.count}`;
         this.tickets.set(ticket, session);
@@ -110,6 +140,12 @@ export class FakeServer {
       }
       case 'POST /api/groups':
         return ok(groupOf(this.addGroup(me, text('title'), body.members as string[])), 201);
+    }
+    const ending = /^\/api\/auth\/sessions\/(.+)$/.exec(path)?.[1];
+    if (method === 'DELETE' && ending) {
+      if (this.sessions.get(ending)?.user !== me) throw new Refusal(404, 'not_found');
+      this.endSession(ending);
+      return { status: 204, body: null };
     }
     const conversation = /^\/api\/conversations\/(.+)$/.exec(path)?.[1];
     if (method === 'GET' && conversation) return ok(conversationFor(this.room(conversation, me), me));
@@ -120,7 +156,8 @@ export class FakeServer {
       this.leave(room, me, me);
       return { status: 204, body: null };
     }
-    if (room.members.find((m) => m.user === me)?.role !== 'owner') throw new Refusal(403, 'forbidden');
+    if (method === 'GET' && !part) return ok(groupOf(room));
+    if (room.members.find((m) => m.user === me)?.role === 'member') throw new Refusal(403, 'forbidden');
     if (method === 'PATCH' && !part) {
       room.title = text('title');
       this.event(room, me, { type: 'renamed', title: room.title });
@@ -133,6 +170,10 @@ export class FakeServer {
       }
     } else if (method === 'DELETE' && member) {
       this.leave(room, me, member);
+    } else if (method === 'PUT' && member) {
+      const role = text('role') === 'owner' ? 'owner' : text('role') === 'admin' ? 'admin' : 'member';
+      room.members = room.members.map((m) => (m.user === member ? { ...m, role } : role === 'owner' && m.role === 'owner' ? { ...m, role: 'admin' } : m));
+      this.event(room, me, { type: 'role_changed', users: [member], role, ...(role === 'owner' ? { owner: member } : {}) });
     } else throw new Refusal(405, 'method_not_allowed');
     return ok(groupOf(room));
   }
@@ -150,6 +191,7 @@ export class FakeServer {
       kind: 'group',
       title,
       members: all.map((user) => ({ user, role: user === owner ? 'owner' : 'member' })),
+      read: new Map(),
       first: new Map(all.map((u) => [u, 1])),
       messages: [],
       version: 1,
@@ -165,14 +207,14 @@ export class FakeServer {
     let room = this.rooms.get(id);
     if (!room) {
       const members = [x, y].map((user) => ({ user, role: 'member' as const }));
-      room = { id, kind: 'direct', title: '', members, first: new Map([[x, 1], [y, 1]]), messages: [], version: 1 };
+      room = { id, kind: 'direct', title: '', members, read: new Map(), first: new Map([[x, 1], [y, 1]]), messages: [], version: 1 };
       this.rooms.set(id, room);
     }
     return room;
   }
 
   // say stores a message and delivers it.
-  say(room: Room, sender: string, text: string, clientId = `c-${++this.count}`, at = this.now()): WireMessage {
+  say(room: Room, sender: string, text: string, clientId = `c-${++this.count}`, at = this.now(), more: Partial<WireMessage> = {}): WireMessage {
     const before = room.messages.find((m) => m.sender === sender && m.client_id === clientId);
     if (before) {
       this.toUser(sender, { type: 'message', message: before });
@@ -186,10 +228,53 @@ export class FakeServer {
       client_id: clientId,
       body: text,
       at: new Date(at).toISOString(),
+      ...more,
     };
     room.messages.push(message);
+    room.read.set(sender, message.seq);
     for (const m of room.members) this.toUser(m.user, { type: 'message', message });
     return message;
+  }
+
+  // change stores a change of a text, applies it and delivers it. The text itself is served as it is now.
+  change(room: Room, sender: string, kind: 'edit' | 'delete' | 'reaction', target: number, more: Partial<WireMessage> = {}, clientId = `c-${++this.count}`): WireMessage {
+    const before = room.messages.find((m) => m.sender === sender && m.client_id === clientId);
+    if (before) {
+      this.toUser(sender, { type: 'message', message: before });
+      return before;
+    }
+    const seq = room.messages.length + 1;
+    const message: WireMessage = { conversation: room.id, seq, kind, sender, client_id: clientId, at: this.time(), target, ...more };
+    room.messages.push(message);
+    const at = room.messages[target - 1];
+    if (at) {
+      const now: WireMessage = { ...at, changed: seq };
+      if (kind === 'edit') Object.assign(now, { body: more.body, edited: message.at });
+      if (kind === 'delete') Object.assign(now, { body: '', deleted: message.at, reactions: {} });
+      if (kind === 'reaction') Object.assign(now, { reactions: react(at.reactions ?? {}, more.emoji ?? '', sender, more.on ?? false) });
+      room.messages[target - 1] = now;
+    }
+    for (const m of room.members) this.toUser(m.user, { type: 'message', message });
+    return message;
+  }
+
+  // readUp is a user who has read.
+  readUp(room: Room, user: string, seq: number): void {
+    if ((room.read.get(user) ?? 0) >= seq) return;
+    room.read.set(user, seq);
+    for (const m of room.members) this.toUser(m.user, { type: 'read', conversation: room.id, user, seq, at: this.time() });
+  }
+
+  typing(room: Room, user: string, on: boolean): void {
+    for (const m of room.members) if (m.user !== user) this.toUser(m.user, { type: 'typing', conversation: room.id, user, on });
+  }
+
+  notice(to: string, kind: string, user: string): void {
+    this.toUser(to, { type: 'notice', kind, user });
+  }
+
+  private time(): string {
+    return new Date(this.now()).toISOString();
   }
 
   // connect opens a socket with a ticket; null where the ticket is no good.
@@ -235,7 +320,18 @@ export class FakeServer {
         }
         this.give(link, { type: 'resumed', id: frame.id });
         return;
-      case 'send': {
+      case 'read':
+      case 'typing': {
+        const room = this.rooms.get(frame.conversation);
+        if (!room || !isMember(room, link.user)) return;
+        if (frame.type === 'read') this.readUp(room, link.user, frame.seq);
+        else this.typing(room, link.user, frame.on);
+        return;
+      }
+      case 'send':
+      case 'edit':
+      case 'delete':
+      case 'react': {
         const refusal = this.refuseSend?.(frame);
         if (refusal) {
           this.give(link, { type: 'error', code: refusal.code, message: `refused: ${refusal.code}`, retry: refusal.retry, client_id: frame.client_id, conversation: frame.conversation });
@@ -247,7 +343,10 @@ export class FakeServer {
           this.give(link, { type: 'error', code: 'not_member', message: 'you are no member', retry: false, client_id: frame.client_id });
           return;
         }
-        this.say(room, link.user, frame.body, frame.client_id);
+        if (frame.type === 'send') this.say(room, link.user, frame.body, frame.client_id, this.now(), { ...(frame.reply_to ? { reply_to: frame.reply_to } : {}), ...(frame.mentions ? { mentions: [...frame.mentions] } : {}) });
+        else if (frame.type === 'edit') this.change(room, link.user, 'edit', frame.seq, { body: frame.body }, frame.client_id);
+        else if (frame.type === 'delete') this.change(room, link.user, 'delete', frame.seq, {}, frame.client_id);
+        else this.change(room, link.user, 'reaction', frame.seq, { emoji: frame.emoji, on: frame.on }, frame.client_id);
       }
     }
   }
@@ -260,6 +359,17 @@ export class FakeServer {
       this.disconnect(link);
       link.close(4401);
     }
+  }
+
+  // login is a session on another device; knows tells whether it still stands.
+  login(name: string): string {
+    const user = [...this.users.values()].find((u) => u.name === name);
+    if (!user) throw new Error(`nobody is called ${name}`);
+    return this.begin(user).session;
+  }
+
+  knows(session: string): boolean {
+    return this.sessions.has(session);
   }
 
   private begin(user: Account): WireSession {
@@ -291,7 +401,7 @@ export class FakeServer {
   private announce(user: string, online: boolean): void {
     const peers = new Set([...this.rooms.values()].filter((r) => r.messages.length > 0 && isMember(r, user)).flatMap((r) => r.members.map((m) => m.user)));
     peers.add(user);
-    for (const peer of peers) this.toUser(peer, { type: 'presence', user, online, at: new Date(this.now()).toISOString() });
+    for (const peer of peers) this.toUser(peer, { type: 'presence', user, online, state: online ? 'online' : 'offline', at: new Date(this.now()).toISOString() });
   }
 
   private room(id: string, me: string): Room {
@@ -348,5 +458,8 @@ const conversationFor = (r: Room, me: string): WireConversation => ({
   members: r.members,
   first_seq: r.first.get(me) ?? 1,
   last_seq: r.messages.length,
-  last_message: r.messages.at(-1) ?? null,
+  last_message: r.messages.findLast((m) => !m.target) ?? null,
+  read: r.read.get(me) ?? 0,
+  unread: r.messages.filter((m) => m.kind === 'text' && m.seq > (r.read.get(me) ?? 0) && m.seq >= (r.first.get(me) ?? 1)).length,
+  reads: Object.fromEntries(r.read),
 });

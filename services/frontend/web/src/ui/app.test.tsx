@@ -25,6 +25,10 @@ beforeEach(async () => {
   HTMLDialogElement.prototype.close = function () {
     this.open = false;
   };
+  // jsdom draws nothing, so nothing has a size; the virtual list needs a window to show rows in.
+  vi.spyOn(Element.prototype, 'clientHeight', 'get').mockReturnValue(600);
+  vi.spyOn(Element.prototype, 'clientWidth', 'get').mockReturnValue(800);
+  HTMLElement.prototype.scrollTo = () => undefined;
   sessionStorage.clear();
   localStorage.clear();
   history.replaceState(null, '', '/');
@@ -56,6 +60,7 @@ afterEach(async () => {
   box.remove();
   vi.useRealTimers();
   vi.unstubAllGlobals();
+  vi.restoreAllMocks();
 });
 
 const all = (testid: string) => [...document.querySelectorAll<HTMLElement>(`[data-testid="${testid}"]`)];
@@ -106,7 +111,7 @@ describe('the page', () => {
     await type('password', 'short');
     await click('submit');
     expect(one('error').textContent).toContain('at least 8');
-    expect(server.requests).toEqual([]);
+    expect(server.requests.filter((r) => r.startsWith('POST'))).toEqual([]);
   });
 
   it("shows the server's reason", async () => {
@@ -188,6 +193,129 @@ describe('the page', () => {
     expect(one('event').textContent).toBe('You created “Lab”');
     await click('group-details');
     expect(all('member').map((m) => m.dataset.user)).toEqual(['alice', 'bob']);
+  });
+
+  it('edits, reacts and deletes, and shows it before the server has it', async () => {
+    await chatWithBob();
+    await type('composer', 'helo');
+    await click('send');
+    server.dropFrame = (frame) => frame.type === 'message';
+    await press('composer', { key: 'ArrowUp' });
+    await type('composer', 'hello');
+    await press('composer', { key: 'Enter' });
+    expect(one('text').textContent).toBe('hello');
+    expect(one('message').dataset.state).toBe('sending');
+    server.dropFrame = () => false;
+    await pass(8_000);
+    expect(one('message').dataset.state).toBe('stored');
+    await click('message-menu');
+    await act(async () => all('quick-reaction')[0]?.click());
+    await pass(0);
+    expect(one('reaction').dataset.emoji).toBe('👍');
+    await click('message-menu');
+    await click('menu-delete');
+    await click('menu-delete-sure');
+    expect(one('text').textContent).toBe('This message was deleted.');
+    expect(all('reaction')).toEqual([]);
+  });
+
+  it('undoes a reaction that the server refuses, and keeps an edit that it refuses', async () => {
+    await chatWithBob();
+    await type('composer', 'helo');
+    await click('send');
+    server.refuseSend = () => ({ code: 'not_allowed', retry: false });
+    await click('message-menu');
+    await act(async () => all('quick-reaction')[0]?.click());
+    await pass(0);
+    expect(all('reaction')).toEqual([]);
+    await press('composer', { key: 'ArrowUp' });
+    await type('composer', 'hello');
+    await press('composer', { key: 'Enter' });
+    expect(one('message').dataset.state).toBe('failed');
+    await click('discard');
+    expect(one('text').textContent).toBe('helo');
+  });
+
+  it('answers a message, and shows what it answers', async () => {
+    await chatWithBob();
+    const said = server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'a question');
+    await pass(0);
+    await click('message-menu');
+    await click('menu-reply');
+    await type('composer', 'an answer');
+    await press('composer', { key: 'Enter' });
+    expect(server.rooms.get(said.conversation)?.messages.at(-1)?.reply_to).toBe(said.seq);
+    expect(one('quote').textContent).toContain('a question');
+  });
+
+  it('tells what was read, and who writes', async () => {
+    await chatWithBob();
+    await type('composer', 'hello');
+    await click('send');
+    expect(one('receipt').title).toBe('sent');
+    const room = server.direct('u-alice', 'u-bob');
+    await act(async () => server.readUp(room, 'u-bob', 1));
+    await pass(0);
+    expect(one('receipt').title).toBe('read');
+    await act(async () => server.typing(room, 'u-bob', true));
+    await pass(0);
+    expect(one('conversation-status').textContent).toBe('typing…');
+    await pass(6_000);
+    expect(one('conversation-status').dataset.typing).toBe('false');
+  });
+
+  it('lists the devices and ends another one', async () => {
+    await register();
+    const other = server.login('alice');
+    await click('settings');
+    await click('settings-devices');
+    expect(all('device')).toHaveLength(2);
+    await click('device-end');
+    expect(all('device').map((d) => d.dataset.current)).toEqual(['true']);
+    expect(server.knows(other)).toBe(false);
+  });
+
+  it('changes the password, and says why it cannot', async () => {
+    await register();
+    await click('settings');
+    await click('settings-password');
+    await type('password-now', 'wrong one');
+    await type('password-new', 'a new password');
+    await click('password-save');
+    expect(one('password-error').textContent).toBe('The password is wrong.');
+    await type('password-now', 'password');
+    await click('password-save');
+    expect(one('password-done').textContent).toContain('was changed');
+  });
+
+  it('takes the colours that the user prefers, on every device', async () => {
+    server.preferences = { ...server.preferences, theme: 'dark' };
+    await register();
+    expect(document.documentElement.dataset.theme).toBe('dark');
+    await click('tab-settings');
+    await click('theme-light');
+    expect(document.documentElement.dataset.theme).toBe('light');
+    expect(server.preferences.theme).toBe('light');
+  });
+
+  it('keeps receipts and typing to itself for those who want it so', async () => {
+    server.preferences = { ...server.preferences, receipts: false, typing: false };
+    await chatWithBob();
+    server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'psst');
+    await pass(2_000);
+    await type('composer', 'hm');
+    await pass(2_000);
+    expect(server.frames.filter((f) => f.type === 'read' || f.type === 'typing')).toEqual([]);
+  });
+
+  it('shows requests when they come', async () => {
+    await register();
+    server.contacts.set('u-alice', { contacts: [], incoming: [{ user: 'u-bob', at: '2026-11-21T10:00:00Z' }], outgoing: [], blocked: [] });
+    await act(async () => server.notice('u-alice', 'contact_request', 'u-bob'));
+    await pass(0);
+    expect(one('tab-people').textContent).toContain('1');
+    await click('tab-people');
+    expect(one('request').dataset.user).toBe('bob');
   });
 
   it('names somebody who is not there', async () => {

@@ -1,14 +1,15 @@
 import { useEffect } from 'react';
-import { unread } from '../store/state';
 import { useChat, useChatState } from './context';
 import { Mark } from './icons';
 import { pathOf, selectedByPath } from './route';
 import { Shell } from './shell';
 import { SignIn } from './sign-in';
+import { showTheme } from './theme';
 
 export function App() {
   const session = useChatState((s) => s.session);
   useTitle();
+  useTheme();
   useRoute();
   switch (session) {
     case 'restoring':
@@ -39,10 +40,15 @@ function Restoring() {
 }
 
 function useTitle() {
-  const count = useChatState((s) => Object.values(s.conversations).filter((c) => unread(c) > 0).length);
+  const count = useChatState((s) => Object.values(s.conversations).filter((c) => c.unread > 0).length);
   useEffect(() => {
     document.title = count > 0 ? `(${count}) Labchat` : 'Labchat';
   }, [count]);
+}
+
+function useTheme() {
+  const theme = useChatState((s) => s.preferences.theme);
+  useEffect(() => showTheme(theme), [theme]);
 }
 
 // useRoute keeps the selected conversation and the address the same, both ways.

@@ -2,7 +2,7 @@ import { useEffect, useId, useRef, type ReactNode } from 'react';
 import { Close } from './icons';
 
 // The browser's own modal dialog: it keeps the focus inside, closes on Escape, and gives the focus back.
-export function Dialog({ title, close, children, side = false }: { title: string; close: () => void; children: ReactNode; side?: boolean }) {
+export function Dialog({ title, close, children, side = false, wide = false }: { title: string; close: () => void; children: ReactNode; side?: boolean; wide?: boolean }) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
   useEffect(() => {
@@ -16,9 +16,10 @@ export function Dialog({ title, close, children, side = false }: { title: string
   return (
     <dialog
       ref={ref}
-      className={side ? 'dialog side' : 'dialog'}
+      className={`dialog${side ? ' side' : ''}${wide ? ' wide' : ''}`}
       aria-labelledby={id}
       onCancel={(event) => {
+        if (event.target !== ref.current) return; // of a dialog within this one
         event.preventDefault(); // React takes it away, so that both agree that it is gone
         close();
       }}

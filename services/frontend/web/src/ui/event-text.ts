@@ -12,6 +12,7 @@ export function eventText(m: Message, me: User | null, users: State['users']): s
     case 'renamed':
       return `${subject} renamed the group to “${event.title}”`;
     case 'member_added':
+      if (event.users.length === 1 && event.users[0] === m.sender) return `${subject} joined`;
       return `${subject} added ${list(event.users.map(who))}`;
     case 'member_removed':
       return `${subject} removed ${list(event.users.map(who))}`;
@@ -20,6 +21,15 @@ export function eventText(m: Message, me: User | null, users: State['users']): s
       if (!event.owner) return left;
       return event.owner === me?.id ? `${left}; you own the group now` : `${left}; ${nameOf(users, event.owner)} owns the group now`;
     }
+    case 'role_changed': {
+      const whom = list(event.users.map(who));
+      if (event.owner) return `${subject} handed the group over to ${whom}`;
+      return event.role === 'admin' ? `${subject} made ${whom} an admin` : `${subject} made ${whom} a member again`;
+    }
+    case 'made_public':
+      return `${subject} made the group public`;
+    case 'made_private':
+      return `${subject} made the group private`;
     default:
       return 'The group changed'; // an event that a newer server knows
   }

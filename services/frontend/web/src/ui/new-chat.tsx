@@ -19,7 +19,7 @@ export function NewChat({ close }: { close: () => void }) {
     setBusy(true);
     setError(null);
     try {
-      const user = picked ?? (await chat.findUser(wanted));
+      const user = picked ?? (await chat.directory.findUser(wanted));
       if (!user) setError(`There is nobody called “${wanted}”. Check the spelling, or ask them to create an account.`);
       else if (user.id === me?.id) setError('That is you. Enter the name of somebody else.');
       else {

@@ -2,6 +2,7 @@ import { useId, useState, type FormEvent } from 'react';
 import { limits } from '../api/wire';
 import { reason } from '../store/chat';
 import type { User } from '../store/model';
+import { called } from '../store/state';
 import { Avatar } from './avatar';
 import { useChat } from './context';
 import { Dialog } from './dialog';
@@ -12,6 +13,7 @@ export function NewGroup({ close }: { close: () => void }) {
   const chat = useChat();
   const [title, setTitle] = useState('');
   const [people, setPeople] = useState<readonly User[]>([]);
+  const [isPublic, setPublic] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const [busy, setBusy] = useState(false);
   const id = useId();
@@ -22,9 +24,10 @@ export function NewGroup({ close }: { close: () => void }) {
     setBusy(true);
     setError(null);
     try {
-      await chat.createGroup(
+      await chat.groups.create(
         title.trim(),
         people.map((p) => p.id),
+        isPublic,
       );
       close();
     } catch (failure) {
@@ -56,8 +59,8 @@ export function NewGroup({ close }: { close: () => void }) {
           <ul className="chips" aria-label="People in the group">
             {people.map((p) => (
               <li key={p.id}>
-                <Avatar user={p} small />
-                {p.name}
+                <Avatar user={p} size="small" />
+                {called(p)}
                 <button type="button" aria-label={`Take ${p.name} off`} onClick={() => setPeople(people.filter((other) => other.id !== p.id))}>
                   <Close />
                 </button>
@@ -65,6 +68,10 @@ export function NewGroup({ close }: { close: () => void }) {
             ))}
           </ul>
         )}
+        <label className="check">
+          <input type="checkbox" data-testid="new-group-public" checked={isPublic} onChange={(event) => setPublic(event.target.checked)} />
+          Public: everybody can find the group and join it
+        </label>
         <p className="error" role="alert">
           {error}
         </p>

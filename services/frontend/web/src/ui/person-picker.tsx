@@ -8,11 +8,12 @@ interface Props {
   label: string;
   testid: string;
   exclude: readonly string[];
+  action?: string; // what the button says
   onAdd: (user: User) => void | Promise<void>;
 }
 
 // PersonPicker adds people one by one, by a name typed or a suggestion chosen.
-export function PersonPicker({ label, testid, exclude, onAdd }: Props) {
+export function PersonPicker({ label, testid, exclude, action = 'Add', onAdd }: Props) {
   const chat = useChat();
   const me = useChatState((s) => s.me);
   const [name, setName] = useState('');
@@ -26,12 +27,12 @@ export function PersonPicker({ label, testid, exclude, onAdd }: Props) {
     setBusy(true);
     setError(null);
     try {
-      const user = picked ?? (await chat.findUser(wanted));
+      const user = picked ?? (await chat.directory.findUser(wanted));
       if (!user) setError(`There is nobody called “${wanted}”.`);
       else if (user.id === me?.id || exclude.includes(user.id)) setError(`${user.name} is in already.`);
       else {
         await onAdd(user);
-        setName('');
+        setName((have) => (have === name ? '' : have)); // unless the next one is being typed already
       }
     } catch (failure) {
       setError(reason(failure));
@@ -57,7 +58,7 @@ export function PersonPicker({ label, testid, exclude, onAdd }: Props) {
           describedBy={`${id}error`}
         />
         <button type="button" className="button" data-testid={`${testid}-add`} disabled={busy || name.trim() === ''} onClick={() => void add()}>
-          Add
+          {action}
         </button>
       </div>
       <p className="error" id={`${id}error`} role="alert">

@@ -1,4 +1,4 @@
-import { useId, useRef, useState, type FormEvent } from 'react';
+import { useEffect, useId, useRef, useState, type FormEvent } from 'react';
 import { limits } from '../api/wire';
 import { reason } from '../store/chat';
 import { useChat, useChatState } from './context';
@@ -14,7 +14,16 @@ export function SignIn() {
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<string | null>(null);
   const nameField = useRef<HTMLInputElement>(null);
+  const [provider, setProvider] = useState<string | null>(null);
   const id = useId();
+
+  useEffect(() => {
+    let current = true;
+    void chat.otherProvider().then((name) => current && setProvider(name));
+    return () => {
+      current = false;
+    };
+  }, [chat]);
 
   const submit = async (event: FormEvent) => {
     event.preventDefault();
@@ -107,6 +116,11 @@ export function SignIn() {
             {busy ? 'One moment…' : registering ? 'Create account' : 'Sign in'}
           </button>
         </form>
+        {provider && (
+          <a className="button wide" data-testid="oidc" href="/api/auth/oidc/login">
+            Sign in with {provider}
+          </a>
+        )}
         <p className="switch">
           {registering ? 'Have an account already?' : 'New here?'}{' '}
           <button type="button" className="link" data-testid="register-toggle" onClick={toggle}>

@@ -1,5 +1,6 @@
 import { useEffect, useId, useRef, useState, type KeyboardEvent } from 'react';
 import type { User } from '../store/model';
+import { called } from '../store/state';
 import { Avatar } from './avatar';
 import { useChat, useChatState } from './context';
 
@@ -39,7 +40,7 @@ export function UserField({ label, testid, value, exclude, onChange, onPick, onE
     }
     let current = true;
     const timer = setTimeout(() => {
-      chat
+      chat.directory
         .findUsers(text)
         .then((users) => current && setFound(users))
         .catch(() => current && setFound([])); // no suggestions; the name can still be typed
@@ -122,8 +123,9 @@ export function UserField({ label, testid, value, exclude, onChange, onPick, onE
               pick(user);
             }}
           >
-            <Avatar user={user} small />
-            {user.name}
+            <Avatar user={user} size="small" />
+            <span>{called(user)}</span>
+            {called(user) !== user.name && <span className="muted">@{user.name}</span>}
           </li>
         ))}
       </ul>

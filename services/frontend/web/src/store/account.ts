@@ -1,0 +1,104 @@
+// My account: profile, preferences, password, devices; and what moderators and admins may do with the accounts of others.
+import { fromPreferences, toDevice, toPreferences, toProfile, type WireDevice, type WirePreferences, type WireProfile } from '../api/people';
+import { missing, type Core } from './core';
+import type { Directory } from './directory';
+import type { Device, Preferences, Profile, Rank, UserId } from './model';
+
+export type ProfileChange = Pick<Profile, 'display' | 'colour' | 'bio' | 'status'>;
+
+export class Account {
+  private readonly core: Core;
+  private readonly directory: Directory;
+
+  constructor(core: Core, directory: Directory) {
+    this.core = core;
+    this.directory = directory;
+  }
+
+  // ---- devices and password
+
+  async devices(): Promise<readonly Device[]> {
+    const { sessions } = await this.core.http.call<{ sessions: WireDevice[] | null }>('GET', '/api/auth/sessions');
+    return (sessions ?? []).map(toDevice);
+  }
+
+  async endDevice(id: string): Promise<void> {
+    await this.core.http.call('DELETE', `/api/auth/sessions/${encodeURIComponent(id)}`);
+  }
+
+  // endOthers gives the number of devices that were signed out.
+  async endOthers(): Promise<number> {
+    return (await this.core.http.call<{ ended: number }>('DELETE', '/api/auth/sessions')).ended;
+  }
+
+  // setPassword ends all other sessions, and gives their number.
+  async setPassword(password: string, next: string): Promise<number> {
+    const { ended } = await this.core.http.call<{ ended: number }>('POST', '/api/auth/password', { password, new_password: next });
+    this.core.store.dispatch({ type: 'has-password' });
+    return ended;
+  }
+
+  // ---- profile
+
+  async profile(user: UserId): Promise<Profile> {
+    const profile = toProfile(await this.core.http.call<WireProfile>('GET', `/api/auth/users/${encodeURIComponent(user)}/profile`));
+    this.core.store.dispatch({ type: 'users', users: [profile.user] });
+    return profile;
+  }
+
+  async setProfile(change: ProfileChange): Promise<Profile> {
+    const { display, colour, bio, status } = change;
+    return this.changed(await this.core.http.call<WireProfile>('PUT', '/api/auth/profile', { display_name: display, colour, bio, status }));
+  }
+
+  async setPicture(picture: Blob): Promise<Profile> {
+    return this.changed(await this.core.http.upload<WireProfile>('PUT', '/api/auth/profile/picture', picture));
+  }
+
+  async removePicture(): Promise<Profile> {
+    return this.changed(await this.core.http.call<WireProfile>('DELETE', '/api/auth/profile/picture'));
+  }
+
+  private changed(said: WireProfile): Profile {
+    const profile = toProfile(said);
+    this.core.store.dispatch({ type: 'users', users: [profile.user] });
+    return profile;
+  }
+
+  // ---- preferences
+
+  async loadPreferences(): Promise<void> {
+    const epoch = this.core.epoch();
+    try {
+      const said = await this.core.http.call<WirePreferences>('GET', '/api/auth/preferences');
+      if (epoch === this.core.epoch()) this.core.store.dispatch({ type: 'preferences', preferences: toPreferences(said) });
+    } catch (error) {
+      if (!missing(error)) this.core.complain(error);
+    }
+  }
+
+  // setPreferences shows them at once, and takes them back where the server does not keep them.
+  async setPreferences(preferences: Preferences): Promise<void> {
+    const before = this.core.store.get().preferences;
+    this.core.store.dispatch({ type: 'preferences', preferences });
+    try {
+      await this.core.http.call('PUT', '/api/auth/preferences', fromPreferences(preferences));
+    } catch (error) {
+      this.core.store.dispatch({ type: 'preferences', preferences: before });
+      throw error;
+    }
+  }
+
+  // ---- moderation
+
+  // endSessionsOf signs a user out everywhere (moderators).
+  async endSessionsOf(user: UserId): Promise<number> {
+    return (await this.core.http.call<{ ended: number }>('DELETE', `/api/auth/users/${encodeURIComponent(user)}/sessions`)).ended;
+  }
+
+  // setRank gives a user another role (admins).
+  async setRank(user: UserId, role: Rank): Promise<void> {
+    await this.core.http.call('PUT', `/api/auth/users/${encodeURIComponent(user)}/role`, { role });
+    this.directory.refresh([user]);
+  }
+}

@@ -1,0 +1,168 @@
+package groups
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+// publishSoon lets the news of a group or pair out before the caller gets an answer. Where that fails, the change stands, and the sweep does it.
+func (s *groups) publishSoon(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := s.publish(ctx, id); err != nil {
+		s.Log.Warn("a change is not published yet", "of", id, "error", err)
+	}
+}
+
+func (s *groups) publish(ctx context.Context, id string) error {
+	if _, _, ok := wire.Direct(id); ok {
+		return s.publishPair(ctx, id)
+	}
+	return s.publishGroup(ctx, id)
+}
+
+// publishGroup lets a group's pending news out: copies first, which need no Kafka, then the records in order of version.
+func (s *groups) publishGroup(ctx context.Context, id string) error {
+	g, ok, err := store.Get[group](ctx, s.groups(), id)
+	if err != nil || !ok {
+		return err
+	}
+	versions, err := inOrder(id, g.Pending)
+	if err != nil {
+		return err
+	}
+	for _, n := range versions {
+		if err := s.copyGroup(ctx, g, g.Pending[strconv.FormatInt(n, 10)]); err != nil {
+			return err
+		}
+	}
+	for _, n := range versions {
+		v := strconv.FormatInt(n, 10)
+		e := g.Pending[v]
+		var records []*kgo.Record
+		if e.Type != "" {
+			records = append(records, &kgo.Record{Topic: bus.Messages, Key: []byte(id), Value: wire.Encode(wire.Record{
+				Type: wire.RecordGroup, Conversation: id, Sender: e.By, ClientID: v, Event: &e.GroupEvent, At: wire.At(e.At),
+			})})
+		}
+		for _, to := range slices.Sorted(maps.Keys(e.Notices)) {
+			records = append(records, tell(to, wire.Notice{Kind: e.Notices[to].Kind, User: e.Notices[to].By, Group: id}))
+		}
+		if err := s.out(ctx, s.groups(), id, n, records); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyGroup brings up to date what others look up of a group.
+func (s *groups) copyGroup(ctx context.Context, g group, e event) error {
+	if e.Type == wire.Created || e.Type == wire.MemberAdded {
+		for _, u := range e.Users {
+			if err := store.Upsert(ctx, s.members(), u, bson.D{{Key: "$set", Value: bson.D{{Key: "groups." + g.ID, Value: true}}}}); err != nil {
+				return err
+			}
+		}
+	}
+	for u := range e.Notices {
+		if err := s.copyInvitation(ctx, u, g.ID); err != nil {
+			return err
+		}
+	}
+	if e.Was != nil {
+		return s.copyTitle(ctx, g.ID, *e.Was, g.Title)
+	}
+	return nil
+}
+
+// tell makes the record of a notice.
+func tell(to string, n wire.Notice) *kgo.Record {
+	n.Type = wire.FrameNotice
+	return &kgo.Record{Topic: bus.Users, Key: []byte(to), Value: wire.Encode(n)}
+}
+
+// inOrder gives the versions of pending news.
+func inOrder[T any](id string, pending map[string]T) ([]int64, error) {
+	var versions []int64
+	for v := range pending {
+		n, err := strconv.ParseInt(v, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("publish %s: pending version %q", id, v)
+		}
+		versions = append(versions, n)
+	}
+	slices.Sort(versions)
+	return versions, nil
+}
+
+// out brings the records of one version into Kafka, and then forgets that they are pending.
+func (s *groups) out(ctx context.Context, c *mongo.Collection, id string, version int64, records []*kgo.Record) error {
+	if err := s.kafka.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		return fmt.Errorf("publish %s version %d: %w", id, version, err)
+	}
+	pending := "pending." + strconv.FormatInt(version, 10)
+	if _, err := store.Update(ctx, c, id, bson.D{{Key: "$unset", Value: bson.D{{Key: pending, Value: ""}}}}); err != nil {
+		return err
+	}
+	if _, err := s.outbox().DeleteOne(ctx, bson.D{{Key: "_id", Value: markerID(id, version)}}); err != nil {
+		return fmt.Errorf("unmark %s version %d: %w", id, version, err)
+	}
+	return nil
+}
+
+// staleMarker is when a mark without a change is given up: no request lasts so long.
+const staleMarker = 2 * time.Minute
+
+// work sweeps until ctx ends.
+func (s *groups) work(ctx context.Context) error {
+	for {
+		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
+			s.Log.Warn("changes are not published yet", "error", err)
+		}
+		if err := service.Sleep(ctx, s.Sweep); err != nil {
+			return nil //nolint:nilerr // told to stop
+		}
+	}
+}
+
+func (s *groups) sweep(ctx context.Context) error {
+	cursor, err := s.outbox().Find(ctx, bson.D{})
+	if err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	var markers []marker
+	if err := cursor.All(ctx, &markers); err != nil {
+		return fmt.Errorf("read the outbox: %w", err)
+	}
+	var errs []error
+	for _, m := range markers {
+		age := s.Now().Sub(m.Since)
+		if age < s.Sweep {
+			continue // its request is at it
+		}
+		if err := s.publish(ctx, m.Of); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if age > staleMarker { // published by now, or never changed; unless someone is about to make that change just now
+			if _, err := s.outbox().DeleteOne(ctx, bson.D{{Key: "_id", Value: m.ID}, {Key: "since", Value: m.Since}}); err != nil {
+				errs = append(errs, fmt.Errorf("unmark %s: %w", m.ID, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,204 @@
+package bus
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+// Config says where the brokers are and how they are reached.
+type Config struct {
+	// Brokers are the ones to begin with, host:port each.
+	Brokers []string
+	// TLS is nil where the brokers speak without it.
+	TLS *tls.Config
+	// Login is nil where the brokers know none.
+	Login sasl.Mechanism
+}
+
+// The mechanisms of KAFKA_SASL.
+const (
+	Plain       = "PLAIN"
+	ScramSHA256 = "SCRAM-SHA-256"
+	ScramSHA512 = "SCRAM-SHA-512"
+	OAuthBearer = "OAUTHBEARER"
+)
+
+// FromEnv reads the configuration of a service.
+//
+//	KAFKA_BROKERS         host:port, several with commas
+//	KAFKA_TLS             off (default), system (the machine's authorities) or the path of a file with the brokers' authority
+//	KAFKA_SASL            PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; empty: no log-in
+//	KAFKA_USER            the service's name
+//	KAFKA_PASSWORD        or KAFKA_PASSWORD_FILE, which is read at each log-in, so that a new password needs no restart
+//	KAFKA_TOKEN_FILE      OAUTHBEARER: the token, read at each log-in. Without it the token is asked of Azure with what its
+//	                      workload identity gives a pod: AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_AUTHORITY_HOST
+//
+// All that is wrong is said at once, and no secret is.
+func FromEnv(service string, getenv func(string) string) (Config, error) {
+	var c Config
+	var errs []error
+	for v := range strings.SplitSeq(getenv("KAFKA_BROKERS"), ",") {
+		if v = strings.TrimSpace(v); v != "" {
+			c.Brokers = append(c.Brokers, v)
+		}
+	}
+	if len(c.Brokers) == 0 {
+		errs = append(errs, errors.New("KAFKA_BROKERS is not set (host:port, several with commas)"))
+	}
+	var err error
+	if c.TLS, err = tlsFrom(getenv("KAFKA_TLS")); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Login, err = login(service, getenv, c.Brokers); err != nil {
+		errs = append(errs, err)
+	}
+	if m := getenv("KAFKA_SASL"); c.TLS == nil && err == nil && (m == Plain || m == OAuthBearer) {
+		errs = append(errs, fmt.Errorf("KAFKA_SASL is %s, which without TLS shows the secret to the network; set KAFKA_TLS (system, or the path of an authority's file) or use %s", m, ScramSHA512))
+	}
+	return c, errors.Join(errs...)
+}
+
+func tlsFrom(v string) (*tls.Config, error) {
+	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	switch v {
+	case "", "off":
+		return nil, nil
+	case "system":
+		return c, nil
+	}
+	b, err := os.ReadFile(v)
+	if err != nil {
+		return nil, fmt.Errorf("KAFKA_TLS is none of off, system and the path of an authority's file: %w", err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(b) {
+		return nil, fmt.Errorf("KAFKA_TLS: %s holds no certificate in PEM", v)
+	}
+	return c, nil
+}
+
+func login(service string, getenv func(string) string, brokers []string) (sasl.Mechanism, error) {
+	mechanism := getenv("KAFKA_SASL")
+	switch mechanism {
+	case "":
+		for _, name := range []string{"KAFKA_PASSWORD", "KAFKA_PASSWORD_FILE", "KAFKA_TOKEN_FILE"} {
+			if getenv(name) != "" {
+				return nil, fmt.Errorf("%s is set and KAFKA_SASL is not, which says how it is shown (%s)", name, strings.Join(mechanisms(), ", "))
+			}
+		}
+		return nil, nil
+	case OAuthBearer:
+		token, err := tokens(getenv, brokers)
+		if err != nil {
+			return nil, err
+		}
+		return oauth.Oauth(func(ctx context.Context) (oauth.Auth, error) {
+			t, err := token(ctx)
+			return oauth.Auth{Token: t}, err
+		}), nil
+	}
+	if !slices.Contains(mechanisms(), mechanism) {
+		return nil, fmt.Errorf("KAFKA_SASL is %q, which is none of %s", mechanism, strings.Join(mechanisms(), ", "))
+	}
+	user := cmp.Or(getenv("KAFKA_USER"), service)
+	password, err := secret("KAFKA_PASSWORD", getenv)
+	if err != nil {
+		return nil, err
+	}
+	switch mechanism {
+	case Plain:
+		return plain.Plain(func(context.Context) (plain.Auth, error) {
+			p, err := password()
+			return plain.Auth{User: user, Pass: p}, err
+		}), nil
+	case ScramSHA256:
+		return scram.Sha256(func(context.Context) (scram.Auth, error) {
+			p, err := password()
+			return scram.Auth{User: user, Pass: p}, err
+		}), nil
+	}
+	return scram.Sha512(func(context.Context) (scram.Auth, error) {
+		p, err := password()
+		return scram.Auth{User: user, Pass: p}, err
+	}), nil
+}
+
+func mechanisms() []string { return []string{Plain, ScramSHA256, ScramSHA512, OAuthBearer} }
+
+// secret gives what is in the variable, or in the file that the variable with _FILE names, read anew each time.
+func secret(name string, getenv func(string) string) (func() (string, error), error) {
+	value, file := getenv(name), getenv(name+"_FILE")
+	switch {
+	case value != "" && file != "":
+		return nil, fmt.Errorf("%s and %s_FILE are both set; set one", name, name)
+	case value != "":
+		return func() (string, error) { return value, nil }, nil
+	case file == "":
+		return nil, fmt.Errorf("%s is not set, nor is %s_FILE", name, name)
+	}
+	read := func() (string, error) { return readSecret(name+"_FILE", file) }
+	_, err := read() // what is wrong from the beginning is said at the beginning
+	return read, err
+}
+
+func readSecret(name, file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	v := strings.TrimSpace(string(b))
+	if v == "" {
+		return "", fmt.Errorf("%s: %s is empty", name, file)
+	}
+	return v, nil
+}
+
+// tokens gives a source of tokens: a file, or Azure.
+func tokens(getenv func(string) string, brokers []string) (func(context.Context) (string, error), error) {
+	if file := getenv("KAFKA_TOKEN_FILE"); file != "" {
+		read := func(context.Context) (string, error) { return readSecret("KAFKA_TOKEN_FILE", file) }
+		_, err := read(context.Background())
+		return read, err
+	}
+	var missing []string
+	get := func(name string) string {
+		v := getenv(name)
+		if v == "" {
+			missing = append(missing, name)
+		}
+		return v
+	}
+	w := &workload{
+		client: get("AZURE_CLIENT_ID"), tenant: get("AZURE_TENANT_ID"), assertion: get("AZURE_FEDERATED_TOKEN_FILE"),
+		authority: cmp.Or(getenv("AZURE_AUTHORITY_HOST"), "https://login.microsoftonline.com/"), now: time.Now,
+	}
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("KAFKA_SASL is %s and KAFKA_TOKEN_FILE is not set, nor %s, which Azure's workload identity gives a pod with the label azure.workload.identity/use",
+			OAuthBearer, strings.Join(missing, ", "))
+	}
+	if !strings.HasPrefix(w.authority, "https://") {
+		return nil, fmt.Errorf("AZURE_AUTHORITY_HOST is %q, which is no https:// address", w.authority)
+	}
+	if len(brokers) > 0 {
+		host, _, err := net.SplitHostPort(brokers[0])
+		if err != nil {
+			return nil, fmt.Errorf("KAFKA_BROKERS names %q, which is not host:port", brokers[0])
+		}
+		w.scope = "https://" + host + "/.default"
+	}
+	return w.token, nil
+}

@@ -1,0 +1,121 @@
+package messaging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/service"
+)
+
+// Commands are what the program does for whoever runs messaging, with messaging's own configuration.
+func Commands() []service.Command[Config] {
+	return []service.Command[Config]{
+		{Name: "replay", Run: func(ctx context.Context, c Config, args []string) (string, error) {
+			dry := len(args) == 1 && args[0] == "--dry-run"
+			if len(args) > 0 && !dry {
+				return "", errors.New("usage: messaging replay [--dry-run]")
+			}
+			r, err := Replay(ctx, c, dry)
+			if err != nil {
+				return "", err
+			}
+			return r.text(dry), nil
+		}},
+	}
+}
+
+// Replayed is what became of the dead letters.
+type Replayed struct {
+	Good int      // put back
+	Bad  []string // which can't be handled yet, and why
+}
+
+func (r Replayed) text(dry bool) string {
+	done := "put back"
+	if dry {
+		done = "can be put back"
+	}
+	return strings.Join(append([]string{fmt.Sprintf("%d %s, %d can't be handled yet", r.Good, done, len(r.Bad))}, r.Bad...), "\n")
+}
+
+// replayTime is how long a replay may take.
+const replayTime = 10 * time.Minute
+
+// Replay puts the dead letters back that can be handled now, unless it is dry. They stay where they are: to do it again is safe, because
+// messaging takes each record once, for as long as there are dead letters of it.
+func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
+	ctx, cancel := context.WithTimeout(ctx, replayTime)
+	defer cancel()
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("replay the dead letters: %w", err)
+		}
+	}()
+	kafka, err := bus.Open(c.Kafka, "messaging", c.Log, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return r, err
+	}
+	defer kafka.Close()
+	starts, err := bus.Starts(ctx, kafka, bus.Dead)
+	if err != nil {
+		return r, err
+	}
+	ends, err := bus.Ends(ctx, kafka, bus.Dead)
+	if err != nil {
+		return r, err
+	}
+	from := map[int32]kgo.Offset{}
+	for n, end := range ends {
+		if starts[n] < end {
+			from[n] = kgo.NewOffset().At(starts[n])
+		}
+	}
+	kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Dead: from})
+	for len(from) > 0 {
+		fetches := kafka.PollFetches(ctx)
+		if err := fetches.Err0(); err != nil {
+			return r, err
+		}
+		for _, e := range fetches.Errors() {
+			return r, fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
+		}
+		var back []*kgo.Record
+		fetches.EachRecord(func(d *kgo.Record) {
+			if d.Offset+1 >= ends[d.Partition] {
+				delete(from, d.Partition)
+			}
+			if d.Offset >= ends[d.Partition] {
+				return // it came while this was running
+			}
+			if bad := parse([]*kgo.Record{d})[0].bad; bad != nil {
+				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", d.Topic, d.Partition, d.Offset, bad))
+				return
+			}
+			r.Good++
+			back = append(back, &kgo.Record{Topic: bus.Messages, Key: d.Key, Value: d.Value, Headers: slices.DeleteFunc(d.Headers, ours)})
+		})
+		if dry {
+			continue
+		}
+		if err := kafka.ProduceSync(ctx, back...).FirstErr(); err != nil {
+			return r, fmt.Errorf("put back: %w", err)
+		}
+	}
+	return r, nil
+}
+
+// ours says whether a header is one of those that messaging adds to dead letters.
+func ours(h kgo.RecordHeader) bool { return h.Key == deadReason || h.Key == deadSource }
+
+// Headers of dead letters.
+const (
+	deadReason = "reason"
+	deadSource = "source"
+)

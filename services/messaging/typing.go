@@ -1,0 +1,39 @@
+package messaging
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+// typing tells the other members of a conversation that one of them writes, or does no more. The database is asked who they are, and
+// nothing is written to it; a frame that is lost costs nothing, so nobody waits for Kafka.
+func (s *messaging) typing(w http.ResponseWriter, r *http.Request) error {
+	var req wire.Typing
+	if err := service.Decode(w, r, &req); err != nil {
+		return err
+	}
+	if !wire.ValidID(req.User) || !wire.ValidConversation(req.Conversation) {
+		return service.BadRequest("a user and a conversation are needed")
+	}
+	c := &conversation{id: req.Conversation}
+	var err error
+	if c.group, _, err = store.Get[roster](r.Context(), s.archive.rosters, req.Conversation); err != nil {
+		return service.Unavailable("the database", err)
+	}
+	if c.member(req.User) && !c.group.Large && !c.group.blocked(c.id, req.User) {
+		value := wire.Encode(wire.TypingFrame{Type: wire.FrameTyping, Conversation: req.Conversation, User: req.User, On: req.On})
+		for _, m := range c.members() {
+			if m.User != req.User {
+				s.kafka.TryProduce(context.WithoutCancel(r.Context()), &kgo.Record{Topic: bus.Users, Key: []byte(m.User), Value: value}, nil)
+			}
+		}
+	}
+	return service.Write(w, http.StatusOK, struct{}{})
+}

@@ -1,0 +1,68 @@
+package messaging
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestWords(t *testing.T) {
+	for text, want := range map[string]string{
+		"Hello, hello WORLD!":        "hello world",
+		"Größe café cafe\u0301 ÇA":   "ca cafe grosse",
+		"ﬁne １２３ Ⅷ":                  "123 fine viii",
+		"don't e-mail a_b":           "a b don e mail t",
+		"Привет, МИР":                "мир привет",
+		"日本語 テスト":                    "テスト 日本語",
+		" \n!?👍":                     "",
+		"http://a.example/x?y=<b>1#": "1 a b example http x y",
+	} {
+		require.Equal(t, want, strings.Join(slices.Sorted(maps.Keys(words(text))), " "), text)
+	}
+}
+
+// A filter never misses a word that is in it, and seldom takes one that is not.
+func TestFilter(t *testing.T) {
+	for _, n := range []int{0, 1, 50, 500, 30_000} {
+		in := map[string]bool{}
+		for i := range n {
+			in[fmt.Sprint("in-", i)] = true
+		}
+		f := newFilter(in)
+		require.LessOrEqual(t, len(f), maxFilter)
+		for w := range in {
+			require.True(t, f.may(map[string]bool{w: true}), "%s of %d", w, n)
+		}
+		wrong := 0
+		for i := range 2000 {
+			if f.may(map[string]bool{fmt.Sprint("out-", i): true}) {
+				wrong++
+			}
+		}
+		if n <= 500 {
+			require.Less(t, wrong, 60, "of %d", n)
+		}
+	}
+}
+
+func TestReact(t *testing.T) {
+	var l []reaction
+	set := func(emoji, user string, on bool) { l = react(l, emoji, user, on) }
+	set("a", "ann", true)
+	before := l
+	set("a", "ben", true)
+	set("b", "ann", true)
+	set("a", "ann", true)
+	require.Equal(t, []reaction{{"a", []string{"ann", "ben"}}, {"b", []string{"ann"}}}, l)
+	require.Equal(t, []reaction{{"a", []string{"ann"}}}, before, "what was given stays")
+	set("c", "ann", false)
+	set("b", "ben", false)
+	set("a", "ann", false)
+	set("b", "ann", false)
+	require.Equal(t, []reaction{{"a", []string{"ben"}}}, l)
+	require.Equal(t, 1, present{Reactions: l}.reacted())
+}

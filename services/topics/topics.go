@@ -1,0 +1,114 @@
+// Package topics is the table of the chat's Kafka topics: how each is made, who writes it and who reads it. Services make their topics
+// by it, brokers take their access rules from it, and tests hold to it what is written elsewhere (docs/protocol.md, stacks/azure).
+//
+// A new topic is one line of All.
+package topics
+
+import (
+	"slices"
+	"strconv"
+	"time"
+)
+
+// The topics (DESIGN, section 6).
+const (
+	Messages = "messages"      // key conversation: what users send and how groups change
+	Users    = "users"         // key user: what a user's devices must see
+	Sessions = "sessions"      // key session: sessions that have ended
+	Presence = "presence"      // key user: leases of connections
+	Dead     = "messages.dead" // records of messages that can never be handled, with the reason
+)
+
+// Partitions of the topics that are divided by key. Keys must keep their partition, so it can't be changed later.
+const Partitions = 12
+
+// Topic is one topic.
+type Topic struct {
+	Name       string
+	Partitions int32
+	Configs    map[string]string
+	// Writers and Readers are services. Each of them may make the topic, too, where it is missing.
+	Writers, Readers []string
+	// Group is the consumer group of the readers; empty where each reads all of it and commits nothing.
+	Group string
+}
+
+// Services gives the services that use Kafka.
+func Services() []string { return []string{"auth", "gateway", "groups", "messaging", "presence"} }
+
+// All gives the topics.
+func All() []Topic {
+	return []Topic{
+		// What is stored is in the database; the log must last over the longest time that messaging is down. `messaging replay` puts
+		// dead letters back.
+		{
+			Name: Messages, Partitions: Partitions, Writers: []string{"gateway", "groups", "messaging"}, Readers: []string{"messaging"}, Group: "messaging",
+			Configs: configs("delete", 72*time.Hour, 64, 8, time.Hour),
+		},
+		// Gateways read from the end, so it must last over a broker's restart only.
+		{
+			Name: Users, Partitions: Partitions, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"},
+			Configs: configs("delete", time.Hour, 32, 8, time.Hour),
+		},
+		// Whoever starts reads all of it. It must last longer than an access token.
+		{
+			Name: Sessions, Partitions: 1, Writers: []string{"auth"}, Readers: Services(),
+			Configs: configs("delete", time.Hour, 0, 1, 10*time.Minute),
+		},
+		// A lease is good for a minute. Compaction keeps replay short.
+		{
+			Name: Presence, Partitions: Partitions, Writers: []string{"gateway"}, Readers: []string{"presence"}, Group: "presence",
+			Configs: configs("compact,delete", time.Hour, 0, 1, 10*time.Minute),
+		},
+		// For people to look at, and for `messaging replay`.
+		{
+			Name: Dead, Partitions: 1, Writers: []string{"messaging"}, Readers: []string{"messaging"},
+			Configs: configs("delete", 30*24*time.Hour, 64, 0, 0),
+		},
+	}
+}
+
+// configs are the configs of a topic. Sizes are in MiB, for each partition; 0 leaves a limit to the broker.
+func configs(policy string, retention time.Duration, retentionMiB, segmentMiB int, segment time.Duration) map[string]string {
+	c := map[string]string{"cleanup.policy": policy, "retention.ms": strconv.FormatInt(retention.Milliseconds(), 10)}
+	if retentionMiB > 0 {
+		c["retention.bytes"] = strconv.Itoa(retentionMiB << 20)
+	}
+	if segmentMiB > 0 {
+		c["segment.bytes"] = strconv.Itoa(segmentMiB << 20)
+	}
+	if segment > 0 {
+		c["segment.ms"] = strconv.FormatInt(segment.Milliseconds(), 10)
+	}
+	return c
+}
+
+// Of gives the topics that a service uses.
+func Of(service string) (used []Topic) {
+	for _, t := range All() {
+		if slices.Contains(t.Writers, service) || slices.Contains(t.Readers, service) {
+			used = append(used, t)
+		}
+	}
+	return used
+}
+
+// Rights are what a service may do, and no more: write and read records of topics, make the topics of both lists, and be a
+// member of consumer groups.
+type Rights struct{ Write, Read, Groups []string }
+
+// RightsOf gives a service's rights.
+func RightsOf(service string) (r Rights) {
+	for _, t := range Of(service) {
+		if slices.Contains(t.Writers, service) {
+			r.Write = append(r.Write, t.Name)
+		}
+		if slices.Contains(t.Readers, service) {
+			r.Read = append(r.Read, t.Name)
+			if t.Group != "" {
+				r.Groups = append(r.Groups, t.Group)
+			}
+		}
+	}
+	return r
+}

@@ -1,0 +1,108 @@
+package topics_test
+
+import (
+	"maps"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclparse"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+	"github.com/stretchr/testify/require"
+	"github.com/zclconf/go-cty/cty"
+
+	"github.com/labctl/labctl/services/topics"
+)
+
+// The protocol's table says of each topic who writes and who reads it.
+func TestTheProtocolSaysTheSame(t *testing.T) {
+	text, err := os.ReadFile("../../docs/protocol.md")
+	require.NoError(t, err)
+	_, table, found := strings.Cut(string(text), "| Topic | Key | Value | Written by | Read by |")
+	require.True(t, found)
+	table, _, _ = strings.Cut(table, "\n\n")
+	word := regexp.MustCompile(`[a-z]+`)
+	in := func(cell string) (services []string) {
+		if strings.Contains(cell, "every service") {
+			return topics.Services()
+		}
+		for _, s := range topics.Services() {
+			if slices.Contains(word.FindAllString(regexp.MustCompile("`[^`]*`").ReplaceAllString(cell, ""), -1), s) {
+				services = append(services, s)
+			}
+		}
+		return services
+	}
+	said := map[string]bool{}
+	for _, row := range strings.Split(strings.TrimSpace(table), "\n")[1:] {
+		cells := strings.Split(strings.Trim(row, "| "), " | ")
+		require.Len(t, cells, 5, row)
+		name := strings.Trim(cells[0], "`")
+		said[name] = true
+		i := slices.IndexFunc(topics.All(), func(t topics.Topic) bool { return t.Name == name })
+		require.GreaterOrEqual(t, i, 0, "there is no topic %s", name)
+		topic := topics.All()[i]
+		require.ElementsMatch(t, in(cells[3]), topic.Writers, "who writes %s", name)
+		require.ElementsMatch(t, in(cells[4]), topic.Readers, "who reads %s", name)
+		require.Equal(t, topic.Group != "", strings.Contains(cells[4], "(group `"+topic.Group+"`"), "the group of %s", name)
+	}
+	require.Len(t, said, len(topics.All()))
+}
+
+// local reads one of the locals of a Terraform file that refers to nothing.
+func local(t *testing.T, path, name string) cty.Value {
+	t.Helper()
+	f, diags := hclparse.NewParser().ParseHCLFile(path)
+	require.False(t, diags.HasErrors(), diags)
+	for _, b := range f.Body.(*hclsyntax.Body).Blocks {
+		if a, ok := b.Body.Attributes[name]; ok && b.Type == "locals" {
+			v, diags := a.Expr.Value(&hcl.EvalContext{})
+			require.False(t, diags.HasErrors(), diags)
+			return v
+		}
+	}
+	t.Fatalf("%s has no local %s", path, name)
+	return cty.NilVal
+}
+
+func texts(v cty.Value) (l []string) {
+	for _, e := range v.AsValueSlice() {
+		l = append(l, e.AsString())
+	}
+	return l
+}
+
+func TestAzureSaysTheSame(t *testing.T) {
+	access := local(t, "../../stacks/azure/5-release/main.tf", "access").AsValueMap()
+	require.ElementsMatch(t, topics.Services(), slices.Collect(maps.Keys(access)))
+	for service, v := range access {
+		require.ElementsMatch(t, topics.RightsOf(service).Write, texts(v.GetAttr("send")), "what %s sends to", service)
+		require.ElementsMatch(t, topics.RightsOf(service).Read, texts(v.GetAttr("receive")), "what %s receives from", service)
+	}
+
+	made := local(t, "../../stacks/azure/2-databases/kafka.tf", "topics").AsValueMap()
+	require.Len(t, made, len(topics.All()))
+	const longest = 7 * 24 * time.Hour // that Event Hubs keeps anything
+	for _, topic := range topics.All() {
+		v, ok := made[topic.Name]
+		require.True(t, ok, topic.Name)
+		number := func(name string) int64 { n, _ := v.GetAttr(name).AsBigFloat().Int64(); return n }
+		require.EqualValues(t, topic.Partitions, number("partitions"), topic.Name)
+		keeps, err := strconv.ParseInt(topic.Configs["retention.ms"], 10, 64)
+		require.NoError(t, err)
+		require.EqualValues(t, min(time.Duration(keeps)*time.Millisecond, longest).Hours(), number("hours"), topic.Name)
+		require.Equal(t, strings.Contains(topic.Configs["cleanup.policy"], "compact"), v.GetAttr("cleanup").AsString() == "Compact", topic.Name)
+	}
+}
+
+// The users that the stacks make passwords for are the services.
+func TestEachServiceHasAPassword(t *testing.T) {
+	for _, path := range []string{"../../stacks/local/2-databases/main.tf", "../../stacks/azure/2-databases/kafka.tf"} {
+		require.ElementsMatch(t, topics.Services(), texts(local(t, path, "kafka_services")), path)
+	}
+}
