@@ -35,6 +35,13 @@ func against(name string, value float64, unit string, goal float64) result {
 	return result{Name: name, Value: value, Unit: unit, Goal: goal, Met: value <= goal, Peer: "limit", Ratio: value / goal}
 }
 
+// atLeast compares a value with a goal that it must reach.
+func atLeast(name string, value float64, unit string, goal float64) result {
+	r := against(name, value, unit, goal)
+	r.Met = value >= goal
+	return r
+}
+
 // beside compares a value with a goal, and with what a peer needed for the same.
 func beside(name string, value float64, unit string, goal float64, peer string, peerValue float64) result {
 	r := against(name, value, unit, goal)
@@ -56,9 +63,9 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	benchmarks := map[string]func(context.Context, string) ([]result, error){"up": benchUp, "cold": benchCold, "image": benchImage, "stacks": benchStacks}
+	benchmarks := map[string]func(context.Context, string) ([]result, error){"up": benchUp, "cold": benchCold, "image": benchImage, "stacks": benchStacks, "chat": benchChat}
 	if len(args) != 1 || benchmarks[args[0]] == nil {
-		return errors.New("usage: go run ./test/bench up|cold|image|stacks")
+		return errors.New("usage: go run ./test/bench up|cold|image|stacks|chat")
 	}
 	repository, err := repositoryRoot()
 	if err != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/chaos"
 	"github.com/labctl/labctl/pkg/cli/cluster"
 	"github.com/labctl/labctl/pkg/cli/dev"
 	"github.com/labctl/labctl/pkg/cli/doctor"
@@ -22,6 +23,7 @@ import (
 	labexec "github.com/labctl/labctl/pkg/cli/exec"
 	"github.com/labctl/labctl/pkg/cli/graph"
 	"github.com/labctl/labctl/pkg/cli/kubeconfig"
+	"github.com/labctl/labctl/pkg/cli/load"
 	"github.com/labctl/labctl/pkg/cli/logs"
 	"github.com/labctl/labctl/pkg/cli/open"
 	"github.com/labctl/labctl/pkg/cli/outputs"
@@ -136,10 +138,10 @@ can be run again at any time: it resumes, repairs, or finds nothing to do.`,
 		}
 	}
 	add(lab, up.NewCmdUp(f, nil), plan.NewCmdPlan(f, nil), status.NewCmdStatus(f, nil), open.NewCmdOpen(f, nil), drift.NewCmdDrift(f, nil), down.NewCmdDown(f, nil))
-	add(services, ship.NewCmdShip(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil))
+	add(services, ship.NewCmdShip(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil), load.NewCmdLoad(f, nil), chaos.NewCmdChaos(f, nil))
 	add(inside, validate.NewCmdValidate(f, nil), graph.NewCmdGraph(f, nil), outputs.NewCmdOutputs(f, nil), labexec.NewCmdExec(f, nil), kubeconfig.NewCmdKubeconfig(f, nil), cluster.NewCmdCluster(f))
 	add(machine, doctor.NewCmdDoctor(f, nil), version.NewCmdVersion(f, nil))
-	cmd.AddCommand(tool.NewCmdTool(f, nil))
+	cmd.AddCommand(tool.NewCmdTool(f, nil), chaos.NewCmdPart(f))
 	cmd.SetHelpCommandGroupID(machine)
 	cmd.SetCompletionCommandGroupID(machine)
 	cobra.EnableCommandSorting = false

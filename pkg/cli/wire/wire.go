@@ -45,7 +45,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	images := image.New(image.Options{Root: g.Lab.Source, CacheDir: cacheDir, FromSource: f.FromSource})
+	images := image.New(image.Options{Root: g.Lab.Source, CacheDir: cacheDir, FromSource: f.FromSource, Getenv: f.Getenv})
 	nodes := &clusters{manager: &cluster.Manager{
 		Programs: &cluster.Builder{Root: g.Lab.Source, CacheDir: cacheDir},
 		Images:   &clusterImages{builder: images},

@@ -1,0 +1,177 @@
+package chaos
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/labctl/labctl/pkg/load"
+)
+
+// The checker must find a chat that is broken. The services have no switch for that, and must not: what stands between them and the
+// broker, or beside them at the database, makes the very same of their work as the mistake would.
+
+// topics learns the names of topics from what a client is told of them.
+type topics struct {
+	mu    sync.Mutex
+	names map[[16]byte]string
+}
+
+func (n *topics) learn(answer kmsg.Response) {
+	if m, ok := answer.(*kmsg.MetadataResponse); ok {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		for _, t := range m.Topics {
+			if t.Topic != nil {
+				n.names[t.TopicID] = *t.Topic
+			}
+		}
+	}
+}
+
+func (n *topics) name(topic string, id [16]byte) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if topic != "" {
+		return topic
+	}
+	return n.names[id]
+}
+
+// commitFirst makes of messaging one that commits what it reads before it writes: who comes after it begins behind what was read.
+func commitFirst() func(part string, l *link) {
+	n := &topics{names: map[[16]byte]string{}}
+	var mu sync.Mutex
+	read := map[int32]int64{}
+	return func(part string, l *link) {
+		if !strings.HasPrefix(part, "messaging/") {
+			return
+		}
+		l.tamper = func(request kmsg.Request, answer kmsg.Response) {
+			n.learn(answer)
+			mu.Lock()
+			defer mu.Unlock()
+			if f, ok := request.(*kmsg.FetchRequest); ok {
+				for _, t := range f.Topics {
+					for _, p := range t.Partitions {
+						if n.name(t.Topic, t.TopicID) == "messages" {
+							read[p.Partition] = max(read[p.Partition], p.FetchOffset)
+						}
+					}
+				}
+			}
+			if o, ok := answer.(*kmsg.OffsetFetchResponse); ok {
+				for g := range o.Groups {
+					for t := range o.Groups[g].Topics {
+						for p := range o.Groups[g].Topics[t].Partitions {
+							part := &o.Groups[g].Topics[t].Partitions[p]
+							part.Offset = max(part.Offset, read[part.Partition])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// sharedGroup makes of the gateways ones that share a consumer group: each gets the records of its partitions alone.
+func sharedGroup() func(part string, l *link) {
+	n := &topics{names: map[[16]byte]string{}}
+	return func(part string, l *link) {
+		number, ok := strings.CutPrefix(part, "gateway/")
+		if !ok {
+			return
+		}
+		mine := int32(number[0] - '0')
+		l.tamper = func(_ kmsg.Request, answer kmsg.Response) {
+			n.learn(answer)
+			f, ok := answer.(*kmsg.FetchResponse)
+			if !ok {
+				return
+			}
+			held := false
+			for _, t := range f.Topics {
+				for p := range t.Partitions {
+					if n.name(t.Topic, t.TopicID) == "users" && t.Partitions[p].Partition%2 != mine && len(t.Partitions[p].RecordBatches) > 0 {
+						t.Partitions[p].RecordBatches = nil
+						held = true
+					}
+				}
+			}
+			if held {
+				time.Sleep(20 * time.Millisecond) // the gateway asks for it again at once
+			}
+		}
+	}
+}
+
+// forget makes of messaging one that does not know what it has stored: it deletes its notes all the time.
+func forget(t *testing.T, p *Processes) {
+	c, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + p.parts["mongodb"].address))
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() {
+		for sleep(ctx, 10*time.Millisecond) == nil {
+			_, _ = c.Database("messaging").Collection("sends").DeleteMany(ctx, bson.D{})
+		}
+	})
+	t.Cleanup(func() {
+		stop()
+		running.Wait()
+		_ = c.Disconnect(context.Background())
+	})
+}
+
+func TestBrokenBuildsAreFound(t *testing.T) {
+	instances := map[string]int{"auth": 1, "messaging": 1, "groups": 1, "presence": 1, "gateway": 2}
+	run := func(t *testing.T, p *Processes, rate float64, faults ...Fault) (Result, error) {
+		return Run(t.Context(), Options{Lab: p, Seed: 1, Duration: 5 * time.Second, Settle: 10 * time.Second, Rate: rate, Key: key, Faults: slices.Clip(faults)})
+	}
+	// Messaging is killed when it has read what it cannot write.
+	killed := []Fault{
+		{At: 500 * time.Millisecond, Kind: Cut, Part: "messaging/0", To: "mongodb", Time: 2 * time.Second},
+		{At: 1500 * time.Millisecond, Kind: Kill, Part: "messaging/0", Time: 100 * time.Millisecond},
+	}
+	retries := []Fault{{At: time.Second, Kind: Retry}, {At: 3 * time.Second, Kind: Retry}}
+	for name, tc := range map[string]struct {
+		tamper func(string, *link)
+		beside func(*testing.T, *Processes)
+		faults []Fault
+		found  func(load.Verdict) int64 // nil: nothing is broken
+	}{
+		"as it is, killed":  {faults: killed},
+		"as it is, retried": {faults: retries},
+		"commit before write": {tamper: commitFirst(), faults: killed,
+			found: func(v load.Verdict) int64 { return v.Unanswered + v.Lost }},
+		"no dedupe": {beside: forget, faults: retries,
+			found: func(v load.Verdict) int64 { return v.Duplicated }},
+		"a shared consumer group of gateways": {tamper: sharedGroup(),
+			found: func(v load.Verdict) int64 { return min(v.Lost, v.Unanswered) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, ProcessesOptions{Instances: instances, tamper: tc.tamper})
+			if tc.beside != nil {
+				tc.beside(t, p)
+			}
+			res, err := run(t, p, 40, append([]Fault{}, tc.faults...)...)
+			t.Logf("%+v", res.Verdict)
+			if tc.found == nil {
+				require.NoError(t, err, "%v", res.Verdict.Examples)
+				return
+			}
+			require.ErrorIs(t, err, ErrBroken)
+			require.Positive(t, tc.found(res.Verdict), "%+v", res.Verdict)
+		})
+	}
+}

@@ -1,0 +1,349 @@
+// Package load puts a chat under a load that does not depend on its answers, measures from the time at which each message was due,
+// and checks what came of it: what was acknowledged, what each device showed, and what history holds.
+package load
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/services/client"
+)
+
+// Options are the options of Run.
+type Options struct {
+	Address string // of the chat: http://127.0.0.1:8090
+	Sockets string // of a gateway, if not the same
+	Users   int
+	Devices int // sockets of each user
+	Shape   Shape
+	Rate    float64 // messages a second, of all; 0: none, only connections
+	// Duration is how long messages are sent for. Settle is how long the last ones may take after it.
+	Duration, Settle time.Duration
+	Seed             uint64
+	Key              []byte // of the users' passwords
+	Size             int    // bytes of a message's text, about
+	Storm            bool   // break all sockets at once in the middle
+	NoHistory        bool   // do not read the history at the end
+	PID              int    // of a gateway on this machine, to read its memory
+	Report           event.Report
+}
+
+// Result is what a run has measured. Latencies count from the time at which a message was due, so a generator or a server
+// that falls behind shows in them.
+type Result struct {
+	Seed        uint64  `json:"seed"`
+	Rooms       string  `json:"rooms"`
+	Users       int     `json:"users"`
+	Connections int     `json:"connections"`
+	Rate        float64 `json:"rate"`
+	Seconds     float64 `json:"seconds"`
+
+	Sent               int64   `json:"sent"`
+	Stored             Latency `json:"stored"`    // due until the sending device has the acknowledgement
+	Delivered          Latency `json:"delivered"` // due until a device has it, of all devices
+	Late               Latency `json:"late"`      // due until sent: how late the generator was
+	StoredPerSecond    float64 `json:"stored_per_second"`
+	DeliveredPerSecond float64 `json:"delivered_per_second"`
+
+	Open        Latency `json:"open"` // ticket, socket and hello of a connection
+	OpenSeconds float64 `json:"open_seconds"`
+	Reconnects  int64   `json:"reconnects"`
+	BackSeconds float64 `json:"back_seconds,omitempty"`       // from the storm until the last one is back
+	Memory      float64 `json:"kib_per_connection,omitempty"` // of the process with PID
+
+	Verdict Verdict `json:"verdict"`
+}
+
+// runner is one run.
+type runner struct {
+	Options
+	address       *url.URL // of the sockets
+	name          string   // of the run: what its client ids begin with
+	rooms         []room
+	sessions      []*client.Session
+	conversations []string
+	base          []int64
+	byName        map[string]int // conversations
+	devices       []*device
+	said          []said
+	arrivals      []arrival
+	begin         time.Time
+
+	open, broken      atomic.Int64
+	answered, shown   atomic.Int64
+	lastAck, lastShow atomic.Int64 // nanoseconds since begin
+
+	mu    sync.Mutex
+	other map[int32]Message // what came that is not as it was said
+}
+
+// said is a message of this run. What is sent is known before; the sending device's reader writes what it was told.
+type said struct {
+	arrival
+	body     string
+	sent     time.Duration
+	outcome  Outcome
+	seq      int64
+	answered time.Duration
+}
+
+// Run makes the users and rooms, opens the sockets, sends, waits and checks.
+func Run(ctx context.Context, o Options) (Result, error) {
+	if err := o.check(); err != nil {
+		return Result{}, fmt.Errorf("load: %w", err)
+	}
+	address, err := url.Parse(o.Address)
+	if o.Sockets != "" && err == nil {
+		address, err = url.Parse(o.Sockets)
+	}
+	if err != nil || address.Host == "" || (address.Scheme != "http" && address.Scheme != "https") {
+		return Result{}, fmt.Errorf("load: %q is no address such as http://127.0.0.1:8090", o.Address)
+	}
+	rng := rand.New(rand.NewPCG(o.Seed, 0)) //nolint:gosec // a seed that is to be repeated
+	r := &runner{Options: o, address: address, name: "r" + strconv.FormatInt(time.Now().UnixMilli(), 36), byName: map[string]int{}, other: map[int32]Message{}}
+	r.rooms = o.Shape.rooms(o.Users, rng)
+	r.conversations, r.base = make([]string, len(r.rooms)), make([]int64, len(r.rooms))
+	if o.Rate > 0 {
+		r.arrivals = arrivals(rng, o.Shape, r.rooms, o.Devices, o.Rate, o.Duration)
+	}
+	c := client.New(o.Address)
+	defer c.Close()
+	if r.sessions, err = Enter(ctx, c, o.Key, o.Seed, o.Users, o.Report); err != nil {
+		return Result{}, fmt.Errorf("load: %w", err)
+	}
+	if o.Rate > 0 {
+		if err := r.settle(ctx); err != nil {
+			return Result{}, fmt.Errorf("load: %w", err)
+		}
+	}
+	return r.run(ctx)
+}
+
+func (r *runner) run(ctx context.Context) (Result, error) {
+	res := Result{
+		Seed: r.Seed, Rooms: r.Shape.String(), Users: r.Users, Connections: r.Users * r.Devices, Rate: r.Rate, Seconds: r.Duration.Seconds(), Sent: int64(len(r.arrivals)),
+	}
+	r.prepare()
+	before, known := memory(r.PID)
+	start := time.Now()
+	live, stop := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer stop()
+	opened, err := r.connect(live, &running)
+	if err != nil {
+		return res, fmt.Errorf("load: %w", err)
+	}
+	res.Open, res.OpenSeconds = opened.Latency(), time.Since(start).Seconds()
+	if after, ok := memory(r.PID); known && ok {
+		res.Memory = float64(after-before) / float64(len(r.devices))
+	}
+	var storm errgroup.Group
+	if r.Storm {
+		storm.Go(func() error {
+			if err := sleep(live, r.Duration/2); err != nil {
+				return err
+			}
+			var err error
+			res.BackSeconds, err = r.storm(live)
+			return err
+		})
+	}
+	late := r.send(ctx)
+	if err := errors.Join(ctx.Err(), storm.Wait()); err != nil {
+		return res, fmt.Errorf("load: %w", err)
+	}
+	r.wait(ctx)
+	histories, err := r.histories(ctx)
+	stop()
+	running.Wait()
+	if err != nil {
+		return res, fmt.Errorf("load: %w", err)
+	}
+	res.Late, res.Reconnects = late.Latency(), r.broken.Load()
+	r.sum(&res)
+	r.Report.Doing("checking %d messages on %d devices", len(r.said), len(r.devices))
+	res.Verdict = Check(r.record(histories))
+	return res, ctx.Err()
+}
+
+// prepare makes the messages and the devices.
+func (r *runner) prepare() {
+	for i, id := range r.conversations {
+		if id != "" {
+			r.byName[id] = i
+		}
+	}
+	r.said = make([]said, len(r.arrivals))
+	pad := strings.Repeat("x", max(r.Size-16, 0))
+	for i, a := range r.arrivals {
+		r.said[i] = said{arrival: a, body: "message " + strconv.Itoa(i) + " " + pad + "."}
+	}
+	of := make([][]int, r.Users)
+	if r.Rate > 0 {
+		for i, room := range r.rooms {
+			for _, m := range room.members {
+				of[m] = append(of[m], i)
+			}
+		}
+	}
+	for u := range r.Users {
+		for range r.Devices {
+			d := &device{r: r, user: u, last: map[int]int64{}}
+			for _, i := range of[u] {
+				d.last[i] = r.base[i]
+			}
+			r.devices = append(r.devices, d)
+		}
+	}
+}
+
+// connect opens all sockets, many at once, and gives how long each took.
+func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogram, error) {
+	var mu sync.Mutex
+	var all Histogram
+	g, within := errgroup.WithContext(ctx)
+	g.SetLimit(64)
+	for i, d := range r.devices {
+		g.Go(func() error {
+			begin := time.Now()
+			var s *socket
+			err := Patiently(within, func() (err error) {
+				s, err = d.open(within)
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("connect device %d: %w", i, err)
+			}
+			took := time.Since(begin)
+			running.Go(func() { d.live(ctx, s) })
+			mu.Lock()
+			defer mu.Unlock()
+			if all.Add(took); all.Count()%500 == 0 {
+				r.Report.At(all.Count(), int64(len(r.devices)), "connecting")
+			}
+			return nil
+		})
+	}
+	return &all, g.Wait()
+}
+
+// senders is how many goroutines send. Each waits for its own messages' times.
+const senders = 4
+
+func (r *runner) send(ctx context.Context) *Histogram {
+	r.begin = time.Now()
+	if len(r.said) == 0 {
+		_ = sleep(ctx, r.Duration)
+		return &Histogram{}
+	}
+	late := make([]Histogram, senders)
+	var wg sync.WaitGroup
+	for k := range senders {
+		wg.Go(func() {
+			for i := k; i < len(r.said); i += senders {
+				s := &r.said[i]
+				if wait := s.at - time.Since(r.begin); wait > 0 && sleep(ctx, wait) != nil {
+					return
+				}
+				if k == 0 && i%1000 == 0 {
+					r.Report.At(int64(i), int64(len(r.said)), "sending")
+				}
+				s.sent = time.Since(r.begin)
+				late[k].Add(s.sent - s.at)
+				r.devices[r.rooms[s.room].members[s.sender]*r.Devices+s.device].send(i)
+			}
+		})
+	}
+	wg.Wait()
+	for k := 1; k < senders; k++ {
+		late[0].Merge(&late[k])
+	}
+	return &late[0]
+}
+
+// expected is how often the messages of the run must be shown.
+func (r *runner) expected() (n int64) {
+	for i := range r.said {
+		n += int64(len(r.rooms[r.said[i].room].members) * r.Devices)
+	}
+	return n
+}
+
+// wait waits until everything is answered and shown, or for Settle.
+func (r *runner) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, r.Settle)
+	defer cancel()
+	want := r.expected()
+	for r.answered.Load() < int64(len(r.said)) || r.shown.Load() < want {
+		r.Report.At(r.shown.Load(), want, "waiting for the last deliveries")
+		if sleep(ctx, 20*time.Millisecond) != nil {
+			return
+		}
+	}
+}
+
+// storm breaks all sockets and gives the seconds until all are open again.
+func (r *runner) storm(ctx context.Context) (float64, error) {
+	r.Report.Doing("breaking all sockets")
+	begin := time.Now()
+	want := r.broken.Load() + int64(len(r.devices))
+	for _, d := range r.devices {
+		d.cut()
+	}
+	for r.broken.Load() < want || r.open.Load() < int64(len(r.devices)) {
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return 0, err
+		}
+		if time.Since(begin) > 5*time.Minute {
+			return 0, fmt.Errorf("after 5 minutes %d of %d sockets are back", r.open.Load(), len(r.devices))
+		}
+	}
+	return time.Since(begin).Seconds(), nil
+}
+
+// sum fills in the latencies and rates.
+func (r *runner) sum(res *Result) {
+	var stored, shown Histogram
+	for _, d := range r.devices {
+		stored.Merge(&d.stored)
+		shown.Merge(&d.shown)
+	}
+	res.Stored, res.Delivered = stored.Latency(), shown.Latency()
+	if t := time.Duration(r.lastAck.Load()).Seconds(); t > 0 {
+		res.StoredPerSecond = float64(stored.Count()) / t
+	}
+	if t := time.Duration(r.lastShow.Load()).Seconds(); t > 0 {
+		res.DeliveredPerSecond = float64(shown.Count()) / t
+	}
+}
+
+// memory gives the resident KiB of a process.
+func memory(pid int) (kib int64, ok bool) {
+	if pid == 0 {
+		return 0, false
+	}
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(b)) {
+		if v, found := strings.CutPrefix(line, "VmRSS:"); found {
+			n, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
+			return n, err == nil
+		}
+	}
+	return 0, false
+}

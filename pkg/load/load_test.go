@@ -1,0 +1,134 @@
+package load
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHistogram(t *testing.T) {
+	var h, other Histogram
+	require.Zero(t, h.Quantile(0.5), "nothing was added")
+	rng := rand.New(rand.NewPCG(1, 2))
+	var all []time.Duration
+	for i := range 50_000 {
+		d := time.Duration(rng.ExpFloat64() * float64(20*time.Millisecond))
+		if i%1000 == 0 {
+			d = time.Duration(i) * time.Millisecond
+		}
+		all = append(all, d)
+		if i%2 == 0 {
+			h.Add(d)
+		} else {
+			other.Add(d)
+		}
+	}
+	h.Merge(&other)
+	slices.Sort(all)
+	require.EqualValues(t, len(all), h.Count())
+	require.Equal(t, all[len(all)-1], h.Max())
+	for _, q := range []float64{0.001, 0.5, 0.9, 0.99, 0.999, 1} {
+		exact := all[max(int(q*float64(len(all)))-1, 0)]
+		require.GreaterOrEqual(t, h.Quantile(q), exact.Truncate(time.Microsecond), q)
+		require.LessOrEqual(t, h.Quantile(q), exact+exact/20+2*time.Microsecond, q)
+	}
+	var one Histogram
+	one.Add(-time.Second)
+	require.Equal(t, Latency{Count: 1}, one.Latency(), "below zero counts as zero")
+}
+
+// Each value lies in its bucket, and buckets follow each other without a hole.
+func TestBuckets(t *testing.T) {
+	before := -1
+	for v := uint64(0); v < 1<<20; v++ {
+		i := bucket(v)
+		require.True(t, i == before || i == before+1, v)
+		require.LessOrEqual(t, v, top(i), v)
+		if i != before && i > 0 {
+			require.Equal(t, v-1, top(i-1), v)
+		}
+		before = i
+	}
+}
+
+func TestShapes(t *testing.T) {
+	for text, want := range map[string]Shape{"pairs": {"pairs", 2}, "rooms:10": {"rooms", 10}, "zipf:50": {"zipf", 50}} {
+		s, err := ParseShape(text)
+		require.NoError(t, err)
+		require.Equal(t, want, s)
+		require.Equal(t, text, s.String())
+	}
+	for _, bad := range []string{"", "pairs:3", "rooms", "rooms:1", "rooms:501", "rooms:x", "zipf:0", "triangles:3"} {
+		_, err := ParseShape(bad)
+		require.Error(t, err, bad)
+	}
+	sizes := func(text string, users int) (l []int) {
+		s, err := ParseShape(text)
+		require.NoError(t, err)
+		for _, r := range s.rooms(users, rand.New(rand.NewPCG(3, 0))) {
+			distinct := map[int]bool{}
+			for _, m := range r.members {
+				require.Less(t, m, users)
+				distinct[m] = true
+			}
+			require.Len(t, distinct, len(r.members), "nobody is in a room twice")
+			l = append(l, len(r.members))
+		}
+		return l
+	}
+	require.Equal(t, []int{2, 2}, sizes("pairs", 5), "one is left over")
+	require.Equal(t, []int{10, 11}, sizes("rooms:10", 21))
+	require.Equal(t, []int{10, 10, 5}, sizes("rooms:10", 25))
+	require.Equal(t, []int{12, 6, 4, 3, 2, 2}, sizes("zipf:12", 30))
+}
+
+func TestArrivals(t *testing.T) {
+	s := Shape{"zipf", 20}
+	make := func(seed uint64) ([]room, []arrival) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		rooms := s.rooms(40, rng)
+		return rooms, arrivals(rng, s, rooms, 3, 200, 30*time.Second)
+	}
+	rooms, all := make(7)
+	_, again := make(7)
+	require.Equal(t, all, again, "a seed gives the same again")
+	_, other := make(8)
+	require.NotEqual(t, all, other)
+	require.InDelta(t, 6000, len(all), 300, "as many as the rate says")
+	require.True(t, slices.IsSortedFunc(all, func(a, b arrival) int { return int(a.at - b.at) }))
+	count := map[int]int{}
+	for _, a := range all {
+		require.Less(t, a.at, 30*time.Second)
+		require.Less(t, a.sender, len(rooms[a.room].members))
+		require.Less(t, a.device, 3)
+		count[a.room]++
+	}
+	require.InDelta(t, 2, float64(count[0])/float64(count[1]), 0.3, "the second room is half as busy as the first")
+}
+
+func TestOptions(t *testing.T) {
+	good := Options{Address: "http://127.0.0.1:1", Users: 2, Devices: 1, Shape: Shape{"pairs", 2}, Rate: 1, Duration: time.Second, Key: []byte("0123456789abcdef")}
+	require.NoError(t, good.check())
+	for name, change := range map[string]func(*Options){
+		"one user":       func(o *Options) { o.Users = 1 },
+		"no device":      func(o *Options) { o.Devices = 0 },
+		"a rate below 0": func(o *Options) { o.Rate = -1 },
+		"no time":        func(o *Options) { o.Duration = 0 },
+		"too many":       func(o *Options) { o.Rate, o.Duration = 1e6, time.Hour },
+		"no rooms":       func(o *Options) { o.Shape = Shape{} },
+		"no key":         func(o *Options) { o.Key = nil },
+	} {
+		o := good
+		change(&o)
+		require.Error(t, o.check(), name)
+	}
+	for _, address := range []string{"", "127.0.0.1:8090", "ftp://x", "http://"} {
+		o := good
+		o.Address = address
+		_, err := Run(t.Context(), o)
+		require.ErrorContains(t, err, "no address", address)
+	}
+}

@@ -1,0 +1,126 @@
+package load
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/services/client"
+)
+
+// MessageOf gives a message without its place.
+func MessageOf(m client.Message) Message {
+	out := Message{Conversation: m.Conversation, Sender: m.Sender, ClientID: m.ClientID, Body: m.Body}
+	if m.Event != nil {
+		users := slices.Sorted(slices.Values(m.Event.Users))
+		out.Event = Event{Type: m.Event.Type, Title: m.Event.Title, Users: strings.Join(users, ","), Owner: m.Event.Owner}
+	}
+	return out
+}
+
+// own gives the i-th message as it was said.
+func (r *runner) own(i int) Message {
+	s := &r.said[i]
+	sender := r.sessions[r.rooms[s.room].members[s.sender]].User.ID
+	return Message{Conversation: r.conversations[s.room], Sender: sender, ClientID: r.name + "-" + strconv.Itoa(i), Body: s.body}
+}
+
+// number gives the number of a message: its own, or a negative one if it is not exactly one that was said.
+func (r *runner) number(m client.Message) int32 {
+	if rest, ours := strings.CutPrefix(m.ClientID, r.name+"-"); ours {
+		if i, err := strconv.ParseInt(rest, 10, 32); err == nil && i >= 0 && int(i) < len(r.said) && r.own(int(i)) == MessageOf(m) {
+			return int32(i)
+		}
+	}
+	return r.foreign(m)
+}
+
+// foreign gives a message a negative number.
+func (r *runner) foreign(m client.Message) int32 {
+	msg := MessageOf(m)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for n, o := range r.other {
+		if o == msg {
+			return n
+		}
+	}
+	n := -1 - int32(len(r.other))
+	r.other[n] = msg
+	return n
+}
+
+// histories reads what each room holds now, as one of its members sees it.
+func (r *runner) histories(ctx context.Context) ([]History, error) {
+	if r.NoHistory || r.Rate == 0 {
+		return nil, nil
+	}
+	logs := make([]History, len(r.rooms))
+	var mu sync.Mutex
+	done := 0
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(4)
+	for i, room := range r.rooms {
+		g.Go(func() error {
+			s := r.sessions[room.members[len(room.members)-1]]
+			logs[i] = History{Log: Log{Name: s.User.Name, User: s.User.ID}, Conversation: int32(i)}
+			var all []client.Message
+			err := Patiently(ctx, func() (err error) {
+				all, err = s.HistoryAfter(ctx, r.conversations[i], r.base[i])
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("read the history of %s: %w", r.conversations[i], err)
+			}
+			for _, m := range all {
+				logs[i].Entries = append(logs[i].Entries, Entry{Conversation: int32(i), Message: r.number(m), Seq: m.Seq})
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if done++; done%50 == 0 || done == len(r.rooms) {
+				r.Report.At(int64(done), int64(len(r.rooms)), "reading histories")
+			}
+			return nil
+		})
+	}
+	return logs, g.Wait()
+}
+
+// record puts together what the checker looks at. The numbers of messages that were said stay; the others follow them.
+func (r *runner) record(histories []History) *Record {
+	rec := &Record{Base: map[int32]int64{}}
+	for i, id := range r.conversations {
+		if id != "" {
+			rec.Base[rec.Conversation(id)] = r.base[i]
+		}
+	}
+	for i := range r.said {
+		s := &r.said[i]
+		rec.Said = append(rec.Said, Said{Message: rec.Number(r.own(i)), Outcome: s.outcome, Seq: s.seq, At: s.sent, Answered: s.answered})
+	}
+	for n := range int32(len(r.other)) {
+		rec.Number(r.other[-1-n])
+	}
+	take := func(l Log) Log {
+		for k := range l.Entries {
+			if n := l.Entries[k].Message; n < 0 {
+				l.Entries[k].Message = int32(len(r.said)) - 1 - n
+			}
+		}
+		return l
+	}
+	for i, d := range r.devices {
+		s := r.sessions[d.user]
+		rec.Devices = append(rec.Devices, take(Log{Name: fmt.Sprintf("device %d of %s", i%r.Devices, s.User.Name), User: s.User.ID, Entries: d.log}))
+	}
+	for _, h := range histories {
+		h.Log = take(h.Log)
+		rec.Histories = append(rec.Histories, h)
+	}
+	return rec
+}
