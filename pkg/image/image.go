@@ -8,12 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
 	"sync"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/filelock"
 	"github.com/labctl/labctl/pkg/gobuild"
@@ -31,6 +33,11 @@ type Options struct {
 
 	// UpstreamTimeout bounds the wait for a registry's answer before a part is built from source; by default 5 s.
 	UpstreamTimeout time.Duration
+
+	// Getenv gives the variables that say who is logged in to Azure; nil means the process's own.
+	Getenv func(string) string
+	// Transport carries what goes to registries on other machines but pulls; nil means the usual one.
+	Transport http.RoundTripper
 }
 
 // Spec is one image to make.
@@ -53,6 +60,7 @@ type Image struct {
 // Builder makes images. It may be used concurrently.
 type Builder struct {
 	o         Options
+	keys      *keychain
 	compiling chan struct{} // one build at a time: the go command uses all cores by itself, and private caches are large
 
 	mu         sync.Mutex
@@ -68,7 +76,13 @@ func New(o Options) *Builder {
 	if o.UpstreamTimeout == 0 {
 		o.UpstreamTimeout = 5 * time.Second
 	}
-	return &Builder{o: o, compiling: make(chan struct{}, 1), versions: make(map[string]string), unanswered: make(map[string]error)}
+	if o.Getenv == nil {
+		o.Getenv = os.Getenv
+	}
+	if o.Transport == nil {
+		o.Transport = remote.DefaultTransport
+	}
+	return &Builder{o: o, keys: &keychain{getenv: o.Getenv, client: &http.Client{Transport: o.Transport}}, compiling: make(chan struct{}, 1), versions: make(map[string]string), unanswered: make(map[string]error)}
 }
 
 // Build returns the image of spec: from the cache when none of its inputs changed, else pulled, where the recipe

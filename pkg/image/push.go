@@ -4,22 +4,24 @@ package image
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/labctl/labctl/pkg/event"
 )
 
 // Push sends the blobs of img that repository ("127.0.0.1:5050/lab/auth") does not have, and its manifest, under a tag
 // made of its digest. It returns the digest. Registries on this machine are spoken to over plain HTTP and without
-// credentials; for others the user's Docker credentials are used.
+// credentials; for others the user's Docker credentials are used, and for Azure's those of whoever is logged in there.
 func (b *Builder) Push(ctx context.Context, img Image, repository string, report event.Report) (string, error) {
 	fail := func(err error) (string, error) {
 		return "", fmt.Errorf("push the image %q to %s: %w", img.Name, repository, err)
@@ -38,7 +40,7 @@ func (b *Builder) Push(ctx context.Context, img Image, repository string, report
 	}
 	options := []remote.Option{remote.WithContext(ctx)}
 	if !loopback(repo.RegistryStr()) {
-		options = append(options, remote.WithAuthFromKeychain(authn.DefaultKeychain))
+		options = append(options, remote.WithAuthFromKeychain(b.keys), remote.WithTransport(b.o.Transport))
 	}
 	updates := make(chan v1.Update, 64)
 	drained := make(chan struct{})
@@ -58,6 +60,8 @@ func (b *Builder) Push(ctx context.Context, img Image, repository string, report
 			err = ctx.Err()
 		} else if loopback(repo.RegistryStr()) && unreachable(err) {
 			err = fmt.Errorf("the lab's registry does not answer (`labctl cluster status` tells why): %w", err)
+		} else if refused := new(transport.Error); isAzure(repo.RegistryStr()) && errors.As(err, &refused) && refused.StatusCode == http.StatusUnauthorized {
+			err = fmt.Errorf("nobody is logged in to it (az login, or az acr login --name %s): %w", repo.RegistryStr(), err)
 		}
 		return fail(err)
 	}

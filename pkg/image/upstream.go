@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -73,7 +72,7 @@ func (b *Builder) fetch(ctx context.Context, reference string) (v1.Image, error)
 	descriptor, err := remote.Get(ref,
 		remote.WithContext(ctx),
 		remote.WithPlatform(v1.Platform{OS: "linux", Architecture: b.o.Arch}),
-		remote.WithAuthFromKeychain(authn.DefaultKeychain),
+		remote.WithAuthFromKeychain(b.keys),
 		remote.WithTransport(b.impatient()),
 		remote.WithRetryBackoff(remote.Backoff{Steps: 1}), // there is another way, so no second try
 	)

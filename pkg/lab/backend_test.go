@@ -25,6 +25,7 @@ type stateServer struct {
 	locks  map[string][]byte
 	reads  int
 	refuse bool // every write fails
+	code   int  // of every answer to a read that finds nothing, where it is not 0
 	before func()
 }
 
@@ -50,7 +51,7 @@ func (s *stateServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case http.MethodGet:
 		s.reads++
 		if s.states[name] == nil {
-			w.WriteHeader(http.StatusNoContent)
+			w.WriteHeader(max(s.code, http.StatusNoContent))
 			return
 		}
 		_, _ = w.Write(s.states[name])

@@ -24,7 +24,7 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 		return nil, err
 	}
 	start := time.Now()
-	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) && !l.findable() {
 		event.For(o.Sink, "down")(event.Event{Time: time.Now(), Kind: event.Skipped, Message: "the lab is not up"})
 		return &Summary{Command: o.Command}, removeLeftovers(filepath.Dir(l.graph.Dir))
 	}
@@ -52,6 +52,13 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 	})
 	summary.Elapsed = time.Since(start)
 	return summary, r.failed(ctx, err)
+}
+
+// findable says whether the lab may be up by another machine's doing.
+func (l *Lab) findable() bool {
+	return slices.ContainsFunc(l.graph.Stacks, func(s *stack.Stack) bool {
+		return s.Backend != nil && s.Backend.Find != nil && len(s.Backend.Find.Missing()) == 0
+	})
 }
 
 // unstack takes one stack down: its releases, its Terraform.

@@ -86,7 +86,13 @@ func (r *run) drift(ctx context.Context, s *stack.Stack, report event.Report) (*
 		case err != nil:
 			return nil, err
 		}
-		w, err := r.work(s, nil) // the inputs of the last run: those of the next are no drift
+		var inputs map[string]ctyValue // those of the last run: those of the next are no drift
+		if _, ran := r.journal.get(s.ID); !ran {
+			if inputs, err = r.lab.graph.Inputs(s, r.snapshot()); err != nil && !errors.Is(err, stack.ErrNotKnown) {
+				return nil, err
+			}
+		}
+		w, err := r.work(s, inputs)
 		if err != nil {
 			return nil, err
 		}

@@ -446,10 +446,11 @@ func TestPlan(t *testing.T) {
 		stack string
 		added int
 		waits []string
-	}{{"0-a", 1, nil}, {"1-b", 1, nil}, {"2-c", 1, nil}, {"3-d", 1, nil}, {"4-e", 0, []string{"0-a: id"}}} {
+	}{{"0-a", 1, nil}, {"1-b", 1, nil}, {"2-c", 1, nil}, {"3-d", 1, nil}, {"4-e", 1, []string{"0-a: id"}}} {
 		require.Equal(t, want.stack, plans[i].Stack)
 		require.Equal(t, want.added, plans[i].Changes.Added, want.stack)
 		require.Equal(t, want.waits, plans[i].Waits, want.stack)
+		require.Equal(t, want.waits != nil, plans[i].Partial, want.stack)
 	}
 	require.Equal(t, stack.Action{Address: "terraform_data.this", Verb: "create"}, plans[0].Actions[0])
 	require.Empty(t, m.outputs(t), "a plan applies nothing")

@@ -31,6 +31,9 @@ type Terraform interface {
 	ApplyPlan(ctx context.Context, w stack.Work, plan string, report event.Report) (stack.Changes, error)
 	// Plan says what Apply would do. With keep it keeps the plan in that file.
 	Plan(ctx context.Context, w stack.Work, keep string, report event.Report) (*stack.Plan, error)
+	// PlanPartly says what Apply would do as far as the inputs are known, and keeps nothing. The error is a
+	// *stack.UnplannableError where nothing can be said.
+	PlanPartly(ctx context.Context, w stack.Work, report event.Report) (*stack.Plan, error)
 	// Drift says what differs between the state and the world.
 	Drift(ctx context.Context, w stack.Work, report event.Report) ([]stack.Action, error)
 	Destroy(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error)

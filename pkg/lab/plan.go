@@ -20,13 +20,15 @@ import (
 
 // StackPlan is what an `up` would do to one stack, as far as it can be known before.
 type StackPlan struct {
-	Stack    string         `json:"stack"`
-	Why      string         `json:"why,omitempty"`   // the stack is worked on
-	Waits    []string       `json:"waits,omitempty"` // outputs that only an apply makes known: "1-cluster: kubeconfig"
-	Actions  []stack.Action `json:"actions,omitempty"`
-	Changes  stack.Changes  `json:"changes"`
-	Images   []string       `json:"images,omitempty"` // built where their sources changed, which building tells
-	Releases []ReleasePlan  `json:"releases,omitempty"`
+	Stack     string         `json:"stack"`
+	Why       string         `json:"why,omitempty"`       // the stack is worked on
+	Waits     []string       `json:"waits,omitempty"`     // outputs that only an apply makes known: "1-cluster: kubeconfig"
+	Partial   bool           `json:"partial,omitempty"`   // Actions and Changes are as far as they are known before that
+	Unplanned string         `json:"unplanned,omitempty"` // why nothing can be said of them before that
+	Actions   []stack.Action `json:"actions,omitempty"`
+	Changes   stack.Changes  `json:"changes"`
+	Images    []string       `json:"images,omitempty"` // built where their sources changed, which building tells
+	Releases  []ReleasePlan  `json:"releases,omitempty"`
 }
 
 // ReleasePlan is what an `up` would do to one release.
@@ -62,8 +64,9 @@ type savedPlan struct {
 const savedVersion = 1
 
 // Plan says what an `up` of the chosen stacks would do. A stack whose inputs are known gets a real plan; outputs that a
-// plan makes known count as known for later stacks, because terraform holds itself to them. The rest says what it waits
-// for. With keep the real plans are kept in that directory, with what they were made of, for Options.Plans.
+// plan makes known count as known for later stacks, because terraform holds itself to them. The rest is planned as far as
+// it is known, and says what it waits for. With keep the plans of the former are kept in that directory, with what they
+// were made of, for Options.Plans; those of the latter never are.
 func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan, err error) {
 	stacks, err := o.Selection.choose(l.graph, needs)
 	if err != nil {
@@ -122,6 +125,8 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 
 func (p *StackPlan) summary() string {
 	switch {
+	case p.Partial:
+		return fmt.Sprintf("%d to add, %d to change, %d to destroy, as far as it is known before %s", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed, strings.Join(p.Waits, "; "))
 	case len(p.Waits) > 0:
 		return "known after " + strings.Join(p.Waits, "; ")
 	case p.Any():
@@ -167,7 +172,9 @@ func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, saved *save
 		refs = append(refs, s.Backend.Refs...)
 	}
 	if p.Waits = r.waits(refs); len(p.Waits) > 0 {
-		r.forgetOutputs(s)
+		if err := r.planPartly(ctx, s, p, report); err != nil {
+			return nil, err
+		}
 		for _, rel := range s.Releases {
 			p.Releases = append(p.Releases, ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)})
 		}
@@ -276,13 +283,6 @@ func (r *run) waits(refs []stack.Ref) []string {
 	}
 	sort.Strings(out)
 	return out
-}
-
-// forgetOutputs takes the outputs of a stack that cannot be planned for not known: it may change them.
-func (r *run) forgetOutputs(s *stack.Stack) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.known.Outputs, s.Name)
 }
 
 // MovedError says what moved on since plans were made.

@@ -38,7 +38,8 @@ type run struct {
 
 	mu    sync.Mutex
 	known stack.Known
-	last  string // the step that began last, for the message of an interrupt
+	maybe map[string]map[string]ctyValue // outputs of stacks that were planned in part, for plans in part of later ones
+	last  string                         // the step that began last, for the message of an interrupt
 }
 
 func (l *Lab) newRun(o Options) *run {
@@ -141,7 +142,14 @@ func (r *run) backend(s *stack.Stack) (*stack.StateBackend, error) {
 		return nil, nil
 	}
 	if s.Backend.Own {
-		return &stack.StateBackend{Keep: true}, nil
+		config, err := r.lab.graph.FindConfig(s, r.snapshot())
+		if errors.Is(err, stack.ErrNotKnown) || err == nil && config == nil {
+			return &stack.StateBackend{Keep: true}, nil
+		}
+		for _, v := range config {
+			r.secrets.Add(stack.Secrets(v)...)
+		}
+		return &stack.StateBackend{Keep: true, Type: s.Backend.Type, Config: config}, err
 	}
 	config, err := r.lab.graph.BackendConfig(s, r.snapshot())
 	if err != nil {

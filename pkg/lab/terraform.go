@@ -222,10 +222,30 @@ func (r *run) moveState(ctx context.Context, s *stack.Stack) error {
 		case !moved:
 			return outcome{skipped: true, message: "it is in " + s.Backend.Type}, nil
 		}
+		r.tellWhere(s, config, report)
 		// Terraform may have given it another lineage and serial.
 		err = r.journal.follow(s.ID, func() (*stack.State, error) { return r.state(ctx, s, report) })
 		return outcome{message: "moved to " + s.Backend.Type}, err
 	})
+}
+
+// tellWhere says what other machines have to be told to find the state that has just moved.
+func (r *run) tellWhere(s *stack.Stack, config map[string]ctyValue, report event.Report) {
+	find := s.Backend.Find
+	if find == nil {
+		return
+	}
+	var missing []string
+	for _, name := range find.Missing() {
+		v, err := stack.Text(config[name])
+		if err != nil || len(stack.Secrets(config[name])) > 0 {
+			v = "(sensitive)"
+		}
+		missing = append(missing, name+" = "+v)
+	}
+	if len(missing) > 0 {
+		report.Warn("only this machine knows where the state of %s is: find in %s lacks %s", s.ID, r.lab.graph.Path(find.Range.Filename), strings.Join(missing, ", "))
+	}
 }
 
 // bringStateBack undoes moveState, so that a stack can be destroyed together with the place of its state.

@@ -71,6 +71,7 @@ type Work struct {
 	Stack   *Stack
 	Path    func(path string) string // shows a source path as people know it
 	Inputs  map[string]cty.Value     // nil: keep the values of the last run
+	Waits   map[string][]string      // of inputs that are not known: what makes them known, "1-cluster: kubeconfig"
 	Backend *StateBackend            // nil: the state is a file of the lab
 	Secrets *secret.Set
 }

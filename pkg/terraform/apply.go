@@ -1,12 +1,15 @@
 package terraform
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 	tfjson "github.com/hashicorp/terraform-json"
@@ -63,19 +66,17 @@ func (r *Runner) ApplyPlan(ctx context.Context, w stack.Work, plan string, repor
 	if err != nil {
 		return stack.Changes{}, fmt.Errorf("apply the plan %s: %w", plan, err)
 	}
-	return s.apply(ctx, tfexec.DirOrPlan(abs))
+	return s.apply(ctx, abs)
 }
 
-func (s *session) apply(ctx context.Context, opts ...tfexec.ApplyOption) (stack.Changes, error) {
+func (s *session) apply(ctx context.Context, plan ...string) (stack.Changes, error) {
 	s.report.Doing("terraform apply")
-	out, err := s.run(ctx, "apply", func(w io.Writer, info tfexec.ReattachInfo) error {
+	out, err := s.run(ctx, "apply", func(w io.Writer, _ tfexec.ReattachInfo) error {
+		args := []string{"apply", "-no-color", "-auto-approve", "-input=false", "-json"}
 		if remote(s.dir) {
-			opts = append(opts, tfexec.LockTimeout(lockTimeout))
+			args = append(args, "-lock-timeout="+lockTimeout)
 		}
-		if info != nil {
-			opts = append(opts, tfexec.Reattach(info))
-		}
-		err := s.tf.ApplyJSON(ctx, w, opts...)
+		err := s.start(ctx, w, append(args, plan...)...)
 		if err == nil { // terraform can end well although it was interrupted before it did anything
 			err = ctx.Err()
 		}
@@ -101,8 +102,12 @@ func (r *Runner) Plan(ctx context.Context, w stack.Work, keep string, report eve
 	if err != nil {
 		return nil, err
 	}
-	plan := &stack.Plan{Actions: out.planned, Changes: out.changes}
-	if plan.Outputs, err = s.outputs(ctx); err != nil {
+	plan := &stack.Plan{Actions: ordered(out.planned), Changes: out.changes}
+	shown, err := s.show(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if plan.Outputs, err = planned(shown, w.Stack.ID); err != nil {
 		return nil, err
 	}
 	if keep == "" {
@@ -130,7 +135,22 @@ func (r *Runner) Drift(ctx context.Context, w stack.Work, report event.Report) (
 	if err != nil {
 		return nil, err
 	}
-	return out.drift, nil
+	return ordered(out.drift), nil
+}
+
+// ordered puts actions in the order of their addresses, resources first. Terraform's own is that in which its workers were
+// done, another one each time.
+func ordered(actions []stack.Action) []stack.Action {
+	slices.SortStableFunc(actions, func(a, b stack.Action) int {
+		outputs := func(a stack.Action) int {
+			if strings.HasPrefix(a.Address, "output.") {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(outputs(a)-outputs(b), strings.Compare(a.Address, b.Address))
+	})
+	return actions
 }
 
 func (s *session) plan(ctx context.Context, opts ...tfexec.PlanOption) (*output, error) {
@@ -151,10 +171,9 @@ func (s *session) plan(ctx context.Context, opts ...tfexec.PlanOption) (*output,
 	})
 }
 
-// outputs reads what the plan says of the stack's outputs.
-func (s *session) outputs(ctx context.Context) (map[string]cty.Value, error) {
-	var plan *tfjson.Plan
-	if _, err := s.run(ctx, "show", func(_ io.Writer, info tfexec.ReattachInfo) (err error) {
+// show reads the plan that was just made.
+func (s *session) show(ctx context.Context) (plan *tfjson.Plan, err error) {
+	_, err = s.run(ctx, "show", func(_ io.Writer, info tfexec.ReattachInfo) (err error) {
 		opts := []tfexec.ShowOption{}
 		if info != nil {
 			opts = append(opts, tfexec.Reattach(info))
@@ -162,9 +181,12 @@ func (s *session) outputs(ctx context.Context) (map[string]cty.Value, error) {
 		s.tf.SetStdout(io.Discard) // values are no log
 		plan, err = s.tf.ShowPlanFile(ctx, planFile, opts...)
 		return err
-	}); err != nil {
-		return nil, err
-	}
+	})
+	return plan, err
+}
+
+// planned is what a plan says of the outputs of the stack with that id.
+func planned(plan *tfjson.Plan, id string) (map[string]cty.Value, error) {
 	values := map[string]cty.Value{}
 	for name, change := range plan.OutputChanges {
 		v := cty.DynamicVal
@@ -172,7 +194,7 @@ func (s *session) outputs(ctx context.Context) (map[string]cty.Value, error) {
 			if o, has := plan.PlannedValues.Outputs[name]; has && o.Type != cty.NilType {
 				known, err := ofJSON(o.Value, o.Type)
 				if err != nil {
-					return nil, fmt.Errorf("read output %q from the plan of stack %q: %w", name, s.work.Stack.ID, err)
+					return nil, fmt.Errorf("read output %q from the plan of stack %q: %w", name, id, err)
 				}
 				v = known
 			}

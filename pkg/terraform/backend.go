@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 	"github.com/zclconf/go-cty/cty"
@@ -66,6 +67,9 @@ func (s *session) settle(ctx context.Context) error {
 	if b != nil && b.Keep {
 		switch {
 		case there == fileExists(path):
+			if !there && b.Type != "" {
+				return s.find(ctx, b)
+			}
 			return nil
 		case !there: // a move out was cut off before terraform took note of it, and will begin again
 			return removeFile(path)
@@ -142,6 +146,50 @@ func (s *session) settle(ctx context.Context) error {
 	}
 	return writeFile(mark, []byte(want))
 }
+
+// find takes the state over that another machine left in a backend, where this one has none.
+func (s *session) find(ctx context.Context, b *stack.StateBackend) error {
+	for _, name := range []string{stateFile, goodState, backendMark, movingMark, leftFile} {
+		if fileExists(filepath.Join(s.dir, name)) {
+			return nil
+		}
+	}
+	content, err := encodeBackend(b)
+	if err != nil {
+		return err
+	}
+	s.report.Doing("looking for the state in %s", b.Type)
+	var data string
+	err = s.beside(ctx, content, func(tf *tfexec.Terraform, _ string) (err error) {
+		data, err = tf.StatePull(ctx)
+		return err
+	})
+	if refused := (*Error)(nil); errors.As(err, &refused) && ctx.Err() == nil {
+		if nothingThere.MatchString(refused.Error()) {
+			return nil
+		}
+		return fmt.Errorf("look for the state of stack %q where find in %s says: %w", s.work.Stack.ID, s.work.Path(filepath.Join(s.work.Stack.Dir, "stack.hcl")), err)
+	}
+	if err != nil || data == "" {
+		return err
+	}
+	st, err := stack.ParseState("in the backend", []byte(data))
+	if err != nil || len(st.Resources) == 0 && len(st.Outputs) == 0 {
+		return err
+	}
+	if err := writeFile(filepath.Join(s.dir, backendFile), content); err != nil {
+		return err
+	}
+	if err := s.initNow(ctx); err != nil {
+		return err
+	}
+	sum := sha256.Sum256(content)
+	return writeFile(filepath.Join(s.dir, backendMark), []byte(hex.EncodeToString(sum[:])))
+}
+
+// nothingThere is how backends say that the place of a state does not exist, so that no machine has put one there.
+// Whatever else they say, of rights and of networks, leaves it open.
+var nothingThere = regexp.MustCompile(`(?i)\b404\b|NotFound|not found|NoSuch|does not exist|doesn't exist|could not be found|no such host`)
 
 // home brings the state from its backend into the lab's own directory. Terraform leaves a copy behind, which a later lab
 // would take for somebody else's state, so that is emptied.

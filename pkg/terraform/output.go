@@ -83,6 +83,9 @@ func (d Diagnostic) String() string {
 // incompleteLock is how terraform says that it knows a provider's checksum for this platform alone.
 const incompleteLock = "Incomplete lock file information for providers"
 
+// ignoredBackend is how terraform says that a module's backend means nothing, which is as it should be.
+const ignoredBackend = "Backend configuration ignored"
+
 // variableName finds the variable that terraform complains about.
 var variableName = regexp.MustCompile(`var\.([A-Za-z0-9_-]+)`)
 
@@ -170,14 +173,16 @@ func (o *output) line(line string) {
 		o.diagnostic(m)
 		return
 	}
-	text := s.work.Secrets.Redact(m.Message)
-	s.log.line(text)
-	s.report.Line(text)
+	// Of a plan in part, what is said of the root that it is made in would only puzzle.
+	if text := s.work.Secrets.Redact(s.outer(m.Message)); !s.inner || m.Type != "change_summary" && !strings.Contains(text, ownPrefix) {
+		s.log.line(text)
+		s.report.Line(text)
+	}
 	switch m.Type {
 	case "planned_change":
-		o.planned = append(o.planned, stack.Action{Address: m.Change.Resource.Addr, Verb: m.Change.Action})
+		o.planned = append(o.planned, stack.Action{Address: s.outer(m.Change.Resource.Addr), Verb: m.Change.Action})
 	case "resource_drift":
-		o.drift = append(o.drift, stack.Action{Address: m.Change.Resource.Addr, Verb: m.Change.Action})
+		o.drift = append(o.drift, stack.Action{Address: s.outer(m.Change.Resource.Addr), Verb: m.Change.Action})
 	case "outputs":
 		for _, name := range slices.Sorted(maps.Keys(m.Outputs)) {
 			if verb := m.Outputs[name].Action; verb != "" && verb != "noop" {
@@ -187,14 +192,25 @@ func (o *output) line(line string) {
 	case "change_summary":
 		o.changes = stack.Changes{Added: m.Changes.Add, Changed: m.Changes.Change, Destroyed: m.Changes.Remove}
 	case "apply_start":
-		s.report.Doing("%s", text)
+		s.report.Doing("%s", s.work.Secrets.Redact(m.Message))
 	}
+}
+
+// outer is what the stack is without the module that a partial plan makes of it.
+func (s *session) outer(text string) string {
+	if !s.inner {
+		return text
+	}
+	return strings.NewReplacer(innerPrefix, "", innerModule+"/", "").Replace(text)
 }
 
 func (o *output) diagnostic(m message) {
 	s, in := o.session, m.Diagnostic
+	if in.Summary == ignoredBackend && s.inner {
+		return
+	}
 	redact := s.work.Secrets.Redact
-	d := Diagnostic{Summary: redact(in.Summary), Detail: redact(in.Detail), Address: in.Address}
+	d := Diagnostic{Summary: redact(in.Summary), Detail: redact(s.outer(in.Detail)), Address: s.outer(in.Address)}
 	if in.Snippet != nil {
 		d.Code = redact(in.Snippet.Code)
 		if d.Address == "" {
@@ -203,7 +219,7 @@ func (o *output) diagnostic(m message) {
 	}
 	switch {
 	case in.Range == nil:
-	case in.Range.Filename == varFile: // our own file: name the expression that the value came from
+	case in.Range.Filename == varFile || s.inner && in.Range.Filename == rootFile: // our own file: name the expression that the value came from
 		d.Code = ""
 		d.File = s.work.Path(filepath.Join(s.work.Stack.Dir, "stack.hcl"))
 		if m := variableName.FindStringSubmatch(in.Detail); m != nil {
@@ -214,7 +230,7 @@ func (o *output) diagnostic(m message) {
 			}
 		}
 	default: // terraform runs in a copy: name the file that the user can edit
-		d.File = s.work.Path(filepath.Join(s.work.Stack.Dir, in.Range.Filename))
+		d.File = s.work.Path(filepath.Join(s.work.Stack.Dir, s.outer(in.Range.Filename)))
 		d.Line, d.Column = in.Range.Start.Line, in.Range.Start.Column
 	}
 	s.log.line(in.Severity + ": " + d.String())

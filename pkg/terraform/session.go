@@ -27,6 +27,7 @@ type session struct {
 	attach Attachment
 	log    *logFile
 	report event.Report
+	inner  bool // the stack is a module of the root that the session works on
 }
 
 func (r *Runner) open(ctx context.Context, w stack.Work, report event.Report) (_ *session, err error) {
@@ -56,13 +57,20 @@ func (r *Runner) open(ctx context.Context, w stack.Work, report event.Report) (_
 		return nil, err
 	}
 	s.tf.SetStderr(s.log)
-	if r.options.Serve != nil && s.needs.lab {
-		// The provider outlives an interrupt: terraform needs it to end well.
-		if s.attach, err = r.options.Serve(context.WithoutCancel(ctx), report); err != nil {
-			return nil, fmt.Errorf("serve the lab provider: %w", err)
-		}
+	err = s.serve(ctx)
+	return s, err
+}
+
+// serve serves the lab's provider where the stack uses it.
+func (s *session) serve(ctx context.Context) (err error) {
+	if s.runner.options.Serve == nil || !s.needs.lab {
+		return nil
 	}
-	return s, nil
+	// The provider outlives an interrupt: terraform needs it to end well.
+	if s.attach, err = s.runner.options.Serve(context.WithoutCancel(ctx), s.report); err != nil {
+		return fmt.Errorf("serve the lab provider: %w", err)
+	}
+	return nil
 }
 
 func newTerraform(dir, path string, env map[string]string) (*tfexec.Terraform, error) {

@@ -2,6 +2,7 @@ package terraform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -17,7 +18,10 @@ import (
 func (r *Runner) State(ctx context.Context, w stack.Work, report event.Report) (*stack.State, error) {
 	dir := WorkDir(r.options.Dir, w.Stack.ID)
 	if !remote(dir) && (w.Backend == nil || w.Backend.Keep) {
-		return stack.ReadState(StateFile(r.options.Dir, w.Stack.ID))
+		st, err := stack.ReadState(StateFile(r.options.Dir, w.Stack.ID))
+		if w.Backend == nil || w.Backend.Type == "" || !errors.Is(err, fs.ErrNotExist) {
+			return st, err
+		}
 	}
 	r.mu.Lock()
 	st, pulled := r.states[w.Stack.ID]
@@ -42,6 +46,14 @@ func (r *Runner) State(ctx context.Context, w stack.Work, report event.Report) (
 
 // pull asks the backend, and gives nil where it holds nothing.
 func (r *Runner) pull(ctx context.Context, w stack.Work, report event.Report) (*stack.State, error) {
+	data, err := r.pullRaw(ctx, w, report)
+	if err != nil || len(data) == 0 {
+		return nil, err
+	}
+	return stack.ParseState("of stack "+w.Stack.ID, data)
+}
+
+func (r *Runner) pullRaw(ctx context.Context, w stack.Work, report event.Report) ([]byte, error) {
 	version, err := r.Version(ctx, report)
 	if err != nil {
 		return nil, err
@@ -57,16 +69,17 @@ func (r *Runner) pull(ctx context.Context, w stack.Work, report event.Report) (*
 	if err := s.init(ctx, version); err != nil {
 		return nil, err
 	}
+	if !remote(s.dir) && w.Backend.Keep { // it was looked for, and is nowhere
+		return nil, nil
+	}
 	report.Doing("reading the state")
 	var data string
-	if _, err := s.run(ctx, "state pull", func(_ io.Writer, _ tfexec.ReattachInfo) error {
+	_, err = s.run(ctx, "state pull", func(_ io.Writer, _ tfexec.ReattachInfo) error {
 		s.tf.SetStdout(io.Discard) // the state is no log
 		data, err = s.tf.StatePull(ctx)
 		return err
-	}); err != nil || data == "" {
-		return nil, err
-	}
-	return stack.ParseState("of stack "+w.Stack.ID, []byte(data))
+	})
+	return []byte(data), err
 }
 
 // forget drops what was pulled of a stack that is about to run.

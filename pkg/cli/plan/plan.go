@@ -32,11 +32,12 @@ func NewCmdPlan(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan [STACK...]",
 		Short: "Say what up would do, and do nothing",
-		Long: `Plan every stack as far as it can be known. Stacks whose inputs are known get terraform's own plan. The others say
-which output of which stack they wait for: a value that nobody knows yet is never made up.
+		Long: `Plan every stack as far as it can be known. Stacks whose inputs are known get terraform's own plan. The others are
+planned with what is not known left open, and say which output of which stack they wait for: a value that nobody knows yet
+is never made up.
 
-With --out the plans are kept, with what they were made of. ` + "`labctl up --plan DIR`" + ` then applies exactly those, or says what
-moved since. They hold the stacks' inputs in clear: keep them as you keep a password. The exit code is 0 when there is
+With --out the plans of the former are kept, with what they were made of. ` + "`labctl up --plan DIR`" + ` then applies exactly those, or
+says what moved since. They hold the stacks' inputs in clear: keep them as you keep a password. The exit code is 0 when there is
 nothing to do and 2 when there is.`,
 		Example: `  labctl plan
   labctl plan --affected --why
@@ -106,13 +107,17 @@ func text(plans []*lab.StackPlan, opts *Options, program string) string {
 	todo, waiting := 0, 0
 	for _, p := range plans {
 		what := "nothing to change"
+		changes := fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
 		switch {
+		case p.Partial:
+			waiting++
+			what = changes + ", as far as it is known before " + strings.Join(p.Waits, "; ")
 		case len(p.Waits) > 0:
 			waiting++
 			what = "not known before " + strings.Join(p.Waits, "; ")
 		case p.Any():
 			todo++
-			what = fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
+			what = changes
 		}
 		fmt.Fprintf(&b, "%s: %s\n", p.Stack, what)
 		if opts.Why && p.Why != "" {
@@ -124,6 +129,12 @@ func text(plans []*lab.StackPlan, opts *Options, program string) string {
 				sign = a.Verb
 			}
 			fmt.Fprintf(&b, "  %s %s\n", sign, a.Address)
+			for _, u := range a.Unknown {
+				fmt.Fprintf(&b, "      %s = (known after %s)\n", u.Attribute, strings.Join(u.After, "; "))
+			}
+		}
+		if p.Unplanned != "" {
+			fmt.Fprintf(&b, "  ? %s\n", strings.ReplaceAll(p.Unplanned, "\n", "\n    "))
 		}
 		if len(p.Images) > 0 && p.Any() {
 			fmt.Fprintf(&b, "  ? images, where their sources changed: %s\n", strings.Join(p.Images, ", "))

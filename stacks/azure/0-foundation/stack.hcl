@@ -22,4 +22,12 @@ backend "azurerm" {
   container_name       = stack.foundation.container
   key                  = "0-foundation.tfstate"
   use_azuread_auth     = true
+
+  # Another machine looks for it here. The account's name depends on the
+  # subscription: the first up says it, and state_account in lab.hcl keeps it.
+  find = {
+    resource_group_name  = lab.environment == "local" ? lab.name : "${lab.name}-${lab.environment}"
+    storage_account_name = lookup(env, "state_account", null)
+    container_name       = "tfstate"
+  }
 }

@@ -1,0 +1,65 @@
+package stack
+
+import (
+	"fmt"
+
+	"github.com/zclconf/go-cty/cty"
+)
+
+// PartialInputs gives the values of s's variables as far as k knows them. The rest is unknown, in whole or in part, and of
+// the type that it will have, as far as that can be told: nothing stands in for a value. open holds, for each input that
+// is not wholly known, the outputs that it waits for. Other errors are as those of Inputs.
+func (g *Graph) PartialInputs(s *Stack, k Known) (values map[string]cty.Value, open map[string][]Ref, err error) {
+	values, open = map[string]cty.Value{}, map[string][]Ref{}
+	for _, in := range s.Inputs {
+		outputs := map[string]map[string]cty.Value{}
+		var waits []Ref
+		for _, ref := range in.Refs {
+			v := g.expected(ref, k)
+			if !v.IsWhollyKnown() {
+				waits = append(waits, ref)
+			}
+			if outputs[ref.Stack] == nil {
+				outputs[ref.Stack] = map[string]cty.Value{}
+			}
+			outputs[ref.Stack][ref.Output] = v
+		}
+		v, diags := in.Expr.Value(g.context(outputs, nil))
+		if diags.HasErrors() {
+			return nil, nil, fmt.Errorf("input %q of stack %q: %w", in.Name, s.ID, g.fail(diags...))
+		}
+		variable := s.Variables[in.Name]
+		if v.IsNull() {
+			if variable.Required {
+				return nil, nil, g.fail(problem("missing-input", in.Expr.Range(), "It has no default.", "the required variable %q is set to null", in.Name))
+			}
+			continue
+		}
+		v, at := variable.take(v)
+		if at != nil {
+			return nil, nil, g.fail(problem("wrong-type", within(in.Expr, at.path), g.loader.typeOf(variable), "%s", at))
+		}
+		if values[in.Name] = v; !v.IsWhollyKnown() {
+			open[in.Name] = waits
+		}
+	}
+	return values, open, nil
+}
+
+// expected is what is known of an output: its value, or only its type.
+func (g *Graph) expected(ref Ref, k Known) cty.Value {
+	applied, ok := k.Outputs[ref.Stack]
+	v, has := applied[ref.Output]
+	switch {
+	case ok && !has: // Terraform keeps no output whose value is null
+		return cty.NullVal(cty.DynamicPseudoType)
+	case has && v.Type() != cty.DynamicPseudoType:
+		return v
+	}
+	o := g.byName(ref.Stack).Outputs[ref.Output]
+	v = unknown(o.Type())
+	if o.Sensitive {
+		v = v.Mark(Sensitive)
+	}
+	return v
+}
