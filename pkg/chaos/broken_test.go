@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"context"
+	"encoding/binary"
 	"slices"
 	"strings"
 	"sync"
@@ -60,11 +61,11 @@ func commitFirst() func(part string, l *link) {
 			n.learn(answer)
 			mu.Lock()
 			defer mu.Unlock()
-			if f, ok := request.(*kmsg.FetchRequest); ok {
+			if f, ok := answer.(*kmsg.FetchResponse); ok {
 				for _, t := range f.Topics {
 					for _, p := range t.Partitions {
 						if n.name(t.Topic, t.TopicID) == "messages" {
-							read[p.Partition] = max(read[p.Partition], p.FetchOffset)
+							read[p.Partition] = max(read[p.Partition], end(p.RecordBatches))
 						}
 					}
 				}
@@ -81,6 +82,20 @@ func commitFirst() func(part string, l *link) {
 			}
 		}
 	}
+}
+
+// end gives the offset behind the last record of batches.
+func end(batches []byte) (offset int64) {
+	const head = 12 // a batch's first offset, and the length of what comes then
+	for len(batches) > head {
+		var b kmsg.RecordBatch
+		n := head + int(binary.BigEndian.Uint32(batches[8:]))
+		if n > len(batches) || b.ReadFrom(batches[:n]) != nil {
+			return offset
+		}
+		offset, batches = b.FirstOffset+int64(b.LastOffsetDelta)+1, batches[n:]
+	}
+	return offset
 }
 
 // sharedGroup makes of the gateways ones that share a consumer group: each gets the records of its partitions alone.
@@ -139,8 +154,8 @@ func TestBrokenBuildsAreFound(t *testing.T) {
 	}
 	// Messaging is killed when it has read what it cannot write.
 	killed := []Fault{
-		{At: 500 * time.Millisecond, Kind: Cut, Part: "messaging/0", To: "mongodb", Time: 2 * time.Second},
-		{At: 1500 * time.Millisecond, Kind: Kill, Part: "messaging/0", Time: 100 * time.Millisecond},
+		{At: 500 * time.Millisecond, Kind: Cut, Part: "messaging/0", To: "mongodb", Time: 3500 * time.Millisecond},
+		{At: 3 * time.Second, Kind: Kill, Part: "messaging/0", Time: 100 * time.Millisecond},
 	}
 	retries := []Fault{{At: time.Second, Kind: Retry}, {At: 3 * time.Second, Kind: Retry}}
 	for name, tc := range map[string]struct {

@@ -247,7 +247,28 @@ func (r *run) gather(ctx context.Context) error {
 			})
 		}
 	}
-	return g.Wait()
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	return r.hear(ctx)
+}
+
+// hear waits until of each group somebody's device has shown that it was made, so that messages are on their way when the faults begin.
+// Whether all devices show all, is for the checker to say.
+func (r *run) hear(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Settle)
+	defer cancel()
+	for _, id := range r.groups {
+		heard := func(of [each]*recorder) bool {
+			return slices.ContainsFunc(of[:], func(d *recorder) bool { return d.last(id) > 0 })
+		}
+		for !slices.ContainsFunc(r.devices[:], heard) {
+			if sleep(ctx, 20*time.Millisecond) != nil {
+				return fmt.Errorf("nobody ever heard of the group %s: %w", id, ctx.Err())
+			}
+		}
+	}
+	return nil
 }
 
 // talk sends by the clock until talk ends; what is under way then has until late.

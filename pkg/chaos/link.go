@@ -279,6 +279,7 @@ func (s *session) settle(id int32) (request, error) {
 // Requests that are no step of anybody's work.
 var idle = map[int16]bool{
 	int16(kmsg.Fetch): true, int16(kmsg.Heartbeat): true, int16(kmsg.ApiVersions): true, int16(kmsg.Metadata): true, int16(kmsg.ListOffsets): true,
+	int16(kmsg.SASLHandshake): true, int16(kmsg.SASLAuthenticate): true, int16(kmsg.GetTelemetrySubscriptions): true, int16(kmsg.PushTelemetry): true,
 }
 
 func (s *session) kafkaRequest(b []byte) ([]byte, error) {

@@ -136,16 +136,21 @@ func TestChat(t *testing.T) {
 	})
 
 	t.Run("users", func(t *testing.T) {
+		known := func(s *client.Session) client.User {
+			p, err := bob.Profile(ctx, s.User.ID)
+			require.NoError(t, err)
+			return client.User{ID: s.User.ID, Name: s.User.Name, DisplayName: p.DisplayName, Colour: p.Colour}
+		}
 		u, ok, err := bob.FindUser(ctx, "ALICE")
 		require.NoError(t, err)
 		require.True(t, ok)
-		require.Equal(t, alice.User, u)
+		require.Equal(t, known(alice), u)
 		found, err := bob.SearchUsers(ctx, "al")
 		require.NoError(t, err)
-		require.Equal(t, []client.User{alice.User}, found)
+		require.Equal(t, []client.User{known(alice)}, found)
 		found, err = bob.Users(ctx, alice.User.ID, bob.User.ID, "nobody")
 		require.NoError(t, err)
-		require.ElementsMatch(t, []client.User{alice.User, bob.User}, found)
+		require.ElementsMatch(t, []client.User{known(alice), known(bob)}, found)
 		_, err = client.New(w.url).Register(ctx, "aLICE", "correct horse", "")
 		require.True(t, client.IsCode(err, "name_taken"), err)
 		for _, name := range []string{"alice", "nobody"} {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -511,11 +512,25 @@ environment "local" {
 		}
 		return out
 	}
+	users, ok := w.values["databases"]["kafka"].(map[string]any)["users"].(map[string]any)
+	require.True(t, ok)
+	passwords := maps.Clone(users)
+	require.Contains(t, passwords, "admin")
+	delete(passwords, "admin") // is no service's
+	require.Len(t, passwords, 5)
+	different := map[any]bool{}
+	for _, p := range users {
+		require.Len(t, p, 36)
+		different[p] = true
+	}
+	require.Len(t, different, len(users))
 	require.Equal(t, map[string]map[string]any{
-		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local"},
+		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users}},
 		"chat": {
-			"images":  images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
-			"kafka":   map[string]any{"brokers": []any{"kafka.data.svc.cluster.local:9092"}},
+			"images": images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
+			"kafka": map[string]any{
+				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "sasl": "SCRAM-SHA-512", "tls": "off", "passwords": passwords,
+			},
 			"mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"},
 			"ingress": map[string]any{"className": "lab", "host": ""},
 			"url":     "http://127.0.0.1:8080",
