@@ -2,8 +2,6 @@ package chaos
 
 import (
 	"context"
-	"encoding/binary"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,54 +46,41 @@ func (n *topics) name(topic string, id [16]byte) string {
 	return n.names[id]
 }
 
-// commitFirst makes of messaging one that commits what it reads before it writes: who comes after it begins behind what was read.
+// commitFirst makes of messaging one that reads on while it cannot write, and commits what it has read: who comes after it begins behind
+// all that was said.
 func commitFirst() func(part string, l *link) {
 	n := &topics{names: map[[16]byte]string{}}
 	var mu sync.Mutex
-	read := map[int32]int64{}
+	said := map[int32]int64{} // the offset behind what was said last, by partition
 	return func(part string, l *link) {
-		if !strings.HasPrefix(part, "messaging/") {
-			return
-		}
-		l.tamper = func(request kmsg.Request, answer kmsg.Response) {
+		l.tamper = func(_ kmsg.Request, answer kmsg.Response) {
 			n.learn(answer)
 			mu.Lock()
 			defer mu.Unlock()
-			if f, ok := answer.(*kmsg.FetchResponse); ok {
-				for _, t := range f.Topics {
+			switch a := answer.(type) {
+			case *kmsg.ProduceResponse:
+				for _, t := range a.Topics {
 					for _, p := range t.Partitions {
 						if n.name(t.Topic, t.TopicID) == "messages" {
-							read[p.Partition] = max(read[p.Partition], end(p.RecordBatches))
+							said[p.Partition] = max(said[p.Partition], p.BaseOffset+1)
 						}
 					}
 				}
-			}
-			if o, ok := answer.(*kmsg.OffsetFetchResponse); ok {
-				for g := range o.Groups {
-					for t := range o.Groups[g].Topics {
-						for p := range o.Groups[g].Topics[t].Partitions {
-							part := &o.Groups[g].Topics[t].Partitions[p]
-							part.Offset = max(part.Offset, read[part.Partition])
+			case *kmsg.OffsetFetchResponse:
+				if !strings.HasPrefix(part, "messaging/") {
+					return
+				}
+				for g := range a.Groups {
+					for t := range a.Groups[g].Topics {
+						for p := range a.Groups[g].Topics[t].Partitions {
+							part := &a.Groups[g].Topics[t].Partitions[p]
+							part.Offset = max(part.Offset, said[part.Partition])
 						}
 					}
 				}
 			}
 		}
 	}
-}
-
-// end gives the offset behind the last record of batches.
-func end(batches []byte) (offset int64) {
-	const head = 12 // a batch's first offset, and the length of what comes then
-	for len(batches) > head {
-		var b kmsg.RecordBatch
-		n := head + int(binary.BigEndian.Uint32(batches[8:]))
-		if n > len(batches) || b.ReadFrom(batches[:n]) != nil {
-			return offset
-		}
-		offset, batches = b.FirstOffset+int64(b.LastOffsetDelta)+1, batches[n:]
-	}
-	return offset
 }
 
 // sharedGroup makes of the gateways ones that share a consumer group: each gets the records of its partitions alone.
@@ -149,9 +134,6 @@ func forget(t *testing.T, p *Processes) {
 
 func TestBrokenBuildsAreFound(t *testing.T) {
 	instances := map[string]int{"auth": 1, "messaging": 1, "groups": 1, "presence": 1, "gateway": 2}
-	run := func(t *testing.T, p *Processes, rate float64, faults ...Fault) (Result, error) {
-		return Run(t.Context(), Options{Lab: p, Seed: 1, Duration: 5 * time.Second, Settle: 10 * time.Second, Rate: rate, Key: key, Faults: slices.Clip(faults)})
-	}
 	// Messaging is killed when it has read what it cannot write.
 	killed := []Fault{
 		{At: 500 * time.Millisecond, Kind: Cut, Part: "messaging/0", To: "mongodb", Time: 3500 * time.Millisecond},
@@ -179,7 +161,11 @@ func TestBrokenBuildsAreFound(t *testing.T) {
 			if tc.beside != nil {
 				tc.beside(t, p)
 			}
-			res, err := run(t, p, 40, append([]Fault{}, tc.faults...)...)
+			settle := 10 * time.Second // what is broken does not get well
+			if tc.found == nil {
+				settle = 3 * time.Minute
+			}
+			res, err := Run(t.Context(), Options{Lab: p, Seed: 1, Duration: 5 * time.Second, Settle: settle, Rate: 40, Key: key, Faults: append([]Fault{}, tc.faults...)})
 			t.Logf("%+v", res.Verdict)
 			if tc.found == nil {
 				require.NoError(t, err, "%v", res.Verdict.Examples)

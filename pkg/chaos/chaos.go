@@ -253,10 +253,13 @@ func (r *run) gather(ctx context.Context) error {
 	return r.hear(ctx)
 }
 
+// hearTime is how long a chat that has just started may take to handle its first message.
+const hearTime = 2 * time.Minute
+
 // hear waits until of each group somebody's device has shown that it was made, so that messages are on their way when the faults begin.
 // Whether all devices show all, is for the checker to say.
 func (r *run) hear(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, r.Settle)
+	ctx, cancel := context.WithTimeout(ctx, hearTime)
 	defer cancel()
 	for _, id := range r.groups {
 		heard := func(of [each]*recorder) bool {

@@ -54,7 +54,7 @@ var key = []byte("a key of the tests' users")
 // One short run with a fault of each kind.
 func TestChaos(t *testing.T) {
 	p := start(t, ProcessesOptions{Instances: map[string]int{"auth": 1, "messaging": 2, "groups": 1, "presence": 1, "gateway": 2}})
-	res, err := Run(t.Context(), Options{Lab: p, Seed: 1, Duration: 8 * time.Second, Settle: 50 * time.Second, Rate: 40, Key: key, Faults: []Fault{
+	res, err := Run(t.Context(), Options{Lab: p, Seed: 1, Duration: 8 * time.Second, Settle: 3 * time.Minute, Rate: 40, Key: key, Faults: []Fault{
 		{At: 500 * time.Millisecond, Kind: Kill, Part: "messaging/0", Time: 200 * time.Millisecond},
 		{At: time.Second, Kind: Step, Part: "messaging/1", To: "mongodb", After: 3, Done: true, Time: 100 * time.Millisecond},
 		{At: 1500 * time.Millisecond, Kind: Storm},

@@ -51,14 +51,23 @@ type trap struct {
 }
 
 func newLink(ctx context.Context, kind protocol, targets ...string) (*link, error) {
+	l, err := listen(ctx, kind, targets...)
+	if err == nil {
+		l.open()
+	}
+	return l, err
+}
+
+// listen makes a link that takes no connections before it is opened.
+func listen(ctx context.Context, kind protocol, targets ...string) (*link, error) {
 	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen for a link: %w", err)
 	}
-	l := &link{ln: ln, targets: targets, kind: kind, conns: map[net.Conn]struct{}{}}
-	l.wg.Go(l.accept)
-	return l, nil
+	return &link{ln: ln, targets: targets, kind: kind, conns: map[net.Conn]struct{}{}}, nil
 }
+
+func (l *link) open() { l.wg.Go(l.accept) }
 
 func (l *link) addr() string { return l.ln.Addr().String() }
 
@@ -323,7 +332,7 @@ func (s *session) kafkaAnswer(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	redirected := r.key == int16(kmsg.Metadata) || r.key == int16(kmsg.FindCoordinator)
-	tampered := r.body != nil && (redirected || r.key == int16(kmsg.Fetch) || r.key == int16(kmsg.OffsetFetch))
+	tampered := r.body != nil && (redirected || r.key == int16(kmsg.Produce) || r.key == int16(kmsg.Fetch) || r.key == int16(kmsg.OffsetFetch))
 	if !redirected && !tampered {
 		return b, nil
 	}

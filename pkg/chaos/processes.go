@@ -165,7 +165,7 @@ func (p *Processes) layOut(ctx context.Context) error {
 				if p.o.Direct {
 					break
 				}
-				l, err := newLink(ctx, kind, p.parts[to].address)
+				l, err := listen(ctx, kind, p.parts[to].address)
 				if err != nil {
 					return err
 				}
@@ -173,6 +173,7 @@ func (p *Processes) layOut(ctx context.Context) error {
 				if p.o.tamper != nil {
 					p.o.tamper(q.name, l)
 				}
+				l.open()
 			}
 			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off")
 		}
