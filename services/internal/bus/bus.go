@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -27,7 +28,7 @@ const (
 // Open makes a client for service, which may both produce and consume. The brokers may be down yet.
 //
 // A record is acknowledged once all in-sync replicas have it, and is written once however often it is sent (idempotent
-// producer). It is sent at once: chat messages do not wait for company.
+// producer). It is sent at once: chat messages do not wait for company. It carries the trace within which it is produced.
 func Open(config Config, service string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
 	all := []kgo.Opt{
 		kgo.SeedBrokers(config.Brokers...),
@@ -40,6 +41,7 @@ func Open(config Config, service string, log *slog.Logger, opts ...kgo.Opt) (*kg
 			return min(50*time.Millisecond<<min(tries, 6), 2*time.Second)
 		}),
 		kgo.WithLogger(logger{log}),
+		kgo.WithHooks(trace.Hooks()),
 	}
 	if config.TLS != nil {
 		all = append(all, kgo.DialTLSConfig(config.TLS))

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -37,7 +38,7 @@ type Auth struct {
 
 // User gives the user with that id, or ErrNotFound.
 func (a Auth) User(ctx context.Context, id string) (u wire.User, err error) {
-	err = call(ctx, a.Client, http.MethodGet, a.URL, "/internal/users/"+url.PathEscape(id), nil, &u)
+	err = call(ctx, a.Client, http.MethodGet, a.URL, "/internal/users/{id}", id, nil, &u)
 	return u, err
 }
 
@@ -49,20 +50,20 @@ type Messaging struct {
 
 // Resume gives what a user has missed.
 func (m Messaging) Resume(ctx context.Context, req wire.ResumeRequest) (a wire.ResumeAnswer, err error) {
-	err = call(ctx, m.Client, http.MethodPost, m.URL, "/internal/resume", req, &a)
+	err = call(ctx, m.Client, http.MethodPost, m.URL, "/internal/resume", "", req, &a)
 	return a, err
 }
 
 // Typing tells the members of a conversation that one of them writes.
 func (m Messaging) Typing(ctx context.Context, t wire.Typing) error {
 	var none struct{}
-	return call(ctx, m.Client, http.MethodPost, m.URL, "/internal/typing", t, &none)
+	return call(ctx, m.Client, http.MethodPost, m.URL, "/internal/typing", "", t, &none)
 }
 
 // Peers gives the users who share a conversation with user.
 func (m Messaging) Peers(ctx context.Context, user string) ([]string, error) {
 	var a wire.Users
-	err := call(ctx, m.Client, http.MethodGet, m.URL, "/internal/peers/"+url.PathEscape(user), nil, &a)
+	err := call(ctx, m.Client, http.MethodGet, m.URL, "/internal/peers/{user}", user, nil, &a)
 	return a.Users, err
 }
 
@@ -74,11 +75,16 @@ type Groups struct {
 
 // Relations gives a user's contacts, and those from whom the user is hidden.
 func (g Groups) Relations(ctx context.Context, user string) (r wire.Relations, err error) {
-	err = call(ctx, g.Client, http.MethodGet, g.URL, "/internal/contacts/"+url.PathEscape(user), nil, &r)
+	err = call(ctx, g.Client, http.MethodGet, g.URL, "/internal/contacts/{user}", user, nil, &r)
 	return r, err
 }
 
-func call(ctx context.Context, c *http.Client, method, base, path string, in, out any) error {
+// call asks for a route, in whose braces id goes.
+func call(ctx context.Context, c *http.Client, method, base, route, id string, in, out any) error {
+	path := route
+	if before, _, ok := strings.Cut(route, "{"); ok {
+		path = before + url.PathEscape(id)
+	}
 	var body io.Reader
 	if in != nil {
 		b, err := json.Marshal(in)
@@ -94,11 +100,15 @@ func call(ctx context.Context, c *http.Client, method, base, path string, in, ou
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	req, span := trace.Call(req, route)
+	defer span.End()
 	res, err := c.Do(req)
 	if err != nil {
+		trace.Fail(span, "no answer")
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	defer func() { _ = res.Body.Close() }()
+	trace.Called(span, res.StatusCode)
 	switch {
 	case res.StatusCode == http.StatusNotFound:
 		return fmt.Errorf("%s %s: %w", method, path, ErrNotFound)

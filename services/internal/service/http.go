@@ -17,6 +17,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 // MaxBody is the size limit of a request's body, in bytes.
@@ -170,7 +171,7 @@ func logOf(ctx context.Context) *slog.Logger {
 	return slog.New(slog.DiscardHandler)
 }
 
-// instrument gives each request an id, a log line and its metrics.
+// instrument gives each request an id, a log line, its metrics and its span.
 func (s *Server) instrument(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get("X-Request-Id")
@@ -179,8 +180,10 @@ func (s *Server) instrument(next http.HandlerFunc) http.Handler {
 		}
 		w.Header().Set("X-Request-Id", id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		log := s.Log.With("request", id)
-		r = r.WithContext(context.WithValue(r.Context(), logKey{}, log))
+		ctx, span := s.Tracer.Serve(r)
+		defer func() { span.End() }() // called by a defer itself, it would take the text of a panic
+		log := trace.Log(ctx, s.Log.With("request", id))
+		r = r.WithContext(context.WithValue(ctx, logKey{}, log))
 		rec := &recorder{ResponseWriter: w}
 		begin := time.Now()
 		defer func() {
@@ -203,6 +206,7 @@ func (s *Server) instrument(next http.HandlerFunc) http.Handler {
 			}
 			s.Metrics.requests.WithLabelValues(r.Method, route, strconv.Itoa(status)).Inc()
 			s.Metrics.durations.WithLabelValues(route).Observe(time.Since(begin).Seconds())
+			trace.Answered(span, r, status)
 			log.Debug("request", "method", r.Method, "route", route, "status", status, "took", time.Since(begin).String())
 		}()
 		next(rec, r)

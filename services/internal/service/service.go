@@ -18,6 +18,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 // Settings are the configuration that services share. Each service embeds them in its Config.
@@ -43,6 +44,8 @@ type Settings struct {
 	// DrainDelay is how long the service goes on after it has said that it is not ready any more, so that
 	// load balancers notice (DRAIN_DELAY, 0).
 	DrainDelay time.Duration
+	// Tracing says where spans go (OTEL_EXPORTER_OTLP_ENDPOINT and more: trace.FromEnv; nowhere).
+	Tracing trace.Config
 	// LogLevel is debug, info, warn or error (LOG_LEVEL, info). Log, if given, is used instead.
 	LogLevel string
 	Log      *slog.Logger
@@ -72,6 +75,9 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 		errs = append(errs, err)
 	}
 	if s.MongoDBURI, err = store.URIFromEnv(getenv); err != nil {
+		errs = append(errs, err)
+	}
+	if s.Tracing, err = trace.FromEnv(name, getenv); err != nil {
 		errs = append(errs, err)
 	}
 	if v := getenv("DRAIN_DELAY"); v != "" {
@@ -107,6 +113,8 @@ type Server struct {
 	Name    string
 	Handler *http.ServeMux
 	Metrics *Metrics
+	// Tracer, if any, gets a span of each request.
+	Tracer *trace.Tracer
 	// Start, if any, prepares what the service needs (collections, topics, keys). It is tried again until it succeeds; until then the
 	// service is alive, not ready, and answers 503.
 	Start func(context.Context) error

@@ -12,6 +12,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	otel "go.opentelemetry.io/otel/trace"
+
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 func TestFromEnv(t *testing.T) {
@@ -174,4 +177,34 @@ func TestServer(t *testing.T) {
 	cancel()
 	require.NoError(t, <-ended)
 	require.Equal(t, []string{"drain", "work ends"}, order)
+}
+
+// A line of the log about a request leads to its trace.
+func TestTraceInLog(t *testing.T) {
+	metrics := NewMetrics()
+	c, err := trace.FromEnv("x", func(k string) string {
+		return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:0"}[k] // nobody is there
+	})
+	require.NoError(t, err)
+	tracer, err := trace.Open(c, slog.New(slog.DiscardHandler), metrics)
+	require.NoError(t, err)
+	t.Cleanup(tracer.Close)
+	for _, tt := range []*trace.Tracer{tracer, nil} {
+		var out strings.Builder
+		s := Server{Settings: Settings{Log: slog.New(slog.NewTextHandler(&out, nil))}, Metrics: metrics, Tracer: tt}
+		var id string
+		h := s.instrument(func(w http.ResponseWriter, r *http.Request) {
+			id = otel.SpanContextFromContext(r.Context()).TraceID().String()
+			WriteError(w, r, errors.New("a cause"))
+		})
+		r := httptest.NewRequest("GET", "/api/x", nil)
+		r.Header.Set("X-Request-Id", "id-1")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+		require.Contains(t, out.String(), "request=id-1")
+		if tt == nil {
+			require.NotContains(t, out.String(), "trace_id")
+		} else {
+			require.Contains(t, out.String(), "request=id-1 trace_id="+id)
+		}
+	}
 }
