@@ -22,6 +22,7 @@ import (
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 // Config is the configuration of auth.
@@ -162,13 +163,18 @@ func (a *auth) close() {
 // Run runs auth until ctx ends.
 func Run(ctx context.Context, c Config) error {
 	m := service.NewMetrics()
+	tracer, err := trace.Open(c.Tracing, c.Log, m)
+	if err != nil {
+		return fmt.Errorf("auth: %w", err)
+	}
+	defer tracer.Close()
 	a, err := open(c, m)
 	if err != nil {
 		return err
 	}
 	defer a.close()
 	s := service.Server{
-		Settings: c.Settings, Name: "auth", Handler: a.routes(), Metrics: m, Start: a.start, Work: a.work,
+		Settings: c.Settings, Name: "auth", Handler: a.routes(), Metrics: m, Tracer: tracer, Start: a.start, Work: a.work,
 		Ready: func(ctx context.Context) error {
 			if err := a.db.Ready(ctx); err != nil {
 				return err

@@ -13,9 +13,11 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+	otel "go.opentelemetry.io/otel/trace"
 
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -33,7 +35,7 @@ type conn struct {
 
 	said chan struct{} // closed when the client has sent its first frame
 
-	out  chan []byte // what came from Kafka and answers; a client that lets it fill up is closed
+	out  chan *frame // what came from Kafka and answers; a client that lets it fill up is closed
 	bulk chan []byte // answers to resume, which wait for the client
 
 	cut    func() // ends the connection at once
@@ -43,6 +45,23 @@ type conn struct {
 	reason string
 	last   []byte        // written before the close, if not nil
 	gone   chan struct{} // closed when nothing of it is left
+}
+
+// frame is one on its way to a client. It is small and pointed to, since the place of each that might wait is there for every socket.
+type frame struct {
+	data []byte
+	span otel.Span // of its delivery; nil: it is not traced
+}
+
+// end ends the span, if there is one. why says in few words why the frame was not written; empty: it was.
+func (f *frame) end(why string) {
+	if f.span == nil {
+		return
+	}
+	if why != "" {
+		trace.Fail(f.span, why)
+	}
+	f.span.End()
 }
 
 // socket upgrades to a WebSocket and serves it until it closes.
@@ -89,9 +108,11 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 	c := &conn{
 		g: g, ws: ws, cut: func() { _ = under.conn.Close() }, id: wire.NewID(), user: t.User, session: t.Session, address: address,
 		frames: limit.New(g.ConnectionRate, g.Now), said: make(chan struct{}),
-		out: make(chan []byte, g.Queue), bulk: make(chan []byte), done: make(chan struct{}), gone: make(chan struct{}),
+		out: make(chan *frame, g.Queue), bulk: make(chan []byte), done: make(chan struct{}), gone: make(chan struct{}),
 	}
-	c.serve(context.WithoutCancel(r.Context()))
+	// A socket lives for hours, and what happens on it is no part of its beginning.
+	trace.Upgraded(r)
+	c.serve(trace.Without(context.WithoutCancel(r.Context())))
 	return nil
 }
 
@@ -160,16 +181,20 @@ const (
 )
 
 // enqueue queues a frame. A client whose queue is full is closed; it reconnects and resumes.
-func (c *conn) enqueue(frame []byte) bool {
+func (c *conn) enqueue(data []byte) bool { return c.put(&frame{data: data}) }
+
+func (c *conn) put(f *frame) bool {
 	select {
 	case <-c.done:
+		f.end("closed")
 		return false
 	default:
 	}
 	select {
-	case c.out <- frame:
+	case c.out <- f:
 		return true
 	default:
+		f.end("too slow")
 		c.g.slow.Inc()
 		c.close(wire.CloseTooSlow, "too slow: too many frames wait to be read")
 		return false
@@ -190,13 +215,25 @@ func (c *conn) write(ctx context.Context) {
 	}
 	tick := time.NewTicker(c.g.Heartbeat)
 	defer tick.Stop()
-	send := func(frame []byte) {
+	send := func(data []byte) bool {
 		ctx, cancel := context.WithTimeout(ctx, c.g.WriteTimeout)
 		defer cancel()
-		if err := c.ws.Write(ctx, websocket.MessageText, frame); err != nil {
+		if err := c.ws.Write(ctx, websocket.MessageText, data); err != nil {
 			c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
+			return false
 		}
+		return true
 	}
+	defer func() {
+		for {
+			select {
+			case f := <-c.out:
+				f.end("closed")
+			default:
+				return
+			}
+		}
+	}()
 	for {
 		select {
 		case <-c.done:
@@ -210,8 +247,12 @@ func (c *conn) write(ctx context.Context) {
 		}
 		select {
 		case <-c.done:
-		case frame := <-c.out:
-			send(frame)
+		case f := <-c.out:
+			if send(f.data) {
+				f.end("")
+			} else {
+				f.end("not written")
+			}
 		case frame := <-c.bulk:
 			send(frame)
 		case <-tick.C:

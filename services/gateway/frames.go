@@ -7,10 +7,12 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/twmb/franz-go/pkg/kgo"
+	otel "go.opentelemetry.io/otel/trace"
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -46,9 +48,9 @@ func (c *conn) read(ctx context.Context) {
 		switch f.Type {
 		case wire.FrameHello: // it has opened the socket, or does nothing
 		case wire.FrameSend, wire.FrameEdit, wire.FrameDelete, wire.FrameReact:
-			c.send(ctx, f)
+			c.traced(ctx, f, c.send)
 		case wire.FrameRead:
-			c.markRead(ctx, f)
+			c.traced(ctx, f, c.markRead)
 		case wire.FrameTyping:
 			c.typing(f)
 		case wire.FrameResume:
@@ -64,6 +66,23 @@ func (c *conn) read(ctx context.Context) {
 			c.enqueue(wire.Encode(wire.Pong{Type: wire.FramePong, ID: f.ID}))
 		}
 	}
+}
+
+// traced handles a frame that leads to a record. What the frame leads to is one trace, whose root is the receipt of the frame.
+func (c *conn) traced(ctx context.Context, f wire.ClientFrame, handle func(context.Context, wire.ClientFrame)) {
+	if !c.g.tracer.On() {
+		handle(ctx, f)
+		return
+	}
+	ctx, span := c.g.tracer.Start(ctx, "frame "+f.Type, otel.WithSpanKind(otel.SpanKindServer), otel.WithAttributes(trace.Kind(f.Type)))
+	if wire.ValidConversation(f.Conversation) {
+		span.SetAttributes(trace.Conversation(f.Conversation))
+	}
+	if f.Type != wire.FrameSend {
+		span.SetAttributes(trace.Target(f.Seq))
+	}
+	defer func() { span.End() }()
+	handle(ctx, f)
 }
 
 // may says whether one more frame is within the limits of the connection, the user and the address.
@@ -118,6 +137,7 @@ func (c *conn) record(f wire.ClientFrame) wire.Record {
 // send gives a message, or a change of one, to Kafka. The acknowledgement comes from messaging, once it is stored.
 func (c *conn) send(ctx context.Context, f wire.ClientFrame) {
 	refuse := func(code, message string) {
+		trace.Refused(ctx, code)
 		e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable}
 		if wire.ValidClientID(f.ClientID) {
 			e.ClientID = f.ClientID
@@ -151,7 +171,7 @@ func (c *conn) send(ctx context.Context, f wire.ClientFrame) {
 			refuse(wire.CodeUnknownUser, "there is no such user")
 			return
 		case err != nil:
-			c.g.Log.Warn("a send waits for auth", "error", err)
+			trace.Log(ctx, c.g.Log).Warn("a send waits for auth", "error", err)
 			refuse(wire.CodeUnavailable, "try again")
 			return
 		}
@@ -164,7 +184,7 @@ func (c *conn) produce(ctx context.Context, r wire.Record, failed func()) {
 	c.g.kafka.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: bus.Messages, Key: []byte(r.Conversation), Value: wire.Encode(r)},
 		func(_ *kgo.Record, err error) {
 			if err != nil {
-				c.g.Log.Warn("what a client sent did not reach kafka", "type", r.Type, "error", err)
+				trace.Log(ctx, c.g.Log).Warn("what a client sent did not reach kafka", "type", r.Type, "error", err)
 				failed()
 			}
 		})
@@ -190,10 +210,12 @@ func (c *conn) markRead(ctx context.Context, f wire.ClientFrame) {
 	r := c.record(f)
 	r.ClientID = ""
 	if err := r.CheckContent(); err != nil {
+		trace.Refused(ctx, wire.CodeBadFrame)
 		c.complain(f, wire.CodeBadFrame, err.Error())
 		return
 	}
 	if !c.mayBeIn(f.Conversation) {
+		trace.Refused(ctx, wire.CodeNotMember)
 		c.complain(f, wire.CodeNotMember, "you are no member of this conversation, or there is none")
 		return
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -80,6 +81,7 @@ type gateway struct {
 	ended     *ended.Sessions
 	hub       *hub
 	typings   *typings
+	tracer    *trace.Tracer
 	byUser    *limit.Buckets
 	byAddress *limit.Buckets
 	draining  atomic.Bool
@@ -95,6 +97,12 @@ type gateway struct {
 
 // Run runs the gateway until ctx ends.
 func Run(ctx context.Context, c Config) error {
+	m := service.NewMetrics()
+	tracer, err := trace.Open(c.Tracing, c.Log, m)
+	if err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
+	defer tracer.Close()
 	db, err := store.Open(c.MongoDBURI, c.Database, "gateway")
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
@@ -114,9 +122,8 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer over.Close()
 	client := peer.NewHTTPClient()
-	m := service.NewMetrics()
 	g := &gateway{
-		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), typings: newTypings(),
+		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), typings: newTypings(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -141,7 +148,7 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("POST /api/ws/ticket", service.Authenticated(g.verifier, g.ticket))
 	mux.Handle("GET /ws", service.Handle(g.socket))
 	s := service.Server{
-		Settings: c.Settings, Name: "gateway", Handler: mux, Metrics: m, Start: g.start, Work: g.work, Drain: g.drain,
+		Settings: c.Settings, Name: "gateway", Handler: mux, Metrics: m, Tracer: tracer, Start: g.start, Work: g.work, Drain: g.drain,
 		Ready: func(ctx context.Context) error {
 			if err := db.Ready(ctx); err != nil {
 				return err
@@ -215,8 +222,22 @@ func (g *gateway) every(ctx context.Context, d time.Duration, f func()) {
 
 // deliver passes a record of the topic users on to the devices of that user that are connected here.
 func (g *gateway) deliver(r *kgo.Record) {
-	for _, c := range g.hub.of(string(r.Key)) {
-		if c.enqueue(r.Value) {
+	conns := g.hub.of(string(r.Key))
+	if len(conns) == 0 {
+		return
+	}
+	// One for all; those who follow a trace want to see each socket's.
+	f := &frame{data: r.Value}
+	ctx, traced := context.Background(), false
+	if g.tracer.On() {
+		ctx, traced = trace.In(ctx, r)
+	}
+	for _, c := range conns {
+		if traced {
+			_, span := g.tracer.Consume(ctx, "deliver", r)
+			f = &frame{data: r.Value, span: span}
+		}
+		if c.put(f) {
 			g.delivered.Inc()
 		}
 	}

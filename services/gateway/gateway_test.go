@@ -107,7 +107,7 @@ func FuzzTicket(f *testing.F) {
 }
 
 func TestSlowClientIsClosed(t *testing.T) {
-	c := &conn{cut: func() {}, g: &gateway{slow: service.NewMetrics().Counter("x", "x")}, out: make(chan []byte, 2), done: make(chan struct{})}
+	c := &conn{cut: func() {}, g: &gateway{slow: service.NewMetrics().Counter("x", "x")}, out: make(chan *frame, 2), done: make(chan struct{})}
 	require.True(t, c.enqueue(nil))
 	require.True(t, c.enqueue(nil))
 	require.False(t, c.enqueue(nil))

@@ -23,6 +23,7 @@ import (
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 // Config is the configuration of groups.
@@ -76,6 +77,12 @@ func migrations() []store.Migration {
 
 // Run runs groups until ctx ends.
 func Run(ctx context.Context, c Config) error {
+	m := service.NewMetrics()
+	tracer, err := trace.Open(c.Tracing, c.Log, m)
+	if err != nil {
+		return fmt.Errorf("groups: %w", err)
+	}
+	defer tracer.Close()
 	db, err := store.Open(c.MongoDBURI, c.Database, "groups")
 	if err != nil {
 		return fmt.Errorf("groups: %w", err)
@@ -97,7 +104,7 @@ func Run(ctx context.Context, c Config) error {
 	v.Refuse(over.Has)
 
 	srv := service.Server{
-		Settings: c.Settings, Name: "groups", Handler: s.routes(v), Metrics: service.NewMetrics(), Work: over.Beside(s.work),
+		Settings: c.Settings, Name: "groups", Handler: s.routes(v), Metrics: m, Tracer: tracer, Work: over.Beside(s.work),
 		Start: func(ctx context.Context) error {
 			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err

@@ -30,6 +30,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
+	otel "go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
@@ -39,6 +40,7 @@ import (
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 // Config is the configuration of messaging.
@@ -65,6 +67,7 @@ type messaging struct {
 	archive  *archive
 	kafka    *kgo.Client
 	metrics  *service.Metrics
+	tracer   *trace.Tracer
 	verifier *token.Verifier
 
 	mu         sync.Mutex
@@ -78,14 +81,19 @@ type messaging struct {
 
 // Run runs messaging until ctx ends.
 func Run(ctx context.Context, c Config) error {
+	m := service.NewMetrics()
+	tracer, err := trace.Open(c.Tracing, c.Log, m)
+	if err != nil {
+		return fmt.Errorf("messaging: %w", err)
+	}
+	defer tracer.Close()
 	db, err := store.Open(c.MongoDBURI, c.Database, "messaging")
 	if err != nil {
 		return fmt.Errorf("messaging: %w", err)
 	}
 	defer db.Close()
-	m := service.NewMetrics()
 	s := &messaging{
-		Config: c, archive: newArchive(db), metrics: m, partitions: map[int32]*partition{},
+		Config: c, archive: newArchive(db), metrics: m, tracer: tracer, partitions: map[int32]*partition{},
 		verifier: token.NewVerifier(token.Remote(peer.NewHTTPClient(), c.AuthURL), c.Now),
 		searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
@@ -125,7 +133,7 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(s.peers))
 	srv := service.Server{
-		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Work: over.Beside(s.work),
+		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Tracer: tracer, Work: over.Beside(s.work),
 		Start: func(ctx context.Context) error {
 			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err
@@ -180,9 +188,11 @@ func (s *messaging) work(ctx context.Context) error {
 				return
 			}
 			g.Go(func() error {
+				end := s.follow(p.Records)
 				err := s.metrics.Retry(finish, s.Log, "store", func(ctx context.Context) error {
 					return s.of(p.Partition).handle(ctx, p.Records)
 				})
+				end(err)
 				if err == nil {
 					s.kafka.MarkCommitRecords(p.Records...)
 				}
@@ -193,6 +203,27 @@ func (s *messaging) work(ctx context.Context) error {
 		s.kafka.AllowRebalance()
 		if err != nil {
 			return err // only ever because finish has ended
+		}
+	}
+}
+
+// follow begins a span for each record of a batch, in the record's own trace, and puts it into the record's context. All last until the
+// batch has come to its end, which none of its records does alone.
+func (s *messaging) follow(records []*kgo.Record) (end func(error)) {
+	if !s.tracer.On() {
+		return func(error) {}
+	}
+	spans := make([]otel.Span, len(records))
+	for i, r := range records {
+		ctx, _ := trace.In(context.Background(), r)
+		r.Context, spans[i] = s.tracer.Consume(ctx, "process", r)
+	}
+	return func(err error) {
+		for _, span := range spans {
+			if err != nil {
+				trace.Fail(span, "not stored")
+			}
+			span.End()
 		}
 	}
 }

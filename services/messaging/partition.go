@@ -11,10 +11,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	otel "go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -143,7 +145,7 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 	if err != nil {
 		return err
 	}
-	if err := p.kafka.ProduceSync(ctx, p.output(plan, items)...).FirstErr(); err != nil {
+	if err := p.kafka.ProduceSync(ctx, p.output(ctx, plan, items)...).FirstErr(); err != nil {
 		return fmt.Errorf("produce: %w", err)
 	}
 	if err := p.index(ctx, plan, items, now); err != nil {
@@ -154,6 +156,7 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 		p.conversations[id] = c
 	}
 	p.count(items)
+	p.note(items)
 	return nil
 }
 
@@ -432,48 +435,57 @@ func (p *partition) update(ctx context.Context, pl *plan, items []*item) error {
 	return g.Wait()
 }
 
-// output makes the records that tell what became of the items, in order.
-func (p *partition) output(pl *plan, items []*item) (out []*kgo.Record) {
+// output makes the records that tell what became of the items, in order, each within the trace of the record that it follows from.
+func (p *partition) output(ctx context.Context, pl *plan, items []*item) (out []*kgo.Record) {
 	for _, it := range items {
-		if it.bad != nil {
-			p.Log.Error("a record goes to the dead letters", "topic", it.source.Topic, "partition", it.source.Partition,
-				"offset", it.source.Offset, "reason", it.bad)
-			out = append(out, &kgo.Record{
-				Topic: bus.Dead, Key: it.source.Key, Value: it.source.Value,
-				Headers: append(slices.Clone(it.source.Headers),
-					kgo.RecordHeader{Key: deadReason, Value: []byte(it.bad.Error())},
-					kgo.RecordHeader{Key: deadSource, Value: []byte(it.source.Topic + "/" + strconv.Itoa(int(it.source.Partition)) + "/" + strconv.FormatInt(it.source.Offset, 10))},
-				),
-			})
-			continue
-		}
-		if it.mark.Seq > 0 {
-			out = append(out, p.told(pl, it)...)
-			continue
-		}
-		if !it.takesSeq() {
-			continue
-		}
-		is := it
-		if it.first != nil {
-			is = it.first
-		}
-		if is.code != "" {
-			out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(it.record.Sender), Value: wire.Encode(wire.ErrorFrame{
-				Type: wire.FrameError, Code: is.code, Message: said(is.code),
-				ClientID: it.record.ClientID, Conversation: it.record.Conversation,
-			})})
-			continue
-		}
-		message := is.fate.said()
-		value := wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: message})
-		for user, first := range pl.conversations[it.record.Conversation].audience(is.fate.Seq) {
-			v := value
-			if message.Target > 0 && message.Target < first {
-				v = wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: seenFrom(message, first)})
+		records := p.outcome(pl, it)
+		if p.tracer.On() {
+			for _, r := range records {
+				r.Context = trace.Within(ctx, it.source.Context)
 			}
-			out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(user), Value: v})
 		}
+		out = append(out, records...)
+	}
+	return out
+}
+
+// outcome makes the records that tell what became of an item.
+func (p *partition) outcome(pl *plan, it *item) (out []*kgo.Record) {
+	if it.bad != nil {
+		trace.Log(it.source.Context, p.Log).Error("a record goes to the dead letters", "topic", it.source.Topic, "partition", it.source.Partition,
+			"offset", it.source.Offset, "reason", it.bad)
+		return []*kgo.Record{{
+			Topic: bus.Dead, Key: it.source.Key, Value: it.source.Value,
+			Headers: append(slices.Clone(it.source.Headers),
+				kgo.RecordHeader{Key: deadReason, Value: []byte(it.bad.Error())},
+				kgo.RecordHeader{Key: deadSource, Value: []byte(it.source.Topic + "/" + strconv.Itoa(int(it.source.Partition)) + "/" + strconv.FormatInt(it.source.Offset, 10))},
+			),
+		}}
+	}
+	if it.mark.Seq > 0 {
+		return p.told(pl, it)
+	}
+	if !it.takesSeq() {
+		return nil
+	}
+	is := it
+	if it.first != nil {
+		is = it.first
+	}
+	if is.code != "" {
+		return []*kgo.Record{{Topic: bus.Users, Key: []byte(it.record.Sender), Value: wire.Encode(wire.ErrorFrame{
+			Type: wire.FrameError, Code: is.code, Message: said(is.code),
+			ClientID: it.record.ClientID, Conversation: it.record.Conversation,
+		})}}
+	}
+	message := is.fate.said()
+	value := wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: message})
+	for user, first := range pl.conversations[it.record.Conversation].audience(is.fate.Seq) {
+		v := value
+		if message.Target > 0 && message.Target < first {
+			v = wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: seenFrom(message, first)})
+		}
+		out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(user), Value: v})
 	}
 	return out
 }
@@ -549,6 +561,34 @@ func (p *partition) count(items []*item) {
 			p.refused.Inc()
 		default:
 			p.stored.Inc()
+		}
+	}
+}
+
+// note says at the span of each record what became of it.
+func (p *partition) note(items []*item) {
+	if !p.tracer.On() {
+		return
+	}
+	for _, it := range items {
+		span := otel.SpanFromContext(it.source.Context)
+		if it.bad != nil {
+			trace.Fail(span, "dead letter")
+			continue
+		}
+		is := it
+		if it.first != nil {
+			is = it.first
+		}
+		span.SetAttributes(trace.Conversation(it.record.Conversation), trace.Kind(it.record.Type))
+		if is.fate.Seq > 0 {
+			span.SetAttributes(trace.Seq(is.fate.Seq))
+		}
+		if it.record.Target > 0 {
+			span.SetAttributes(trace.Target(it.record.Target))
+		}
+		if is.code != "" {
+			trace.Refused(it.source.Context, is.code)
 		}
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -79,13 +80,18 @@ func migrations() []store.Migration {
 
 // Run runs presence until ctx ends.
 func Run(ctx context.Context, c Config) error {
+	m := service.NewMetrics()
+	tracer, err := trace.Open(c.Tracing, c.Log, m)
+	if err != nil {
+		return fmt.Errorf("presence: %w", err)
+	}
+	defer tracer.Close()
 	db, err := store.Open(c.MongoDBURI, c.Database, "presence")
 	if err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}
 	defer db.Close()
 	client := peer.NewHTTPClient()
-	m := service.NewMetrics()
 	p := &presence{
 		Config: c, db: db, shards: map[int32]*shard{},
 		messaging: peer.Messaging{Client: client, URL: c.MessagingURL}, groups: peer.Groups{Client: client, URL: c.GroupsURL},
@@ -125,7 +131,7 @@ func Run(ctx context.Context, c Config) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /api/presence", service.Authenticated(v, p.show))
 	srv := service.Server{
-		Settings: c.Settings, Name: "presence", Handler: mux, Metrics: m, Work: over.Beside(p.work),
+		Settings: c.Settings, Name: "presence", Handler: mux, Metrics: m, Tracer: tracer, Work: over.Beside(p.work),
 		Start: func(ctx context.Context) error {
 			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err
