@@ -43,6 +43,8 @@ type Options struct {
 	Frontend http.Handler
 	// AllowedOrigins are further origins whose pages may connect, such as a Vite server's http://localhost:5173.
 	AllowedOrigins []string
+	// Getenv, if any, is the environment in which OpenTelemetry's variables may say where the services' traces go.
+	Getenv func(string) string
 	// Ready, if any, is called once when the chat works, with its address (http://127.0.0.1:8090).
 	Ready func(url string)
 	// Report hears what is going on.
@@ -101,7 +103,7 @@ func Run(ctx context.Context, o Options) error {
 		return errors.Join(fmt.Errorf("open the log: %w", err), ln.Close())
 	}
 	defer func() { _ = file.Close() }()
-	l := &lab{dir: o.Dir, origins: o.AllowedOrigins, log: slog.New(slog.NewJSONHandler(file, nil))}
+	l := &lab{dir: o.Dir, origins: o.AllowedOrigins, getenv: o.Getenv, log: slog.New(slog.NewJSONHandler(file, nil))}
 	return l.run(ctx, ln, url, o)
 }
 
@@ -119,6 +121,7 @@ func describe(dir, held string) error {
 type lab struct {
 	dir     string
 	origins []string
+	getenv  func(string) string // see Options
 	log     *slog.Logger
 	broker  *kafka.Broker
 	db      *mongodb.Server
@@ -191,7 +194,19 @@ func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]s
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
 		"ADDRESS_RATE": "off", // here all come from one address
 	}
+	if l.getenv != nil {
+		for _, k := range tracing() {
+			env[k] = l.getenv(k)
+		}
+	}
 	return func(k string) string { return env[k] }
+}
+
+// tracing gives the variables of OpenTelemetry that all services share. The service's name is not among them.
+func tracing() []string {
+	return []string{
+		"OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG", "OTEL_SDK_DISABLED",
+	}
 }
 
 func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (err error) {

@@ -81,7 +81,7 @@ func run(ctx context.Context, opts *Options) error {
 		go func() {
 			ended <- devlab.Run(ctx, devlab.Options{
 				Dir: dir, Listen: opts.Listen, Fresh: opts.Fresh, Frontend: frontend.Handler(), AllowedOrigins: opts.Origins,
-				Ready: func(url string) { ready <- url }, Report: event.For(sink, "chat"),
+				Getenv: opts.Factory.Getenv, Ready: func(url string) { ready <- url }, Report: event.For(sink, "chat"),
 			})
 		}()
 		select {
