@@ -70,6 +70,16 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 - name: TRUSTED_PROXIES
   value: {{ join "," .root.Values.trustedProxies | quote }}
 {{- end }}
+{{- with .root.Values.tracing }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_TRACES_SAMPLER
+  value: parentbased_traceidratio
+- name: OTEL_TRACES_SAMPLER_ARG
+  value: {{ .ratio | quote }}
+{{- end }}
+{{- end }}
 {{- if eq .part.name "auth" }}
 - name: KEY_LIFE
   value: {{ .root.Values.keyLife | quote }}
