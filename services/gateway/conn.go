@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -78,8 +79,8 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 	if g.draining.Load() {
 		return service.Unavailable("this gateway", nil)
 	}
-	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
-		return &service.Error{Status: http.StatusUpgradeRequired, Code: "bad_request", Message: "this path is for WebSockets"}
+	if err := handshake(w, r); err != nil {
+		return err
 	}
 	t, err := g.tickets.redeem(r.Context(), r.URL.Query().Get("ticket"))
 	if err == nil && g.ended.Has(t.Session) {
@@ -114,6 +115,36 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 	trace.Upgraded(r)
 	c.serve(trace.Without(context.WithoutCancel(r.Context())))
 	return nil
+}
+
+// handshake says why no socket can be made of a request. websocket.Accept would say it too, but not in JSON, and when the ticket is used up.
+func handshake(w http.ResponseWriter, r *http.Request) error {
+	keys := r.Header.Values("Sec-Websocket-Key")
+	switch {
+	case !r.ProtoAtLeast(1, 1) || !lists(r.Header, "Connection", "upgrade") || !lists(r.Header, "Upgrade", "websocket"):
+		w.Header().Set("Connection", "Upgrade")
+		w.Header().Set("Upgrade", "websocket")
+		return &service.Error{Status: http.StatusUpgradeRequired, Code: "bad_request", Message: "this path is for WebSockets"}
+	case r.Header.Get("Sec-Websocket-Version") != "13":
+		w.Header().Set("Sec-Websocket-Version", "13")
+		return service.BadRequest("Sec-WebSocket-Version must be 13")
+	case len(keys) != 1:
+		return service.BadRequest("there must be one Sec-WebSocket-Key")
+	}
+	if b, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(b) != 16 {
+		return service.BadRequest("Sec-WebSocket-Key must be 16 bytes in base64")
+	}
+	return nil
+}
+
+// lists says whether a header, which is a list, has that word.
+func lists(h http.Header, name, word string) bool {
+	for v := range strings.SplitSeq(strings.Join(h.Values(name), ","), ",") {
+		if strings.EqualFold(strings.TrimSpace(v), word) {
+			return true
+		}
+	}
+	return false
 }
 
 // hijack keeps the connection beneath a socket, which alone can be cut while the socket is being closed.

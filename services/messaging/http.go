@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,15 +173,18 @@ func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Cl
 
 func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
 	q := r.URL.Query()
-	limit, err := number(q.Get("limit"), defaultPage)
+	if !q.Has("conversation") {
+		return service.BadRequest("conversation is missing")
+	}
+	limit, err := number(q, "limit", defaultPage)
 	if err != nil || limit < 1 || limit > maxPage {
 		return service.BadRequest("limit must be 1 to %d", maxPage)
 	}
-	before, err := number(q.Get("before"), 0)
+	before, err := number(q, "before", 0)
 	if err != nil || before < 0 {
 		return service.BadRequest("before must be a seq")
 	}
-	after, err := number(q.Get("after"), 0)
+	after, err := number(q, "after", 0)
 	if err != nil || after < 0 {
 		return service.BadRequest("after must be a seq")
 	}
@@ -200,7 +204,7 @@ func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token
 	var from int64
 	switch {
 	case q.Has("after"):
-		from = max(first, after+1)
+		from = max(first, min(after, last)+1)
 		to = min(last, from+limit-1)
 	case q.Has("before"):
 		to = min(last, before-1)
@@ -229,11 +233,12 @@ func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token
 	return service.Write(w, http.StatusOK, answer)
 }
 
-func number(s string, absent int64) (int64, error) {
-	if s == "" {
+// number gives a number of a query, or another one where it is absent.
+func number(q url.Values, name string, absent int64) (int64, error) {
+	if !q.Has(name) {
 		return absent, nil
 	}
-	return strconv.ParseInt(s, 10, 64)
+	return strconv.ParseInt(q.Get(name), 10, 64)
 }
 
 // resume gives gateways what a user has missed.
@@ -281,7 +286,7 @@ func (s *messaging) missed(ctx context.Context, user, id string, have int64) (se
 		return nil, 0, err
 	}
 	last := c.head.Seq
-	from := max(c.first, have+1)
+	from := max(c.first, min(have, last)+1)
 	if last-from+1 > wire.MaxMissed {
 		return nil, last, nil
 	}

@@ -29,7 +29,7 @@ const (
 // search gives texts with all the words of a query.
 func (s *messaging) search(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
 	q := r.URL.Query()
-	limit, err := number(q.Get("limit"), defaultFound)
+	limit, err := number(q, "limit", defaultFound)
 	if err != nil || limit < 1 || limit > maxFound {
 		return service.BadRequest("limit must be 1 to %d", maxFound)
 	}
