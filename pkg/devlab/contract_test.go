@@ -487,6 +487,84 @@ func (c *contract) refuses(good try) {
 	}
 }
 
+// refusesBodies makes those of the requests again that have a body, with one field in each that is not as the document has it. They
+// change nothing, so they may come first.
+func (c *contract) refusesBodies(good ...try) {
+	c.t.Helper()
+	for _, k := range good {
+		route, status := k.what[:len(k.what)-4], k.what[len(k.what)-3:]
+		o, op := c.operation(route)
+		fine := []string{"400"}
+		if o.anonymous {
+			fine = append(fine, "401") // what is no password can be no right one
+		}
+		schema, ok := c.child(op, "requestBody", "content", "application/json", "schema")
+		if !ok || status[0] != '2' {
+			continue
+		}
+		for what, body := range c.variants(schema, k.body) {
+			k := k
+			k.body = body
+			v, err := jsonschema.UnmarshalJSON(strings.NewReader(body))
+			require.NoError(c.t, err)
+			require.Error(c.t, c.valid(schema, v), "%s %s", route, what)
+			status, err := c.ask(k)
+			require.NoError(c.t, err, "%s %s", route, what)
+			require.Contains(c.t, fine, status, "%s %s: %s", route, what, body)
+		}
+	}
+}
+
+// variants gives bodies that a schema refuses.
+func (c *contract) variants(schema node, good string) map[string]string {
+	c.t.Helper()
+	found := map[string]string{}
+	add := func(what, name string, v any) {
+		body := map[string]any{}
+		require.NoError(c.t, json.Unmarshal([]byte(good), &body))
+		body[name] = v
+		if v == nil {
+			delete(body, name)
+		}
+		b, err := json.Marshal(body)
+		require.NoError(c.t, err)
+		found[what+" "+name] = string(b)
+	}
+	add("with", "another", "x")
+	required, _ := schema.v["required"].([]any)
+	for _, name := range required {
+		add("without", name.(string), nil)
+	}
+	properties, _ := c.child(schema, "properties")
+	for name := range properties.v {
+		field, _ := c.child(properties, name)
+		add("an operator as", name, map[string]any{"$ne": "x"})
+		if n, ok := whole(field.v, "maxLength"); ok {
+			add("too long a", name, strings.Repeat("é", int(n)+1))
+		}
+		if n, ok := whole(field.v, "minLength"); ok {
+			add("too short a", name, strings.Repeat("x", int(n)-1))
+		}
+		if n, ok := whole(field.v, "maxItems"); ok {
+			add("too many", name, slices.Repeat([]string{nobody}, int(n)+1))
+		}
+		if field.v["enum"] != nil || field.v["pattern"] != nil {
+			add("a strange", name, "?")
+		}
+	}
+	return found
+}
+
+// whole gives a number of a schema.
+func whole(schema map[string]any, name string) (int64, bool) {
+	n, ok := schema[name].(json.Number)
+	if !ok {
+		return 0, false
+	}
+	i, err := n.Int64()
+	return i, err == nil
+}
+
 // typed gives what a parameter's text is by its schema.
 func typed(schema map[string]any, text string) any {
 	switch schema["type"] {
@@ -506,21 +584,13 @@ func typed(schema map[string]any, text string) any {
 
 // extremes gives texts that a parameter's schema refuses, and some that it just does not.
 func extremes(schema map[string]any) (bad, fine []string) {
-	number := func(name string) (int64, bool) {
-		n, ok := schema[name].(json.Number)
-		if !ok {
-			return 0, false
-		}
-		i, err := n.Int64()
-		return i, err == nil
-	}
 	switch schema["type"] {
 	case "integer":
 		bad = append(bad, "", "x", "1.5", "1e3", "99999999999999999999")
-		if n, ok := number("minimum"); ok {
+		if n, ok := whole(schema, "minimum"); ok {
 			bad, fine = append(bad, strconv.FormatInt(n-1, 10)), append(fine, strconv.FormatInt(n, 10))
 		}
-		if n, ok := number("maximum"); ok {
+		if n, ok := whole(schema, "maximum"); ok {
 			fine = append(fine, strconv.FormatInt(n, 10))
 			if n+1 > n {
 				bad = append(bad, strconv.FormatInt(n+1, 10))
@@ -529,12 +599,12 @@ func extremes(schema map[string]any) (bad, fine []string) {
 	case "array":
 		one := nobody
 		bad = append(bad, "", "x", one+",", strings.ToUpper("g:"+one))
-		if n, ok := number("maxItems"); ok {
+		if n, ok := whole(schema, "maxItems"); ok {
 			bad = append(bad, strings.Repeat(one+",", int(n))+one)
 			fine = append(fine, strings.TrimSuffix(strings.Repeat(one+",", int(n)), ","))
 		}
 	default:
-		if n, ok := number("maxLength"); ok {
+		if n, ok := whole(schema, "maxLength"); ok {
 			bad = append(bad, strings.Repeat("é", int(n)+1))
 		}
 		if schema["enum"] != nil || schema["pattern"] != nil {

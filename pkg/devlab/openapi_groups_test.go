@@ -148,6 +148,7 @@ func TestOpenAPIOfGroups(t *testing.T) {
 		{what: "DELETE /api/blocks/{user} 429", bearer: tokens["busy"], path: "/api/blocks/" + id("owner")},
 	}
 	c := w.contract("groups")
+	c.refusesBodies(tries...)
 	c.get(tries...)
 	c.rest(tokens["owner"])
 	// Without its database groups can do nothing. Each of these waits for the database for seconds.
