@@ -71,8 +71,9 @@ test-kafka: ## the chat on Apache Kafka, which Maven brings; skipped, and says s
 	@tools/kafka.sh
 
 .PHONY: docs
-docs: ## write docs/cli anew
+docs: ## write docs/cli and docs/configuration.md anew
 	@go test ./pkg/cli/root -run TestReference -update
+	@go test ./services -run TestConfiguration -update
 
 .PHONY: bench
 bench: bench-up bench-image bench-stacks bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl

@@ -18,6 +18,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -58,6 +59,13 @@ type Config struct {
 type WrongPasswords struct {
 	Burst int
 	Every time.Duration
+}
+
+// Variables gives what ConfigFromEnv reads.
+func Variables() []env.Variable {
+	return append(append(service.Variables("auth"), env.Variable{
+		Name: "KEY_LIFE", Default: "24h", Form: "a duration of a minute or more", Meaning: "How long a signing key is used before the next one takes over.",
+	}), oidcVariables()...)
 }
 
 // ConfigFromEnv reads the configuration.

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/store"
 )
 
@@ -28,6 +29,24 @@ type OIDC struct {
 }
 
 func (o OIDC) enabled() bool { return o.Issuer != "" }
+
+// oidcVariables gives what oidcFromEnv reads.
+func oidcVariables() []env.Variable {
+	return []env.Variable{
+		{Name: "OIDC_ISSUER", Form: "an `https` address",
+			Meaning: "An OpenID Connect provider with which users may log in, exactly as its tokens have it; none where it is not set, nor may the others below be then."},
+		{Name: "OIDC_CLIENT_ID", Form: "an id",
+			Meaning: "What the provider knows the chat by. Needed with an issuer."},
+		{Name: "OIDC_CLIENT_SECRET", Form: "a secret",
+			Meaning: "The secret between the two. With an issuer, exactly one of this and `OIDC_CLIENT_SECRET_FILE` must be set."},
+		{Name: "OIDC_CLIENT_SECRET_FILE", Form: "a path",
+			Meaning: "A file with that secret, read at the start."},
+		{Name: "OIDC_REDIRECT_URL", Form: "an `https` address",
+			Meaning: "The chat's own address with the path `" + oidcPath + "/callback`, exactly as the provider has it. Needed with an issuer."},
+		{Name: "OIDC_NAME", Form: "a name",
+			Meaning: "What the page calls the provider; the issuer's host where it is not set."},
+	}
+}
 
 // oidcFromEnv reads the provider. Errors never hold the secret.
 func oidcFromEnv(getenv func(string) string) (o OIDC, err error) {

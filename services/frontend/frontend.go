@@ -5,7 +5,6 @@
 package frontend
 
 import (
-	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -13,9 +12,8 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
-	"os"
-	"time"
 
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/service"
 )
 
@@ -29,28 +27,15 @@ type Config struct {
 	service.Settings
 }
 
-// ConfigFromEnv reads the configuration: LISTEN (":8080"), LOG_LEVEL (info) and DRAIN_DELAY (0).
+// Variables gives what ConfigFromEnv reads.
+func Variables() []env.Variable { return service.BasicVariables() }
+
+// ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
-	s := service.Settings{
-		Listen:   cmp.Or(getenv("LISTEN"), ":8080"),
-		LogLevel: cmp.Or(getenv("LOG_LEVEL"), "info"),
+	s, err := service.BasicFromEnv("frontend", getenv)
+	if err != nil {
+		return Config{}, fmt.Errorf("configure frontend: %w", err)
 	}
-	var errs []error
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.LogLevel)); err != nil {
-		errs = append(errs, fmt.Errorf("LOG_LEVEL is %q, which is none of debug, info, warn, error", s.LogLevel))
-	}
-	if v := getenv("DRAIN_DELAY"); v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil || d < 0 {
-			errs = append(errs, fmt.Errorf("DRAIN_DELAY is %q, which is no duration such as 3s", v))
-		}
-		s.DrainDelay = d
-	}
-	if len(errs) > 0 {
-		return Config{}, fmt.Errorf("configure frontend: %w", errors.Join(errs...))
-	}
-	s.Log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("service", "frontend")
 	return Config{Settings: s}, nil
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
@@ -45,6 +46,15 @@ type Config struct {
 	SendTimeout time.Duration
 	// Now is the clock.
 	Now func() time.Time
+}
+
+// Variables gives what ConfigFromEnv reads.
+func Variables() []env.Variable {
+	return append(service.Variables("gateway"),
+		env.Variable{Name: "CONNECTION_RATE", Default: "200/1000", Form: limit.Form, Meaning: "How many frames each gateway takes from a connection."},
+		env.Variable{Name: "USER_RATE", Default: "400/2000", Form: limit.Form, Meaning: "How many it takes from a user. A ticket and a socket that opens count as one frame."},
+		env.Variable{Name: "ADDRESS_RATE", Default: "2000/10000", Form: limit.Form, Meaning: "How many it takes from an address (an IPv6 network of 64 bits is one), tickets and sockets that open included."},
+	)
 }
 
 // ConfigFromEnv reads the configuration.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
@@ -35,6 +36,14 @@ type Config struct {
 	People limit.Rate
 	// Now is the clock.
 	Now func() time.Time
+}
+
+// Variables gives what ConfigFromEnv reads.
+func Variables() []env.Variable {
+	return append(service.Variables("groups"), env.Variable{
+		Name: "PEOPLE_RATE", Default: "1/100", Form: limit.Form,
+		Meaning: "How often a user may ask, invite, join or block, at each instance.",
+	})
 }
 
 // ConfigFromEnv reads the configuration.

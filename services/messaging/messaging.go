@@ -35,6 +35,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
@@ -53,6 +54,9 @@ type Config struct {
 	// Now is the clock.
 	Now func() time.Time
 }
+
+// Variables gives what ConfigFromEnv reads.
+func Variables() []env.Variable { return service.Variables("messaging") }
 
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {

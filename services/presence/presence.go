@@ -22,6 +22,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -42,6 +43,9 @@ type Config struct {
 	// Now is the clock.
 	Now func() time.Time
 }
+
+// Variables gives what ConfigFromEnv reads.
+func Variables() []env.Variable { return service.Variables("presence") }
 
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {

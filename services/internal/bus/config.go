@@ -17,6 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+
+	"github.com/labctl/labctl/services/internal/env"
 )
 
 // Config says where the brokers are and how they are reached.
@@ -37,17 +39,36 @@ const (
 	OAuthBearer = "OAUTHBEARER"
 )
 
-// FromEnv reads the configuration of a service.
-//
-//	KAFKA_BROKERS         host:port, several with commas
-//	KAFKA_TLS             off (default), system (the machine's authorities) or the path of a file with the brokers' authority
-//	KAFKA_SASL            PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; empty: no log-in
-//	KAFKA_USER            the service's name
-//	KAFKA_PASSWORD        or KAFKA_PASSWORD_FILE, which is read at each log-in, so that a new password needs no restart
-//	KAFKA_TOKEN_FILE      OAUTHBEARER: the token, read at each log-in. Without it the token is asked of Azure with what its
-//	                      workload identity gives a pod: AZURE_CLIENT_ID, AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE, AZURE_AUTHORITY_HOST
-//
-// All that is wrong is said at once, and no secret is.
+// Variables gives what FromEnv reads for a service.
+func Variables(service string) []env.Variable {
+	const azure = " With `OAUTHBEARER` and without `KAFKA_TOKEN_FILE` it is needed; Azure's workload identity gives it to a pod."
+	return []env.Variable{
+		{Name: "KAFKA_BROKERS", Form: "`host:port`, several with commas",
+			Meaning: "The brokers to begin with. It must be set."},
+		{Name: "KAFKA_TLS", Default: "off", Form: "`off`, `system` or a path",
+			Meaning: "Whether the brokers are reached with TLS, and who vouches for them: the machine's authorities, or those in a file (PEM)."},
+		{Name: "KAFKA_SASL", Form: "`" + strings.Join(mechanisms(), "`, `") + "`",
+			Meaning: "How the service logs in at the brokers; not at all where it is not set. `PLAIN` and `OAUTHBEARER` want TLS."},
+		{Name: "KAFKA_USER", Default: service, Form: "a name",
+			Meaning: "Whom it logs in as."},
+		{Name: "KAFKA_PASSWORD", Form: "a secret",
+			Meaning: "The password; this or `KAFKA_PASSWORD_FILE`, where there is a log-in and it is not `OAUTHBEARER`."},
+		{Name: "KAFKA_PASSWORD_FILE", Form: "a path",
+			Meaning: "A file with the password. It is read at each log-in, so that a new one needs no restart."},
+		{Name: "KAFKA_TOKEN_FILE", Form: "a path",
+			Meaning: "A file with the token of `OAUTHBEARER`, read at each log-in. Without it the token is asked of Azure."},
+		{Name: "AZURE_CLIENT_ID", Form: "an id",
+			Meaning: "The identity for which a token is asked." + azure},
+		{Name: "AZURE_TENANT_ID", Form: "an id",
+			Meaning: "The tenant in which it is." + azure},
+		{Name: "AZURE_FEDERATED_TOKEN_FILE", Form: "a path",
+			Meaning: "A file with the token of the pod's service account." + azure},
+		{Name: "AZURE_AUTHORITY_HOST", Default: azureAuthority, Form: "an `https` address",
+			Meaning: "Where that is exchanged for a token."},
+	}
+}
+
+// FromEnv reads the configuration of a service, as Variables lists it. All that is wrong is said at once, and no secret is.
 func FromEnv(service string, getenv func(string) string) (Config, error) {
 	var c Config
 	var errs []error
@@ -137,6 +158,9 @@ func login(service string, getenv func(string) string, brokers []string) (sasl.M
 	}), nil
 }
 
+// azureAuthority is that of Azure's public cloud.
+const azureAuthority = "https://login.microsoftonline.com/"
+
 func mechanisms() []string { return []string{Plain, ScramSHA256, ScramSHA512, OAuthBearer} }
 
 // secret gives what is in the variable, or in the file that the variable with _FILE names, read anew each time.
@@ -184,7 +208,7 @@ func tokens(getenv func(string) string, brokers []string) (func(context.Context)
 	}
 	w := &workload{
 		client: get("AZURE_CLIENT_ID"), tenant: get("AZURE_TENANT_ID"), assertion: get("AZURE_FEDERATED_TOKEN_FILE"),
-		authority: cmp.Or(getenv("AZURE_AUTHORITY_HOST"), "https://login.microsoftonline.com/"), now: time.Now,
+		authority: cmp.Or(getenv("AZURE_AUTHORITY_HOST"), azureAuthority), now: time.Now,
 	}
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("KAFKA_SASL is %s and KAFKA_TOKEN_FILE is not set, nor %s, which Azure's workload identity gives a pod with the label azure.workload.identity/use",

@@ -19,6 +19,9 @@ type Rate struct {
 // Off says whether the rate allows everything.
 func (r Rate) Off() bool { return r == Rate{} }
 
+// Form says, in Markdown, what ParseRate reads.
+const Form = "`1/100` (a second, at once) or `off`"
+
 // ParseRate reads "200/1000" (a second, at once) or "off".
 func ParseRate(s string) (Rate, error) {
 	if s == "off" {

@@ -12,16 +12,18 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/trace"
 )
 
-// Settings are the configuration that services share. Each service embeds them in its Config.
+// Settings are the configuration that services share. Each service embeds them in its Config. What one has no use for is empty.
 type Settings struct {
 	// Listen is the address of the HTTP server (LISTEN, ":8080"). Listener, if given, is used instead.
 	Listen   string
@@ -51,25 +53,10 @@ type Settings struct {
 	Log      *slog.Logger
 }
 
-// FromEnv reads the settings of the service called name.
+// FromEnv reads the settings of the service called name: those that Variables lists for it.
 func FromEnv(name string, getenv func(string) string) (Settings, error) {
-	s := Settings{
-		Listen:         cmp.Or(getenv("LISTEN"), ":8080"),
-		Database:       cmp.Or(getenv("MONGODB_DATABASE"), name),
-		AuthURL:        cmp.Or(getenv("AUTH_URL"), "http://auth:8080"),
-		GroupsURL:      cmp.Or(getenv("GROUPS_URL"), "http://groups:8080"),
-		MessagingURL:   cmp.Or(getenv("MESSAGING_URL"), "http://messaging:8080"),
-		AllowedOrigins: list(getenv("ALLOWED_ORIGINS")),
-		LogLevel:       cmp.Or(getenv("LOG_LEVEL"), "info"),
-	}
-	var errs []error
-	for _, v := range list(cmp.Or(getenv("TRUSTED_PROXIES"), privateNetworks)) {
-		p, err := netip.ParsePrefix(v)
-		if err != nil {
-			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES names %q, which is no network such as 10.0.0.0/8", v))
-		}
-		s.TrustedProxies = append(s.TrustedProxies, p)
-	}
+	s, bad := BasicFromEnv(name, getenv)
+	errs := []error{bad}
 	var err error
 	if s.Kafka, err = bus.FromEnv(name, getenv); err != nil {
 		errs = append(errs, err)
@@ -80,6 +67,74 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 	if s.Tracing, err = trace.FromEnv(name, getenv); err != nil {
 		errs = append(errs, err)
 	}
+	s.Database = cmp.Or(getenv("MONGODB_DATABASE"), name)
+	// What a service has no use for stays empty, so that a use that is not listed is noticed.
+	own := func(variable, standard string) string {
+		if !slices.Contains(further(name), variable) {
+			return ""
+		}
+		return cmp.Or(getenv(variable), standard)
+	}
+	s.AuthURL = own("AUTH_URL", "http://auth:8080")
+	s.GroupsURL = own("GROUPS_URL", "http://groups:8080")
+	s.MessagingURL = own("MESSAGING_URL", "http://messaging:8080")
+	s.AllowedOrigins = list(own("ALLOWED_ORIGINS", ""))
+	for _, v := range list(own("TRUSTED_PROXIES", privateNetworks)) {
+		p, err := netip.ParsePrefix(v)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES names %q, which is no network such as 10.0.0.0/8", v))
+		}
+		s.TrustedProxies = append(s.TrustedProxies, p)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return s, fmt.Errorf("configure %s: %w", name, err)
+	}
+	return s, nil
+}
+
+// further says which settings each service has a use for, of those that not all have.
+func further(service string) []string {
+	switch service {
+	case "auth":
+		return []string{"TRUSTED_PROXIES"}
+	case "gateway":
+		return []string{"AUTH_URL", "MESSAGING_URL", "ALLOWED_ORIGINS", "TRUSTED_PROXIES"}
+	case "groups", "messaging":
+		return []string{"AUTH_URL"}
+	case "presence":
+		return []string{"AUTH_URL", "GROUPS_URL", "MESSAGING_URL"}
+	}
+	return nil
+}
+
+// Variables gives what FromEnv reads for a service.
+func Variables(service string) []env.Variable {
+	all := append(BasicVariables(), bus.Variables(service)...)
+	all = append(all, store.Variables(service)...)
+	all = append(all, trace.Variables(service)...)
+	for _, v := range []env.Variable{
+		{Name: "AUTH_URL", Default: "http://auth:8080", Form: "a base address",
+			Meaning: "Where auth is, within the cluster: its keys and its users."},
+		{Name: "GROUPS_URL", Default: "http://groups:8080", Form: "a base address",
+			Meaning: "Where groups is: who is whose contact, and who has blocked whom."},
+		{Name: "MESSAGING_URL", Default: "http://messaging:8080", Form: "a base address",
+			Meaning: "Where messaging is: what a device has missed, and who shares a conversation."},
+		{Name: "ALLOWED_ORIGINS", Form: "origins such as `https://chat.example`, with commas",
+			Meaning: "Further origins whose pages may open a socket; those of the chat's own host always may."},
+		{Name: "TRUSTED_PROXIES", Default: privateNetworks, Form: "networks such as `10.0.0.0/8`, with commas",
+			Meaning: "The networks whose word in `X-Forwarded-For` counts. The header counts only if it comes from one of them, and a client's address is the last one in it that is in none of them."},
+	} {
+		if slices.Contains(further(service), v.Name) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+// BasicFromEnv reads the settings of a service that has its HTTP server and nothing else.
+func BasicFromEnv(name string, getenv func(string) string) (Settings, error) {
+	s := Settings{Listen: cmp.Or(getenv("LISTEN"), ":8080"), LogLevel: cmp.Or(getenv("LOG_LEVEL"), "info")}
+	var errs []error
 	if v := getenv("DRAIN_DELAY"); v != "" {
 		d, err := time.ParseDuration(v)
 		if err != nil || d < 0 {
@@ -92,10 +147,19 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 		errs = append(errs, fmt.Errorf("LOG_LEVEL is %q, which is none of debug, info, warn, error", s.LogLevel))
 	}
 	s.Log = slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level})).With("service", name)
-	if len(errs) > 0 {
-		return s, fmt.Errorf("configure %s: %w", name, errors.Join(errs...))
+	return s, errors.Join(errs...)
+}
+
+// BasicVariables gives what BasicFromEnv reads.
+func BasicVariables() []env.Variable {
+	return []env.Variable{
+		{Name: "LISTEN", Default: ":8080", Form: "`host:port`; without a host, all",
+			Meaning: "The address of the HTTP server."},
+		{Name: "LOG_LEVEL", Default: "info", Form: "`debug`, `info`, `warn` or `error`",
+			Meaning: "What is logged, and all that is worse. The log goes to stderr, one JSON object a line."},
+		{Name: "DRAIN_DELAY", Default: "0s", Form: "a duration such as `3s`",
+			Meaning: "How long the service goes on after it has said that it is not ready any more, so that load balancers notice."},
 	}
-	return s, nil
 }
 
 func list(s string) (l []string) {

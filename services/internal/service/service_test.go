@@ -19,10 +19,10 @@ import (
 
 func TestFromEnv(t *testing.T) {
 	env := map[string]string{"KAFKA_BROKERS": "a:1, b:2,", "MONGODB_URI": "mongodb://m", "ALLOWED_ORIGINS": "https://x"}
-	s, err := FromEnv("auth", func(k string) string { return env[k] })
+	s, err := FromEnv("gateway", func(k string) string { return env[k] })
 	require.NoError(t, err)
 	require.Equal(t, []string{"a:1", "b:2"}, s.Kafka.Brokers)
-	require.Equal(t, "auth", s.Database)
+	require.Equal(t, "gateway", s.Database)
 	require.Equal(t, ":8080", s.Listen)
 	require.Equal(t, []string{"https://x"}, s.AllowedOrigins)
 

@@ -15,11 +15,25 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+
+	"github.com/labctl/labctl/services/internal/env"
 )
 
 // DB is one service's database.
 type DB struct {
 	*mongo.Database
+}
+
+// Variables gives what a service's database is configured by: what URIFromEnv reads, and its name, which the service's settings read.
+func Variables(service string) []env.Variable {
+	return []env.Variable{
+		{Name: "MONGODB_URI", Form: "`mongodb://host:port` and more",
+			Meaning: "Where the database is. Exactly one of this and `MONGODB_URI_FILE` must be set."},
+		{Name: "MONGODB_URI_FILE", Form: "a path",
+			Meaning: "A file with that address."},
+		{Name: "MONGODB_DATABASE", Default: service, Form: "a name",
+			Meaning: "The database of the service, which is its own."},
+	}
 }
 
 // URIFromEnv reads MONGODB_URI, or the file that MONGODB_URI_FILE names. Errors never hold the URI, which may hold a password.

@@ -30,6 +30,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 	otel "go.opentelemetry.io/otel/trace"
+
+	"github.com/labctl/labctl/services/internal/env"
 )
 
 // scope names what makes the spans.
@@ -80,6 +82,21 @@ func FromEnv(name string, getenv func(string) string) (Config, error) {
 		c.Endpoint = ""
 	}
 	return c, errors.Join(errs...)
+}
+
+// Variables gives what FromEnv reads for a service.
+func Variables(service string) []env.Variable {
+	return []env.Variable{
+		{Name: "OTEL_EXPORTER_OTLP_ENDPOINT", Form: "a base address such as `http://collector:4318`",
+			Meaning: "Where spans are sent, by OTLP over HTTP, at its path `/v1/traces`. Nowhere, if it is not set: there is no tracing."},
+		{Name: "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", Form: "a whole address",
+			Meaning: "The same, exactly as it stands, instead of `OTEL_EXPORTER_OTLP_ENDPOINT`."},
+		{Name: "OTEL_SERVICE_NAME", Default: service, Form: "a name", Meaning: "The name under which the spans are found."},
+		{Name: "OTEL_TRACES_SAMPLER", Default: "parentbased_always_on", Form: "`always_on`, `always_off` or `traceidratio`, or one of them behind `parentbased_`",
+			Meaning: "Which traces are kept."},
+		{Name: "OTEL_TRACES_SAMPLER_ARG", Default: "1", Form: "a number from 0 to 1", Meaning: "How many of them, with `traceidratio`."},
+		{Name: "OTEL_SDK_DISABLED", Default: "false", Form: "`true` or `false`", Meaning: "Turns tracing off, whatever else is set."},
+	}
 }
 
 func sampler(name, arg string) (sdk.Sampler, error) {
