@@ -25,6 +25,12 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/labctl/labctl/pkg/chart"
+	"github.com/labctl/labctl/services/auth"
+	"github.com/labctl/labctl/services/frontend"
+	"github.com/labctl/labctl/services/gateway"
+	"github.com/labctl/labctl/services/groups"
+	"github.com/labctl/labctl/services/messaging"
+	"github.com/labctl/labctl/services/presence"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -196,9 +202,43 @@ func TestChatWiring(t *testing.T) {
 				env[e.Name] = e.Value
 			}
 			require.Equal(t, name, env["MONGODB_DATABASE"])
-			require.Equal(t, "http://auth:8080", env["AUTH_URL"])
-			require.Equal(t, "https://chat.example.org", env["ALLOWED_ORIGINS"])
 			require.Equal(t, "kafka-0.example.org:9093,kafka-1.example.org:9093", env["KAFKA_BROKERS"])
+		}
+	})
+	t.Run("each service is given what it reads and nothing else, and the chart's own addresses", func(t *testing.T) {
+		reads := map[string][]string{}
+		for _, v := range auth.Variables() {
+			reads["auth"] = append(reads["auth"], v.Name)
+		}
+		for _, v := range gateway.Variables() {
+			reads["gateway"] = append(reads["gateway"], v.Name)
+		}
+		for _, v := range groups.Variables() {
+			reads["groups"] = append(reads["groups"], v.Name)
+		}
+		for _, v := range messaging.Variables() {
+			reads["messaging"] = append(reads["messaging"], v.Name)
+		}
+		for _, v := range presence.Variables() {
+			reads["presence"] = append(reads["presence"], v.Name)
+		}
+		for _, v := range frontend.Variables() {
+			reads["frontend"] = append(reads["frontend"], v.Name)
+		}
+		for name, d := range deployments {
+			given := map[string]string{}
+			for _, e := range d.Spec.Template.Spec.Containers[0].Env {
+				require.Contains(t, reads[name], e.Name, name)
+				given[e.Name] = e.Value
+			}
+			for _, to := range []string{"auth", "groups", "messaging"} {
+				if variable := strings.ToUpper(to) + "_URL"; slices.Contains(reads[name], variable) {
+					require.Equal(t, "http://"+to+":8080", given[variable], name)
+				}
+			}
+			if slices.Contains(reads[name], "ALLOWED_ORIGINS") {
+				require.Equal(t, "https://chat.example.org", given["ALLOWED_ORIGINS"], name)
+			}
 		}
 	})
 	t.Run("each service has its own password, and knows where to find the brokers' authority", func(t *testing.T) {

@@ -60,12 +60,15 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
       key: uri
 - name: MONGODB_DATABASE
   value: {{ .part.name }}
-{{- range list "auth" "groups" "messaging" }}
+{{- $asks := dict "gateway" (list "auth" "messaging") "groups" (list "auth") "messaging" (list "auth") "presence" (list "auth" "groups" "messaging") }}
+{{- range index $asks .part.name }}
 - name: {{ upper . }}_URL
   value: http://{{ . }}:8080
 {{- end }}
+{{- if eq .part.name "gateway" }}
 - name: ALLOWED_ORIGINS
   value: {{ .root.Values.url | quote }}
+{{- end }}
 {{- if and .root.Values.trustedProxies (has .part.name (list "auth" "gateway")) }}
 - name: TRUSTED_PROXIES
   value: {{ join "," .root.Values.trustedProxies | quote }}
