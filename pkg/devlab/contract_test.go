@@ -231,10 +231,11 @@ func (c *contract) ask(k try) (status string, err error) {
 	if f[2] == "415" {
 		kind = "text/plain"
 	}
-	path = strings.NewReplacer("{id}", "g:"+nobody, "{user}", nobody).Replace(path)
+	id := "g:" + nobody
 	if c.service == "auth" {
-		path = strings.ReplaceAll(path, "g:"+nobody, nobody)
+		id = nobody // its ids are users'
 	}
+	path = strings.NewReplacer("{id}", id, "{user}", nobody).Replace(path)
 	req, err := http.NewRequestWithContext(c.t.Context(), f[0], c.address+path, strings.NewReader(k.body))
 	if err != nil {
 		return "", err

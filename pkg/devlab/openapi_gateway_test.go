@@ -20,13 +20,13 @@ func TestOpenAPIOfGateway(t *testing.T) {
 	w := newWorld(t, "gateway")
 	ctx := t.Context()
 	const many = 40
-	clock := frozen{t: time.Now()}
+	var ahead clock
 	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
 		c, err := gateway.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		c.Listener, c.Log, c.Now = ln, log, clock.now
+		c.Listener, c.Log, c.Now = ln, log, ahead.now
 		c.UserRate.PerSecond, c.UserRate.Burst = 1e-6, many
 		return gateway.Run(ctx, c)
 	}
@@ -44,7 +44,7 @@ func TestOpenAPIOfGateway(t *testing.T) {
 	c.get(ticket)
 	w.start("auth")
 	w.ready()
-	clock.forward(3 * time.Second) // keys are not asked for again at once
+	ahead.forward(3 * time.Second) // keys are not asked for again at once
 
 	ticket.what = "POST /api/ws/ticket 200"
 	c.get(ticket)
