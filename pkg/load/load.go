@@ -79,7 +79,8 @@ type runner struct {
 	devices       []*device
 	said          []said
 	arrivals      []arrival
-	begin         time.Time
+	begin         time.Time     // zero of all times; before the first socket, since each reads the clock
+	first         time.Duration // when sending began
 
 	open, broken      atomic.Int64
 	answered, shown   atomic.Int64
@@ -137,7 +138,8 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 	}
 	r.prepare()
 	before, known := memory(r.PID)
-	start := time.Now()
+	r.begin = time.Now()
+	start := r.begin
 	live, stop := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -244,7 +246,7 @@ func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogr
 const senders = 4
 
 func (r *runner) send(ctx context.Context) *Histogram {
-	r.begin = time.Now()
+	r.first = time.Since(r.begin)
 	if len(r.said) == 0 {
 		_ = sleep(ctx, r.Duration)
 		return &Histogram{}
@@ -255,14 +257,15 @@ func (r *runner) send(ctx context.Context) *Histogram {
 		wg.Go(func() {
 			for i := k; i < len(r.said); i += senders {
 				s := &r.said[i]
-				if wait := s.at - time.Since(r.begin); wait > 0 && sleep(ctx, wait) != nil {
+				due := r.first + s.at
+				if wait := due - time.Since(r.begin); wait > 0 && sleep(ctx, wait) != nil {
 					return
 				}
 				if k == 0 && i%1000 == 0 {
 					r.Report.At(int64(i), int64(len(r.said)), "sending")
 				}
 				s.sent = time.Since(r.begin)
-				late[k].Add(s.sent - s.at)
+				late[k].Add(s.sent - due)
 				r.devices[r.rooms[s.room].members[s.sender]*r.Devices+s.device].send(i)
 			}
 		})
@@ -322,10 +325,10 @@ func (r *runner) sum(res *Result) {
 		shown.Merge(&d.shown)
 	}
 	res.Stored, res.Delivered = stored.Latency(), shown.Latency()
-	if t := time.Duration(r.lastAck.Load()).Seconds(); t > 0 {
+	if t := (time.Duration(r.lastAck.Load()) - r.first).Seconds(); t > 0 {
 		res.StoredPerSecond = float64(stored.Count()) / t
 	}
-	if t := time.Duration(r.lastShow.Load()).Seconds(); t > 0 {
+	if t := (time.Duration(r.lastShow.Load()) - r.first).Seconds(); t > 0 {
 		res.DeliveredPerSecond = float64(shown.Count()) / t
 	}
 }
