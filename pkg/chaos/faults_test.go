@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/pkg/mongodb"
 )
@@ -63,10 +64,7 @@ func TestLink(t *testing.T) {
 			go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
 		}
 	}()
-	nobody, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, nobody.Close())
-	l, err := newLink(ctx, anyProtocol, nobody.Addr().String(), echo.Addr().String())
+	l, err := newLink(ctx, anyProtocol, freeport.Of(t).Addr(), echo.Addr().String())
 	require.NoError(t, err)
 	defer l.close()
 	say := func(c net.Conn) error {

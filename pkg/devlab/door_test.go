@@ -22,8 +22,6 @@ import (
 // startGateway starts a gateway with another configuration and gives its address.
 func (w *world) startGateway(name string, change func(*gateway.Config)) (url string) {
 	w.t.Helper()
-	ln, err := net.Listen("tcp", anywhere)
-	require.NoError(w.t, err)
 	u := &unit{name: name, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
 		c, err := gateway.ConfigFromEnv(getenv)
 		if err != nil {
@@ -33,9 +31,7 @@ func (w *world) startGateway(name string, change func(*gateway.Config)) (url str
 		change(&c)
 		return gateway.Run(ctx, c)
 	}}
-	w.parts[name] = &part{unit: u, addr: ln.Addr().String()}
-	w.urls[name] = "http://" + ln.Addr().String()
-	require.NoError(w.t, ln.Close())
+	w.place(u)
 	w.start(name)
 	require.NoError(w.t, ready(w.t.Context(), []*unit{u}, w.urls))
 	return w.urls[name]

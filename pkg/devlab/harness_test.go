@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/client"
 )
@@ -75,19 +76,15 @@ func newWorld(t *testing.T, but ...string) *world {
 	}
 	w := &world{t: t, lab: &lab{dir: t.TempDir(), log: log}, urls: map[string]string{}, parts: map[string]*part{}}
 	w.device = func(s *client.Session) *device { w.t.Helper(); return w.deviceOf(s, client.DeviceOptions{}) }
+	w.lab.brokerAddr, w.lab.dbAddr = freeport.Of(t).Addr(), freeport.Of(t).Addr()
 	require.NoError(t, w.lab.startData())
-	w.lab.brokerAddr, w.lab.dbAddr = w.lab.broker.Addr(), w.lab.db.Addr()
 	if addr, _ := apache(); addr != "" {
 		w.lab.brokerAddr = useApache(t, w.lab)
 	}
 	t.Cleanup(func() { require.NoError(t, w.lab.stopData()) })
 	all := units()
 	for _, u := range all {
-		ln, err := net.Listen("tcp", anywhere)
-		require.NoError(t, err)
-		w.urls[u.name] = "http://" + ln.Addr().String()
-		w.parts[u.name] = &part{unit: u, addr: ln.Addr().String()}
-		require.NoError(t, ln.Close())
+		w.place(u)
 	}
 	for _, u := range all {
 		if !slices.Contains(but, u.name) {
@@ -108,6 +105,14 @@ func newWorld(t *testing.T, but ...string) *world {
 	})
 	w.ready(but...)
 	return w
+}
+
+// place gives a service an address, which it has each time that it is started.
+func (w *world) place(u *unit) {
+	w.t.Helper()
+	addr := freeport.Of(w.t).Addr()
+	w.urls[u.name] = "http://" + addr
+	w.parts[u.name] = &part{unit: u, addr: addr}
 }
 
 func (w *world) env(service string) func(string) string {

@@ -1,7 +1,6 @@
 package devlab
 
 import (
-	"net"
 	"regexp"
 	"strings"
 	"testing"
@@ -116,11 +115,7 @@ func TestTwoInstancesOfAuth(t *testing.T) {
 	ctx := t.Context()
 	var c clock
 	w.startAuth(func(o *auth.Config) { o.Now, o.KeyReload = c.now, 20*time.Millisecond })
-	ln, err := net.Listen("tcp", anywhere)
-	require.NoError(t, err)
-	w.urls["auth-2"] = "http://" + ln.Addr().String()
-	w.parts["auth-2"] = &part{unit: &unit{name: "auth-2", run: w.parts["auth"].unit.run}, addr: ln.Addr().String()}
-	require.NoError(t, ln.Close())
+	w.place(&unit{name: "auth-2", run: w.parts["auth"].unit.run})
 	w.start("auth-2")
 	w.ready()
 

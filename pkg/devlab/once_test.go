@@ -2,7 +2,6 @@ package devlab
 
 import (
 	"fmt"
-	"net"
 	"net/http/httptest"
 	"slices"
 	"sync"
@@ -190,11 +189,7 @@ func TestTwoInstancesOfEach(t *testing.T) {
 	w := newWorld(t)
 	second := func(name string) (url string) {
 		u := units()[slices.IndexFunc(units(), func(u *unit) bool { return u.name == name })]
-		ln, err := net.Listen("tcp", anywhere)
-		require.NoError(t, err)
-		w.parts[name+"-2"] = &part{unit: &unit{name: name + "-2", run: u.run}, addr: ln.Addr().String()}
-		w.urls[name+"-2"] = "http://" + ln.Addr().String()
-		require.NoError(t, ln.Close())
+		w.place(&unit{name: name + "-2", run: u.run})
 		w.start(name + "-2")
 		return w.urls[name+"-2"]
 	}

@@ -248,11 +248,7 @@ func TestAnInstanceOfPresenceIsKilled(t *testing.T) {
 			}}
 		}
 	}
-	ln, err := net.Listen("tcp", anywhere)
-	require.NoError(t, err)
-	w.parts["presence-2"] = &part{unit: second, addr: ln.Addr().String()}
-	w.urls["presence-2"] = "http://" + ln.Addr().String()
-	require.NoError(t, ln.Close())
+	w.place(second)
 	w.start("presence-2")
 	w.ready()
 

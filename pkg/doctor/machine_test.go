@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/gobuild"
 )
 
@@ -234,9 +235,10 @@ echo 'Setting up iptables (1.8.9) ...'
 }
 
 func TestAPortsHolderIsNamed(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	reserved := freeport.Of(t)
+	listener, err := net.Listen("tcp", reserved.Addr())
 	require.NoError(t, err)
-	port := listener.Addr().(*net.TCPAddr).Port
+	port := reserved.Port
 	err = listen(port)
 	require.ErrorContains(t, err, "taken by doctor.test (process "+fmt.Sprint(os.Getpid())+")")
 	require.NoError(t, listener.Close())

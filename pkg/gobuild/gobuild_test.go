@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/gobuild"
 	"github.com/stretchr/testify/require"
 )
@@ -192,10 +192,7 @@ func TestSweepRemovesWhatKilledBuildsLeft(t *testing.T) {
 }
 
 func TestNoNetworkSaysWhatToDo(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	closed := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	closed := freeport.Of(t).Addr()
 
 	dir := module(t, map[string]string{
 		"go.mod":  "module example.test/tiny\n\ngo 1.26\n\nrequire example.test/never/had v1.2.3\n",

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/gobuild"
 	"github.com/labctl/labctl/pkg/image"
 	"github.com/stretchr/testify/require"
@@ -238,10 +239,7 @@ func TestPushReportsBytes(t *testing.T) {
 }
 
 func TestPushToNobodySaysWhatToAsk(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	closed := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	closed := freeport.Of(t).Addr()
 	builder := image.New(image.Options{Root: repository(t), CacheDir: t.TempDir()})
 	img, err := builder.Build(context.Background(), tiny, nil)
 	require.NoError(t, err)

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/kafka"
 )
 
@@ -100,10 +100,7 @@ func TestGroupGoesOnAfterARestart(t *testing.T) {
 func TestKill(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().String()
-	require.NoError(t, ln.Close())
+	addr := freeport.Of(t).Addr()
 	run := func() *exec.Cmd {
 		cmd := exec.CommandContext(ctx, os.Args[0]) //nolint:gosec // the test binary itself
 		cmd.Env = append(os.Environ(), "LABCTL_TEST_KAFKA="+dir, "LABCTL_TEST_LISTEN="+addr)

@@ -19,6 +19,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
+
+	"github.com/labctl/labctl/pkg/freeport"
 )
 
 var update = flag.Bool("update", false, "write the golden parts of the scripts anew")
@@ -138,10 +140,10 @@ func writeLab(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	var ports []int
 	for range 3 {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		port, err := freeport.Reserve()
 		ts.Check(err)
-		defer func() { ts.Check(listener.Close()) }() // all are held until all are chosen
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		ts.Defer(port.Release)
+		ports = append(ports, port.Port)
 	}
 	ts.Setenv("API_PORT", strconv.Itoa(ports[0]))
 	ts.Check(os.WriteFile(ts.MkAbs("lab.hcl"), fmt.Appendf(nil, `lab %q {

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/labctl/labctl/pkg/freeport"
 )
 
 // ownLab is a lab beside any other: its own directory, name and ports, and a copy of the source that may be changed.
@@ -48,16 +49,15 @@ environment "local" {
 	return l, copySource(ctx, repository, l.source)
 }
 
-// freePorts gives ports of the loopback that nobody listens on now.
+// freePorts gives ports of the loopback that are the lab's.
 func freePorts(n int) ([]int, error) {
 	var ports []int
 	for range n {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		r, err := freeport.Reserve() // as long as this process lasts
 		if err != nil {
 			return nil, err
 		}
-		defer func() { _ = listener.Close() }() // all are held until all are chosen
-		ports = append(ports, listener.Addr().(*net.TCPAddr).Port)
+		ports = append(ports, r.Port)
 	}
 	return ports, nil
 }

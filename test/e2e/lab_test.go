@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +18,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/freeport"
 )
 
 // upWithin bounds one `labctl up`, which may have to build Kubernetes first.
@@ -90,10 +91,7 @@ func freePorts(t *testing.T, names ...string) map[string]int {
 	t.Helper()
 	ports := map[string]int{}
 	for _, name := range names {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		ports[name] = l.Addr().(*net.TCPAddr).Port
+		ports[name] = freeport.Of(t).Port
 	}
 	return ports
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +18,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/cluster/kind"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/image"
 	"github.com/labctl/labctl/pkg/kube"
 )
@@ -72,10 +72,7 @@ func newLab(t *testing.T) *lab {
 	require.NoError(t, err)
 	l := &lab{t: t, o: kind.Options{Name: "kindtest", Dir: filepath.Join(t.TempDir(), "cluster"), NodeImage: nodeImage}}
 	for _, port := range []*int{&l.o.APIPort, &l.o.HTTPPort, &l.o.RegistryPort} {
-		listener, err := net.Listen("tcp4", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer listener.Close()
-		*port = listener.Addr().(*net.TCPAddr).Port
+		*port = freeport.Of(t).Port
 	}
 	l.images = images{image.New(image.Options{Root: root, CacheDir: cache, FromSource: true})}
 	l.cluster = &kind.Cluster{Images: l.images}

@@ -9,7 +9,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/kube"
 )
 
@@ -55,7 +55,7 @@ func Start(t *testing.T) (kubeconfig string, stop func()) {
 			stop()
 		}
 	}()
-	client, peer, api := freePort(t), freePort(t), freePort(t)
+	client, peer, api := freeport.Of(t).Port, freeport.Of(t).Port, freeport.Of(t).Port
 	token := rand.Text()
 	write(t, dir, "tokens.csv", token+",admin,admin,system:masters\n")
 	write(t, dir, "service-account.key", key(t))
@@ -94,14 +94,6 @@ func repository(t *testing.T) string {
 	}
 	require.FailNow(t, "the test does not run in the repository")
 	return ""
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func write(t *testing.T, dir, name, content string) {

@@ -8,17 +8,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/freeport"
 )
 
-// options are valid ones in a new directory, with ports that were free a moment ago.
+// options are valid ones in a new directory, with ports that nobody else gets.
 func options(t *testing.T) Options {
 	t.Helper()
 	o := Options{Name: "lab", Dir: filepath.Join(t.TempDir(), "cluster")}
 	for _, port := range []*int{&o.APIPort, &o.HTTPPort, &o.RegistryPort} {
-		l, err := net.Listen("tcp4", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		*port = l.Addr().(*net.TCPAddr).Port
+		*port = freeport.Of(t).Port
 	}
 	return o
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/freeport"
 )
 
 func TestForwardPassesBytesAndHalfClose(t *testing.T) {
@@ -41,10 +43,7 @@ func TestForwardPassesBytesAndHalfClose(t *testing.T) {
 }
 
 func TestForwardClosesWhereNothingListens(t *testing.T) {
-	gone, err := net.Listen("tcp4", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := gone.Addr().String()
-	require.NoError(t, gone.Close())
+	address := freeport.Of(t).Addr()
 	front, err := net.Listen("tcp4", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer front.Close()
