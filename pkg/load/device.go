@@ -267,7 +267,7 @@ func (d *device) show(room int, seq int64, n int32, now time.Duration) {
 		return
 	}
 	s := &d.r.said[n]
-	d.shown.Add(now - s.at)
+	d.shown.Add(now - d.r.due(s))
 	d.r.shown.Add(1)
 	d.r.lastShow.Store(int64(now))
 	members := d.r.rooms[s.room].members
@@ -285,7 +285,7 @@ func (d *device) answer(i int, o Outcome, seq int64, now time.Duration) {
 	s.outcome, s.seq, s.answered = o, seq, now
 	d.r.answered.Add(1)
 	if o == Stored {
-		d.stored.Add(now - s.at)
+		d.stored.Add(now - d.r.due(s))
 		d.r.lastAck.Store(int64(now))
 	}
 	d.mu.Lock()

@@ -79,8 +79,8 @@ type runner struct {
 	devices       []*device
 	said          []said
 	arrivals      []arrival
-	begin         time.Time     // zero of all times; before the first socket, since each reads the clock
-	first         time.Duration // when sending began
+	begin         time.Time    // zero of all times; before the first socket, since each reads the clock
+	first         atomic.Int64 // nanoseconds since begin: when sending began
 
 	open, broken      atomic.Int64
 	answered, shown   atomic.Int64
@@ -242,11 +242,14 @@ func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogr
 	return &all, g.Wait()
 }
 
+// due gives when a message is to be sent, since begin. Whoever sends late, or waits for a socket, is late for its receivers.
+func (r *runner) due(s *said) time.Duration { return time.Duration(r.first.Load()) + s.at }
+
 // senders is how many goroutines send. Each waits for its own messages' times.
 const senders = 4
 
 func (r *runner) send(ctx context.Context) *Histogram {
-	r.first = time.Since(r.begin)
+	r.first.Store(int64(time.Since(r.begin)))
 	if len(r.said) == 0 {
 		_ = sleep(ctx, r.Duration)
 		return &Histogram{}
@@ -257,7 +260,7 @@ func (r *runner) send(ctx context.Context) *Histogram {
 		wg.Go(func() {
 			for i := k; i < len(r.said); i += senders {
 				s := &r.said[i]
-				due := r.first + s.at
+				due := r.due(s)
 				if wait := due - time.Since(r.begin); wait > 0 && sleep(ctx, wait) != nil {
 					return
 				}
@@ -325,10 +328,10 @@ func (r *runner) sum(res *Result) {
 		shown.Merge(&d.shown)
 	}
 	res.Stored, res.Delivered = stored.Latency(), shown.Latency()
-	if t := (time.Duration(r.lastAck.Load()) - r.first).Seconds(); t > 0 {
+	if t := time.Duration(r.lastAck.Load() - r.first.Load()).Seconds(); t > 0 {
 		res.StoredPerSecond = float64(stored.Count()) / t
 	}
-	if t := (time.Duration(r.lastShow.Load()) - r.first).Seconds(); t > 0 {
+	if t := time.Duration(r.lastShow.Load() - r.first.Load()).Seconds(); t > 0 {
 		res.DeliveredPerSecond = float64(shown.Count()) / t
 	}
 }

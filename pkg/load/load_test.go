@@ -132,3 +132,14 @@ func TestOptions(t *testing.T) {
 		require.ErrorContains(t, err, "no address", address)
 	}
 }
+
+// What a message waits begins when it is due, and its due time when sending begins: the clock runs from before the sockets.
+func TestLatencyBeginsWhenAMessageIsDue(t *testing.T) {
+	r := &runner{Options: Options{Devices: 1}, rooms: []room{{members: []int{0}}}, said: []said{{arrival: arrival{at: time.Second}}}}
+	r.first.Store(int64(time.Minute))
+	d := &device{r: r, last: map[int]int64{}}
+	r.devices = []*device{d}
+	d.show(0, 1, 0, time.Minute+time.Second+5*time.Millisecond)
+	require.Equal(t, 5*time.Millisecond, d.stored.Max())
+	require.Equal(t, 5*time.Millisecond, d.shown.Max())
+}
