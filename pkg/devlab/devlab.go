@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -186,10 +187,14 @@ func units() []*unit {
 	}
 }
 
+// Partitions is what topics are made with on one machine: the embedded broker syncs two files for each partition that a request writes
+// to, so few are faster, and no more instances of a service share the work here.
+const Partitions = 3
+
 // environment is what Kubernetes gives a service, in all but one.
 func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]string) func(string) string {
 	env := map[string]string{
-		"KAFKA_BROKERS": brokers, "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
+		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
 		"MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
 		"ADDRESS_RATE": "off", // here all come from one address

@@ -2,7 +2,8 @@
 // and that FerretDB v1.24 lacks, so that the services need not know which one they speak to:
 //
 //   - Updates are atomic. FerretDB reads a document, changes it in memory and writes it back without a transaction, so two
-//     concurrent $sets of one document lose one. The proxy lets one update at a time into a collection.
+//     concurrent $sets of one document lose one. The proxy lets one write at a time into a database, of which SQLite writes one at a
+//     time, too: who comes while it is busy would sleep and try again there, for longer each time, and here is next in turn.
 //   - _id is indexed. FerretDB looks documents up by the expression _ferretdb_sjson->'$._id' and indexes another spelling of it, so
 //     each look-up scans the collection. The proxy adds the right index when a collection appears, before the first answer.
 //     And since FerretDB looks up by _id only where the filter has nothing else in it, the proxy tests the rest of the
@@ -92,7 +93,7 @@ func Start(o Options) (_ *Server, err error) {
 	// A commit is synced before it is acknowledged. The page cache is small because FerretDB keeps up to a hundred
 	// connections, each with its own.
 	u := url.URL{Scheme: "file", Path: dir + "/", RawQuery: url.Values{"_pragma": {
-		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "auto_vacuum(none)", "cache_size(-512)",
+		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "auto_vacuum(none)", "cache_size(-512)", "temp_store(memory)",
 	}}.Encode()}
 	db, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: s.backend},

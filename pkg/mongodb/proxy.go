@@ -101,20 +101,18 @@ func (s *Server) handle(msg []byte, backend io.Writer, out *bufio.Reader) ([]byt
 		_, err := pass(msg)
 		return nil, err
 	}
-	switch cmd.name {
-	case "update", "findAndModify", "findandmodify":
-		l := s.locks.of(cmd.database + "." + cmd.collection)
+	if writes[cmd.name] {
+		l := s.locks.of(cmd.database)
 		l.Lock()
 		defer l.Unlock()
+	}
+	switch cmd.name {
+	case "update", "findAndModify", "findandmodify":
 		// The index comes first here: an update looks its document up.
 		s.ensure(cmd)
 		if answer, done, err := s.conditional(cmd, msg, pass); done || err != nil {
 			return answer, err
 		}
-	case "delete":
-		l := s.locks.of(cmd.database + "." + cmd.collection)
-		l.Lock()
-		defer l.Unlock()
 	}
 	answer, err := pass(msg)
 	if err != nil {
@@ -137,7 +135,7 @@ func (s *Server) ensure(cmd command) {
 }
 
 // conditional handles an update of one document whose filter is a string _id and further fields to be equal to plain values:
-// it reads the document by _id and tests the rest here, under the collection's lock. done is false if cmd is none such.
+// it reads the document by _id and tests the rest here, under the database's lock. done is false if cmd is none such.
 func (s *Server) conditional(cmd command, msg []byte, pass func([]byte) ([]byte, error)) (answer []byte, done bool, err error) {
 	if cmd.name != "update" || len(cmd.updates) != 1 {
 		return nil, false, nil
@@ -352,7 +350,10 @@ func readMessage(r *bufio.Reader) ([]byte, error) {
 	return msg, err
 }
 
-// locks has one lock for each collection.
+// writes are the commands of which a database handles one at a time.
+var writes = map[string]bool{"insert": true, "update": true, "findAndModify": true, "findandmodify": true, "delete": true}
+
+// locks has one lock for each database.
 type locks struct {
 	mu sync.Mutex
 	m  map[string]*sync.Mutex

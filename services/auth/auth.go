@@ -247,7 +247,7 @@ func (a *auth) start(ctx context.Context) error {
 	if err := a.db.Migrate(ctx, migrations()); err != nil {
 		return err
 	}
-	if err := bus.Create(ctx, a.kafka); err != nil {
+	if err := bus.Create(ctx, a.kafka, a.Kafka); err != nil {
 		return err
 	}
 	if err := a.ended.Start(ctx); err != nil {

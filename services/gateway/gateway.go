@@ -174,7 +174,7 @@ func (g *gateway) start(ctx context.Context) error {
 	if err := g.tickets.start(ctx); err != nil {
 		return err
 	}
-	if err := bus.Create(ctx, g.kafka); err != nil {
+	if err := bus.Create(ctx, g.kafka, g.Kafka); err != nil {
 		return err
 	}
 	if err := g.ended.Start(ctx); err != nil {
@@ -230,25 +230,23 @@ func (g *gateway) every(ctx context.Context, d time.Duration, f func()) {
 	}
 }
 
-// deliver passes a record of the topic users on to the devices of that user that are connected here.
+// deliver passes a record of the topic users on to those devices of its users that are connected here.
 func (g *gateway) deliver(r *kgo.Record) {
-	conns := g.hub.of(string(r.Key))
-	if len(conns) == 0 {
-		return
-	}
 	// One for all; those who follow a trace want to see each socket's.
 	f := &frame{data: r.Value}
 	ctx, traced := context.Background(), false
 	if g.tracer.On() {
 		ctx, traced = trace.In(ctx, r)
 	}
-	for _, c := range conns {
-		if traced {
-			_, span := g.tracer.Consume(ctx, "deliver", r)
-			f = &frame{data: r.Value, span: span}
-		}
-		if c.put(f) {
-			g.delivered.Inc()
+	for user := range bus.Audience(r) {
+		for _, c := range g.hub.of(user) {
+			if traced {
+				_, span := g.tracer.Consume(ctx, "deliver", r)
+				f = &frame{data: r.Value, span: span}
+			}
+			if c.put(f) {
+				g.delivered.Inc()
+			}
 		}
 	}
 }

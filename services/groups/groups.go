@@ -118,7 +118,7 @@ func Run(ctx context.Context, c Config) error {
 			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err
 			}
-			if err := bus.Create(ctx, kafka); err != nil {
+			if err := bus.Create(ctx, kafka, c.Kafka); err != nil {
 				return err
 			}
 			return over.Start(ctx)

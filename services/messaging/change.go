@@ -113,7 +113,7 @@ func targetOf(r wire.Record) int64 {
 }
 
 // targets reads the messages that records point to, by id. Those that are not there are left out.
-func (p *partition) targets(ctx context.Context, items []*item) (map[string]*message, error) {
+func (p *worker) targets(ctx context.Context, items []*item) (map[string]*message, error) {
 	found := map[string]*message{}
 	for _, it := range items {
 		if seq := targetOf(it.record); it.bad == nil && seq > 0 && seq < p.conversations[it.record.Conversation].next {

@@ -10,8 +10,9 @@
 //     writers one gets the seq, the other reads again where the conversation stands.
 //  3. A record that comes again finds its document, and by the seqs in it the message if it was stored. A seq is looked at only
 //     after the conversation's end was read, so what is missing below that end was stored nowhere else.
-//  4. Then members and inboxes are updated, the message is produced to its audience (which follows from its seq, not from
-//     the time of the attempt), heads and buckets are written, and only then the record is marked for commit.
+//  4. Then members and inboxes are updated, and the message is produced to its audience (which follows from its seq, not from
+//     the time of the attempt), while the next records are stored. Heads and buckets are written behind all that (behind.go), and only
+//     then the record is marked for commit.
 //
 // Heads (the last seq, and how far the members have read) and buckets (50 messages in a document, so that a page of history is a few point
 // reads) follow from the messages. A reader completes what they lack.
@@ -23,6 +24,7 @@ package messaging
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
@@ -31,7 +33,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 	otel "go.opentelemetry.io/otel/trace"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
@@ -74,8 +75,9 @@ type messaging struct {
 	tracer   *trace.Tracer
 	verifier *token.Verifier
 
-	mu         sync.Mutex
-	partitions map[int32]*partition
+	worker  *worker
+	telling chan struct{} // is full while what became of a batch is told
+	behind  *behind
 
 	searches *limit.Buckets
 	fulls    chan full
@@ -97,7 +99,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer db.Close()
 	s := &messaging{
-		Config: c, archive: newArchive(db), metrics: m, tracer: tracer, partitions: map[int32]*partition{},
+		Config: c, archive: newArchive(db), metrics: m, tracer: tracer,
 		verifier: token.NewVerifier(token.Remote(peer.NewHTTPClient(), c.AuthURL), c.Now),
 		searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
@@ -106,12 +108,13 @@ func Run(ctx context.Context, c Config) error {
 		dead:     m.Counter("messaging_dead_total", "Records that can never be handled."),
 		pruned:   m.Counter("messaging_pruned_total", "Notes of what became of records, deleted after 30 days."),
 	}
+	s.telling = make(chan struct{}, 1)
+	s.worker = &worker{messaging: s, conversations: map[string]*conversation{}}
+	s.behind = newBehind(s.archive, func(rs ...*kgo.Record) { s.kafka.MarkCommitRecords(rs...) }, s.filterSoon)
 	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(bus.Group(group, bus.Messages),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { s.forget(p) }),
-		kgo.OnPartitionsRevoked(func(ctx context.Context, cl *kgo.Client, p map[string][]int32) {
-			if err := cl.CommitMarkedOffsets(ctx); err != nil {
-				c.Log.Info("not committed at the end of a turn; the next one repeats it", "error", err)
-			}
+		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { s.worker.moved.Store(true) }),
+		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
+			s.commit(ctx)
 			s.forget(p)
 		}),
 		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { s.forget(p) }),
@@ -142,7 +145,7 @@ func Run(ctx context.Context, c Config) error {
 			if err := db.Migrate(ctx, migrations()); err != nil {
 				return err
 			}
-			if err := bus.Create(ctx, s.kafka); err != nil {
+			if err := bus.Create(ctx, s.kafka, s.Kafka); err != nil {
 				return err
 			}
 			return over.Start(ctx)
@@ -170,13 +173,12 @@ func (s *messaging) work(ctx context.Context) error {
 	defer beside.Wait()
 	beside.Go(func() { s.keepPruned(ctx) })
 	beside.Go(func() { s.filterAll(ctx) })
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		defer cancel()
-		if err := s.kafka.CommitMarkedOffsets(ctx); err != nil {
-			s.Log.Info("not committed at the end; the next instance repeats it", "error", err)
-		}
-	}()
+	beside.Go(func() {
+		s.behind.run(ctx, func(ctx context.Context, write func(context.Context) error) error {
+			return s.metrics.Retry(ctx, s.Log, "index", write)
+		})
+	})
+	defer s.commit(context.WithoutCancel(ctx))
 	for {
 		fetches := s.kafka.PollRecords(ctx, s.Batch)
 		if ctx.Err() != nil {
@@ -186,29 +188,40 @@ func (s *messaging) work(ctx context.Context) error {
 		fetches.EachError(func(topic string, partition int32, err error) {
 			s.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
 		})
-		var g errgroup.Group
-		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
-			if len(p.Records) == 0 {
-				return
-			}
-			g.Go(func() error {
-				end := s.follow(p.Records)
-				err := s.metrics.Retry(finish, s.Log, "store", func(ctx context.Context) error {
-					return s.of(p.Partition).handle(ctx, p.Records)
-				})
-				end(err)
-				if err == nil {
-					s.kafka.MarkCommitRecords(p.Records...)
-				}
-				return err
-			})
-		})
-		err := g.Wait()
+		var err error
+		if records := fetches.Records(); len(records) > 0 {
+			err = s.handle(finish, records)
+		}
 		s.kafka.AllowRebalance()
 		if err != nil {
 			return err // only ever because finish has ended
 		}
 	}
+}
+
+// handle stores records and has it told what became of them, which goes on while the next are stored. What became of those before is told
+// first.
+func (s *messaging) handle(ctx context.Context, records []*kgo.Record) error {
+	end := s.follow(records)
+	var told outcome
+	err := s.metrics.Retry(ctx, s.Log, "store", func(ctx context.Context) (err error) {
+		told, err = s.worker.handle(ctx, records)
+		return err
+	})
+	if err != nil {
+		end(err)
+		return err
+	}
+	s.telling <- struct{}{}
+	go func() {
+		defer func() { <-s.telling }()
+		err := s.metrics.Retry(ctx, s.Log, "tell", func(ctx context.Context) error { return s.worker.tell(ctx, told) })
+		end(err)
+		if err == nil {
+			s.behind.done(records)
+		}
+	}()
+	return nil
 }
 
 // follow begins a span for each record of a batch, in the record's own trace, and puts it into the record's context. All last until the
@@ -232,22 +245,26 @@ func (s *messaging) follow(records []*kgo.Record) (end func(error)) {
 	}
 }
 
-func (s *messaging) of(n int32) *partition {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	p := s.partitions[n]
-	if p == nil {
-		p = &partition{messaging: s, conversations: map[string]*conversation{}}
-		s.partitions[n] = p
+// commitTime bounds how long the end of a turn waits for the database and Kafka.
+const commitTime = 3 * time.Second
+
+// commit writes what is behind and commits all that has come to its end.
+func (s *messaging) commit(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, commitTime)
+	defer cancel()
+	select {
+	case s.telling <- struct{}{}:
+		<-s.telling
+	case <-ctx.Done(): // what is not told is not committed
 	}
-	return p
+	err := s.behind.write(ctx)
+	if err := errors.Join(err, s.kafka.CommitMarkedOffsets(ctx)); err != nil {
+		s.Log.Info("not committed at the end of a turn; the next one repeats it", "error", err)
+	}
 }
 
-// forget drops what is known of partitions that come or go: others may have written meanwhile.
+// forget drops what is known of partitions that go: others may write from now on.
 func (s *messaging) forget(p map[string][]int32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range p[bus.Messages] {
-		delete(s.partitions, n)
-	}
+	s.behind.gone(p[bus.Messages])
+	s.worker.moved.Store(true)
 }

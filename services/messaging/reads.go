@@ -37,20 +37,17 @@ func (a *archive) read(ctx context.Context, user string, h head, c *conversation
 }
 
 // told makes the records that tell how far someone has read: to all members, or to the one who has read if those are too many.
-func (p *partition) told(pl *plan, it *item) (out []*kgo.Record) {
+func (p *worker) told(pl *plan, it *item) []*kgo.Record {
 	value := wire.Encode(wire.ReadFrame{
 		Type: wire.FrameRead, Conversation: it.record.Conversation, User: it.record.Sender, Seq: it.mark.Seq, At: it.record.At,
 	})
-	tell := func(user string) {
-		out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(user), Value: value})
-	}
 	c := pl.conversations[it.record.Conversation]
-	if c.group.Large {
-		tell(it.record.Sender)
-		return out
+	to := []string{it.record.Sender}
+	if !c.group.Large {
+		to = to[:0]
+		for _, m := range c.members() {
+			to = append(to, m.User)
+		}
 	}
-	for _, m := range c.members() {
-		tell(m.User)
-	}
-	return out
+	return []*kgo.Record{bus.For(c.id, to, value)}
 }

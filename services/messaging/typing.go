@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -29,10 +27,14 @@ func (s *messaging) typing(w http.ResponseWriter, r *http.Request) error {
 	}
 	if c.member(req.User) && !c.group.Large && !c.group.blocked(c.id, req.User) {
 		value := wire.Encode(wire.TypingFrame{Type: wire.FrameTyping, Conversation: req.Conversation, User: req.User, On: req.On})
+		var others []string
 		for _, m := range c.members() {
 			if m.User != req.User {
-				s.kafka.TryProduce(context.WithoutCancel(r.Context()), &kgo.Record{Topic: bus.Users, Key: []byte(m.User), Value: value}, nil)
+				others = append(others, m.User)
 			}
+		}
+		if len(others) > 0 {
+			s.kafka.TryProduce(context.WithoutCancel(r.Context()), bus.For(c.id, others, value), nil)
 		}
 	}
 	return service.Write(w, http.StatusOK, struct{}{})

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
@@ -51,12 +50,10 @@ func (p *presence) tell(ctx context.Context, s status) error {
 	value := wire.Encode(wire.PresenceFrame{
 		Type: wire.FramePresence, User: s.ID, Online: s.State != wire.StateOffline, State: s.State, At: wire.At(s.Seen),
 	})
-	var records []*kgo.Record
-	for _, to := range audience {
-		records = append(records, &kgo.Record{Topic: bus.Users, Key: []byte(to), Value: value})
-	}
-	if err := p.kafka.ProduceSync(ctx, records...).FirstErr(); err != nil {
-		return fmt.Errorf("tell %d users: %w", len(records), err)
+	if len(audience) > 0 {
+		if err := p.kafka.ProduceSync(ctx, bus.For(s.ID, audience, value)).FirstErr(); err != nil {
+			return fmt.Errorf("tell %d users: %w", len(audience), err)
+		}
 	}
 	p.told.Inc()
 	return nil

@@ -13,7 +13,7 @@ import (
 // The topics (DESIGN, section 6).
 const (
 	Messages = "messages"      // key conversation: what users send and how groups change
-	Users    = "users"         // key user: what a user's devices must see
+	Users    = "users"         // what users' devices must see; key user, or conversation where it is for all its members
 	Sessions = "sessions"      // key session: sessions that have ended
 	Presence = "presence"      // key user: leases of connections
 	Dead     = "messages.dead" // records of messages that can never be handled, with the reason

@@ -261,7 +261,7 @@ func TestTokenOpensTheBrokers(t *testing.T) {
 	k, err := Open(c, "presence", nil)
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
-	require.NoError(t, Create(ctx, k))
+	require.NoError(t, Create(ctx, k, c))
 	require.NoError(t, k.ProduceSync(ctx, &kgo.Record{Topic: Users, Value: []byte("x")}).FirstErr(), "an idempotent producer works behind the log-in")
 
 	require.NoError(t, os.WriteFile(path, []byte("hunter2"), 0o600))

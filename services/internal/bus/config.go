@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 
 	"github.com/labctl/labctl/services/internal/env"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // Config says where the brokers are and how they are reached.
@@ -29,6 +31,8 @@ type Config struct {
 	TLS *tls.Config
 	// Login is nil where the brokers know none.
 	Login sasl.Mechanism
+	// Partitions are what a topic that is divided by key is made with. A topic that is there keeps what it has.
+	Partitions int32
 }
 
 // The mechanisms of KAFKA_SASL.
@@ -45,6 +49,8 @@ func Variables(service string) []env.Variable {
 	return []env.Variable{
 		{Name: "KAFKA_BROKERS", Form: "`host:port`, several with commas",
 			Meaning: "The brokers to begin with. It must be set."},
+		{Name: "KAFKA_PARTITIONS", Default: strconv.Itoa(topics.Partitions), Form: "1 to 1000",
+			Meaning: "How many partitions a topic that is divided by key gets where the service makes it; as many instances of a service can share the work. It can't be changed later. A broker that syncs each partition's batch by itself is faster with few."},
 		{Name: "KAFKA_TLS", Default: "off", Form: "`off`, `system` or a path",
 			Meaning: "Whether the brokers are reached with TLS, and who vouches for them: the machine's authorities, or those in a file (PEM)."},
 		{Name: "KAFKA_SASL", Form: "`" + strings.Join(mechanisms(), "`, `") + "`",
@@ -81,6 +87,9 @@ func FromEnv(service string, getenv func(string) string) (Config, error) {
 		errs = append(errs, errors.New("KAFKA_BROKERS is not set (host:port, several with commas)"))
 	}
 	var err error
+	if c.Partitions, err = partitions(getenv("KAFKA_PARTITIONS")); err != nil {
+		errs = append(errs, err)
+	}
 	if c.TLS, err = tlsFrom(getenv("KAFKA_TLS")); err != nil {
 		errs = append(errs, err)
 	}
@@ -91,6 +100,14 @@ func FromEnv(service string, getenv func(string) string) (Config, error) {
 		errs = append(errs, fmt.Errorf("KAFKA_SASL is %s, which without TLS shows the secret to the network; set KAFKA_TLS (system, or the path of an authority's file) or use %s", m, ScramSHA512))
 	}
 	return c, errors.Join(errs...)
+}
+
+func partitions(v string) (int32, error) {
+	n, err := strconv.ParseInt(cmp.Or(v, strconv.Itoa(topics.Partitions)), 10, 32)
+	if err != nil || n < 1 || n > 1000 {
+		return 0, fmt.Errorf("KAFKA_PARTITIONS is %q; a number from 1 to 1000 is needed", v)
+	}
+	return int32(n), nil
 }
 
 func tlsFrom(v string) (*tls.Config, error) {

@@ -20,8 +20,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-
-	"github.com/labctl/labctl/services/topics"
 )
 
 // authority makes a certificate for 127.0.0.1 and gives it with the path of its own file.
@@ -118,6 +116,8 @@ func TestBadConfiguration(t *testing.T) {
 	}{
 		"nothing":                  {map[string]string{"KAFKA_BROKERS": ","}, []string{"KAFKA_BROKERS is not set"}},
 		"all at once":              {map[string]string{"KAFKA_TLS": "yes", "KAFKA_SASL": "GSSAPI"}, []string{"KAFKA_BROKERS", "KAFKA_TLS is none of", `KAFKA_SASL is "GSSAPI", which is none of PLAIN`}},
+		"no partitions":            {map[string]string{"KAFKA_PARTITIONS": "0"}, []string{`KAFKA_PARTITIONS is "0"; a number from 1 to 1000`}},
+		"many partitions":          {map[string]string{"KAFKA_PARTITIONS": "1e9"}, []string{"KAFKA_PARTITIONS"}},
 		"no certificate":           {map[string]string{"KAFKA_TLS": text}, []string{"holds no certificate"}},
 		"a password for nothing":   {map[string]string{"KAFKA_PASSWORD": "hunter2"}, []string{"KAFKA_PASSWORD is set and KAFKA_SASL is not"}},
 		"no password":              {map[string]string{"KAFKA_SASL": ScramSHA512}, []string{"KAFKA_PASSWORD is not set, nor is KAFKA_PASSWORD_FILE"}},
@@ -157,12 +157,13 @@ func TestCreate(t *testing.T) {
 		t.Cleanup(c.Close)
 		return c
 	}
-	require.NoError(t, Create(ctx, as("presence")))
+	require.NoError(t, Create(ctx, as("presence"), Config{Partitions: 2}))
 	admin := kadm.NewClient(as("test"))
 	there, err := admin.ListTopics(ctx)
 	require.NoError(t, err)
 	require.ElementsMatch(t, []string{Presence, Sessions, Users}, there.Names(), "those that it uses")
-	require.Len(t, there[Presence].Partitions, topics.Partitions)
+	require.Len(t, there[Presence].Partitions, 2)
+	require.Len(t, there[Sessions].Partitions, 1, "not divided by key")
 	configs, err := admin.DescribeTopicConfigs(ctx, Presence)
 	require.NoError(t, err)
 	got := map[string]string{}
@@ -177,7 +178,7 @@ func TestCreate(t *testing.T) {
 		t.Error("a topic that is there is made again")
 		return nil, nil, false
 	})
-	require.NoError(t, Create(ctx, as("presence")))
+	require.NoError(t, Create(ctx, as("presence"), Config{Partitions: 2}))
 }
 
 // Event Hubs knows cleanup policies that it does not take, and identities that may make nothing.
@@ -199,7 +200,7 @@ func TestCreateThatIsRefused(t *testing.T) {
 			c, err := Open(Config{Brokers: cluster.ListenAddrs()}, "presence", nil)
 			require.NoError(t, err)
 			t.Cleanup(c.Close)
-			err = Create(context.WithoutCancel(t.Context()), c)
+			err = Create(context.WithoutCancel(t.Context()), c, Config{})
 			require.ErrorContains(t, err, "create topic users: ")
 			require.ErrorContains(t, err, "not on this tier")
 			require.ErrorContains(t, err, "make it there first, with 12 partitions and delete")

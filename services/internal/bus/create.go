@@ -12,18 +12,18 @@ import (
 	"github.com/labctl/labctl/services/topics"
 )
 
-// Create makes the topics that the client's service uses (table in services/topics) and that are missing. Several instances may do it
-// at once. A topic that is there stays as it is: no service may change one.
+// Create makes the topics that the client's service uses (table in services/topics) and that are missing, those that are
+// divided by key with as many partitions as the configuration says. Several instances may do it at once. A topic that is there stays as it is: no service may change one.
 //
 // There is no identity that makes topics for all: each service has the right to make the very topics it uses, so none waits for
 // another, and none holds a key to more. Where topics can't be made through Kafka (some tiers of Event Hubs) or by a
 // service (managed Event Hubs, where stacks/azure/2-databases makes them), they have to be there first.
-func Create(ctx context.Context, c *kgo.Client) error {
+func Create(ctx context.Context, c *kgo.Client, config Config) error {
 	service, _ := c.OptValue(kgo.ClientID).(string)
-	return create(ctx, c, service, topics.Of(service))
+	return create(ctx, c, service, topics.Of(service), config.Partitions)
 }
 
-func create(ctx context.Context, c *kgo.Client, service string, wanted []topics.Topic) error {
+func create(ctx context.Context, c *kgo.Client, service string, wanted []topics.Topic, partitions int32) error {
 	if len(wanted) == 0 {
 		return nil
 	}
@@ -45,6 +45,9 @@ func create(ctx context.Context, c *kgo.Client, service string, wanted []topics.
 			return fmt.Errorf("look for topic %s: %w: %s may do nothing with it; give it the rights of services/topics", t.Name, err, service)
 		case !errors.Is(err, kerr.UnknownTopicOrPartition):
 			return fmt.Errorf("look for topic %s: %w", t.Name, err)
+		}
+		if t.Partitions == topics.Partitions && partitions > 0 {
+			t.Partitions = partitions
 		}
 		configs := map[string]*string{}
 		for k, v := range t.Configs {

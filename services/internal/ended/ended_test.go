@@ -24,7 +24,7 @@ func TestSessions(t *testing.T) {
 	kafka, err := bus.Open(brokers, "auth", nil)
 	require.NoError(t, err)
 	t.Cleanup(kafka.Close)
-	require.NoError(t, bus.Create(ctx, kafka))
+	require.NoError(t, bus.Create(ctx, kafka, bus.Config{}))
 
 	begin := time.Now()
 	now := begin

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -20,13 +21,15 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// maxCached is how many conversations a partition remembers.
-const maxCached = 5000
+// maxCached is how many conversations the worker remembers.
+const maxCached = 50_000
 
-// partition handles the records of one partition of the topic messages.
-type partition struct {
+// worker handles the records of the topic messages. It takes what has come of all partitions together: the database then writes once
+// what it would write once for each, and a commit costs more than a message.
+type worker struct {
 	*messaging
 	conversations map[string]*conversation // where those stand that were handled lately
+	moved         atomic.Bool              // partitions have come or gone: others may have written meanwhile
 }
 
 // item is a record on its way.
@@ -51,60 +54,89 @@ func (it *item) takesSeq() bool {
 	return it.bad == nil && it.record.Type != wire.RecordRead && it.record.Type != wire.RecordBlock
 }
 
-// handle brings records to their end, in order. After an error all of it may run again.
+// handle stores records, in order, and gives what is to be told of them. After an error all of it may run again.
 //
 // A change of a group ends a turn, so that the roster is written before anything that was said after the change: a reader who is
 // still on a roster that was read after the messages may see all of them.
-func (p *partition) handle(ctx context.Context, records []*kgo.Record) error {
+func (p *worker) handle(ctx context.Context, records []*kgo.Record) (told outcome, err error) {
+	if p.moved.Swap(false) {
+		clear(p.conversations)
+	}
+	if p.behind.overfull() {
+		if err := p.behind.write(ctx); err != nil {
+			return outcome{}, err
+		}
+	}
 	items := parse(records)
 	for len(items) > 0 {
 		n := 1 + slices.IndexFunc(items, func(it *item) bool { return it.bad == nil && it.record.Type == wire.RecordGroup })
 		if n == 0 {
 			n = len(items)
 		}
-		if err := p.turn(ctx, records[:n]); err != nil {
-			return err
+		t, err := p.turn(ctx, records[:n])
+		if err != nil {
+			return outcome{}, err
 		}
+		told.items, told.records = append(told.items, t.items...), append(told.records, t.records...)
 		items, records = items[n:], records[n:]
 	}
+	return told, nil
+}
+
+// outcome is what became of items, and the records that tell it.
+type outcome struct {
+	items   []*item
+	records []*kgo.Record
+}
+
+// tell lets the users know, and counts.
+func (p *worker) tell(ctx context.Context, o outcome) error {
+	if err := ctx.Err(); err != nil {
+		return err // those before were not told either
+	}
+	if err := p.kafka.ProduceSync(ctx, o.records...).FirstErr(); err != nil {
+		return fmt.Errorf("produce: %w", err)
+	}
+	p.count(o.items)
+	p.note(o.items)
 	return nil
 }
 
-func (p *partition) turn(ctx context.Context, records []*kgo.Record) error {
+func (p *worker) turn(ctx context.Context, records []*kgo.Record) (outcome, error) {
 	for {
-		err := p.attempt(ctx, parse(records))
+		o, err := p.attempt(ctx, parse(records))
 		if err == nil {
-			return nil
+			return o, nil
 		}
 		// What is in memory is of an attempt that did not come to its end.
 		clear(p.conversations)
 		if !errors.Is(err, errStale) {
-			return err
+			return outcome{}, err
 		}
 	}
 }
 
-func (p *partition) attempt(ctx context.Context, items []*item) error {
+func (p *worker) attempt(ctx context.Context, items []*item) (o outcome, err error) {
 	if len(p.conversations) > maxCached {
 		clear(p.conversations)
 	}
 	// The end of each conversation is read before its sends are.
 	opened, err := p.open(ctx, items)
 	if err != nil {
-		return err
+		return o, err
 	}
 	targets, err := p.targets(ctx, items)
 	if err != nil {
-		return err
+		return o, err
 	}
 	plan := p.plan(items, targets)
 	// A refusal is final, so it does not rest on what is only remembered: another instance may have let someone in since.
 	if p.doubt(items, opened) {
 		if _, err := p.open(ctx, items); err != nil {
-			return err
+			return o, err
 		}
 		if targets, err = p.targets(ctx, items); err != nil {
-			return err
+			return o, err
 		}
 		plan = p.plan(items, targets)
 	}
@@ -117,7 +149,7 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 	}
 	existing, err := p.archive.claim(ctx, fresh)
 	if err != nil {
-		return err
+		return o, err
 	}
 	for _, it := range claims {
 		it.claimed = true
@@ -125,44 +157,43 @@ func (p *partition) attempt(ctx context.Context, items []*item) error {
 	if len(existing) > 0 {
 		for _, i := range existing {
 			if err := p.recall(ctx, claims[i]); err != nil {
-				return err
+				return o, err
 			}
 		}
 		// Now that it is known what was stored earlier, the others get other seqs.
 		plan = p.plan(items, targets)
 		if err := p.reclaim(ctx, claims); err != nil {
-			return err
+			return o, err
 		}
 	}
 
 	if err := p.archive.add(ctx, plan.messages); err != nil {
-		return err
+		return o, err
 	}
 	if err := p.update(ctx, plan, items); err != nil {
-		return err
+		return o, err
+	}
+	if slices.ContainsFunc(items, func(it *item) bool { return wire.Changes(it.fate.Kind) }) {
+		p.behind.writing.Lock()
+		defer p.behind.writing.Unlock()
 	}
 	now, err := p.change(ctx, items)
 	if err != nil {
-		return err
+		return o, err
 	}
-	if err := p.kafka.ProduceSync(ctx, p.output(ctx, plan, items)...).FirstErr(); err != nil {
-		return fmt.Errorf("produce: %w", err)
-	}
-	if err := p.index(ctx, plan, items, now); err != nil {
-		return err
-	}
+	p.behind.replace(now)
+	p.index(plan, items, now)
+	o = outcome{items: items, records: p.output(ctx, plan, items)}
 	for id, c := range plan.conversations {
 		c.settle()
 		p.conversations[id] = c
 	}
-	p.count(items)
-	p.note(items)
-	return nil
+	return o, nil
 }
 
 // doubt forgets the conversations that this attempt has not opened and in which it would refuse something. It says whether there
 // are any.
-func (p *partition) doubt(items []*item, opened map[string]bool) (found bool) {
+func (p *worker) doubt(items []*item, opened map[string]bool) (found bool) {
 	for _, it := range items {
 		if it.code != "" && !opened[it.record.Conversation] {
 			delete(p.conversations, it.record.Conversation)
@@ -197,7 +228,7 @@ func parse(records []*kgo.Record) []*item {
 }
 
 // open reads where the conversations stand that are not known, and says which those were.
-func (p *partition) open(ctx context.Context, items []*item) (missing map[string]bool, err error) {
+func (p *worker) open(ctx context.Context, items []*item) (missing map[string]bool, err error) {
 	missing = map[string]bool{}
 	for _, it := range items {
 		if it.bad == nil && p.conversations[it.record.Conversation] == nil {
@@ -213,6 +244,7 @@ func (p *partition) open(ctx context.Context, items []*item) (missing map[string
 			if err != nil {
 				return err
 			}
+			p.behind.known(c)
 			mu.Lock()
 			defer mu.Unlock()
 			p.conversations[id] = c
@@ -241,7 +273,7 @@ func (pl *plan) message(conversation string, seq int64) *message {
 }
 
 // plan decides each record in order, by the membership at that point. It changes items and nothing else.
-func (p *partition) plan(items []*item, targets map[string]*message) *plan {
+func (p *worker) plan(items []*item, targets map[string]*message) *plan {
 	pl := &plan{conversations: map[string]*conversation{}, targets: targets, now: map[string]*message{}}
 	pointed := slices.ContainsFunc(items, func(it *item) bool { return it.bad == nil && targetOf(it.record) > 0 })
 	for _, it := range items {
@@ -354,7 +386,7 @@ func (pl *plan) read(c *conversation, r wire.Record) mark {
 }
 
 // recall finds out what became of a record that comes again.
-func (p *partition) recall(ctx context.Context, it *item) error {
+func (p *worker) recall(ctx context.Context, it *item) error {
 	id := sendID(it.record)
 	s, ok, err := store.Get[send](ctx, p.archive.sends, id)
 	if err != nil {
@@ -378,7 +410,7 @@ func (p *partition) recall(ctx context.Context, it *item) error {
 }
 
 // reclaim adds the seqs and refusals that the second plan gave to the documents that lack them.
-func (p *partition) reclaim(ctx context.Context, items []*item) error {
+func (p *worker) reclaim(ctx context.Context, items []*item) error {
 	for _, it := range items {
 		var change bson.D
 		switch {
@@ -406,7 +438,7 @@ func (p *partition) reclaim(ctx context.Context, items []*item) error {
 }
 
 // update brings rosters and inboxes to where the messages are.
-func (p *partition) update(ctx context.Context, pl *plan, items []*item) error {
+func (p *worker) update(ctx context.Context, pl *plan, items []*item) error {
 	for id, c := range pl.conversations {
 		if before := p.conversations[id].group.Seq; c.group.Seq > before {
 			c.group.ID = id
@@ -436,9 +468,9 @@ func (p *partition) update(ctx context.Context, pl *plan, items []*item) error {
 }
 
 // output makes the records that tell what became of the items, in order, each within the trace of the record that it follows from.
-func (p *partition) output(ctx context.Context, pl *plan, items []*item) (out []*kgo.Record) {
+func (p *worker) output(ctx context.Context, pl *plan, items []*item) (out []*kgo.Record) {
 	for _, it := range items {
-		records := p.outcome(pl, it)
+		records := p.tidings(pl, it)
 		if p.tracer.On() {
 			for _, r := range records {
 				r.Context = trace.Within(ctx, it.source.Context)
@@ -449,8 +481,8 @@ func (p *partition) output(ctx context.Context, pl *plan, items []*item) (out []
 	return out
 }
 
-// outcome makes the records that tell what became of an item.
-func (p *partition) outcome(pl *plan, it *item) (out []*kgo.Record) {
+// tidings makes the records that tell what became of an item.
+func (p *worker) tidings(pl *plan, it *item) (out []*kgo.Record) {
 	if it.bad != nil {
 		trace.Log(it.source.Context, p.Log).Error("a record goes to the dead letters", "topic", it.source.Topic, "partition", it.source.Partition,
 			"offset", it.source.Offset, "reason", it.bad)
@@ -480,18 +512,26 @@ func (p *partition) outcome(pl *plan, it *item) (out []*kgo.Record) {
 	}
 	message := is.fate.said()
 	value := wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: message})
-	for user, first := range pl.conversations[it.record.Conversation].audience(is.fate.Seq) {
-		v := value
+	c := pl.conversations[it.record.Conversation]
+	var all, later []string // later: who came after what it changes
+	for user, first := range c.audience(is.fate.Seq) {
 		if message.Target > 0 && message.Target < first {
-			v = wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: seenFrom(message, first)})
+			later = append(later, user)
+		} else {
+			all = append(all, user)
 		}
-		out = append(out, &kgo.Record{Topic: bus.Users, Key: []byte(user), Value: v})
+	}
+	if len(all) > 0 {
+		out = append(out, bus.For(c.id, all, value))
+	}
+	if len(later) > 0 {
+		out = append(out, bus.For(c.id, later, wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: seenFrom(message, message.Target+1)})))
 	}
 	return out
 }
 
 // change brings the texts to where the changes of them are. It gives those that are otherwise now, by conversation and seq.
-func (p *partition) change(ctx context.Context, items []*item) (map[string]map[int64]message, error) {
+func (p *worker) change(ctx context.Context, items []*item) (map[string]map[int64]message, error) {
 	changes := map[string][]message{}
 	for _, it := range items {
 		if wire.Changes(it.fate.Kind) {
@@ -514,8 +554,8 @@ func (p *partition) change(ctx context.Context, items []*item) (map[string]map[i
 	return now, g.Wait()
 }
 
-// index writes heads and buckets, and how far the members have read.
-func (p *partition) index(ctx context.Context, pl *plan, items []*item, now map[string]map[int64]message) error {
+// index notes what is to be written of messages and of how far the members have read.
+func (p *worker) index(pl *plan, items []*item, now map[string]map[int64]message) {
 	messages := map[string][]message{}
 	for _, it := range items {
 		if it.fate.Seq > 0 {
@@ -526,30 +566,12 @@ func (p *partition) index(ctx context.Context, pl *plan, items []*item, now map[
 			messages[m.Conversation] = append(messages[m.Conversation], m)
 		}
 	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
 	for id, c := range pl.conversations {
-		marks := c.marks
-		if c.group.Large {
-			marks = nil
-			for user, m := range c.marks {
-				g.Go(func() error { return p.archive.putRead(ctx, id, user, m) })
-			}
-		}
-		if len(messages[id])+len(marks) > 0 {
-			g.Go(func() error {
-				full, err := p.archive.index(ctx, id, messages[id], marks)
-				for _, n := range full {
-					p.filterSoon(id, n)
-				}
-				return err
-			})
-		}
+		p.behind.add(id, c.group.Large, messages[id], c.marks)
 	}
-	return g.Wait()
 }
 
-func (p *partition) count(items []*item) {
+func (p *worker) count(items []*item) {
 	for _, it := range items {
 		switch {
 		case it.bad != nil:
@@ -566,7 +588,7 @@ func (p *partition) count(items []*item) {
 }
 
 // note says at the span of each record what became of it.
-func (p *partition) note(items []*item) {
+func (p *worker) note(items []*item) {
 	if !p.tracer.On() {
 		return
 	}

@@ -1,0 +1,38 @@
+package bus
+
+import (
+	"bytes"
+	"iter"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// audienceHeader names whom a record of the topic users is for, ids with commas between. Without it, it is for the user who is its key.
+const audienceHeader = "to"
+
+// For makes a record of the topic users whose value is a frame for all devices of some users: one record, however many they are.
+// Records of one key reach a device in their order.
+func For(key string, users []string, value []byte) *kgo.Record {
+	return &kgo.Record{
+		Topic: Users, Key: []byte(key), Value: value,
+		Headers: []kgo.RecordHeader{{Key: audienceHeader, Value: []byte(strings.Join(users, ","))}},
+	}
+}
+
+// Audience gives the users whom a record of the topic users is for.
+func Audience(r *kgo.Record) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for _, h := range r.Headers {
+			if h.Key == audienceHeader {
+				for id := range bytes.SplitSeq(h.Value, []byte(",")) {
+					if !yield(string(id)) {
+						return
+					}
+				}
+				return
+			}
+		}
+		yield(string(r.Key))
+	}
+}
