@@ -39,6 +39,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 - name: KAFKA_BROKERS
   value: {{ join "," .root.Values.kafka.brokers | quote }}
 {{- with .root.Values.kafka }}
+- name: KAFKA_PARTITIONS
+  value: {{ .partitions | quote }}
 - name: KAFKA_TLS
   value: {{ if eq .tls "ca" }}/kafka/ca.crt{{ else }}{{ .tls | quote }}{{ end }}
 {{- if .sasl }}

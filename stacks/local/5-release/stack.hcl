@@ -46,10 +46,11 @@ release "chat" {
       frontend  = image.frontend
     }
     kafka = {
-      brokers   = stack.databases.kafka_brokers
-      tls       = stack.databases.kafka_tls
-      sasl      = stack.databases.kafka_sasl
-      passwords = stack.databases.kafka_passwords
+      brokers    = stack.databases.kafka_brokers
+      partitions = 3 # the embedded broker syncs each by itself
+      tls        = stack.databases.kafka_tls
+      sasl       = stack.databases.kafka_sasl
+      passwords  = stack.databases.kafka_passwords
     }
     mongodb = { uri = stack.databases.mongodb_uri }
     ingress = { className = stack.cluster.ingress_class, host = "" }
