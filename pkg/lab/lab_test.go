@@ -531,9 +531,10 @@ environment "local" {
 			"kafka": map[string]any{
 				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "sasl": "SCRAM-SHA-512", "tls": "off", "passwords": passwords,
 			},
-			"mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"},
-			"ingress": map[string]any{"className": "lab", "host": ""},
-			"url":     "http://127.0.0.1:8080",
+			"identities": map[string]any{},
+			"mongodb":    map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"},
+			"ingress":    map[string]any{"className": "lab", "host": ""},
+			"url":        "http://127.0.0.1:8080",
 		},
 	}, w.values)
 	require.FileExists(t, w.path("cluster", "other"))
@@ -543,10 +544,15 @@ environment "local" {
 		{"foundation", "name", "other"},
 		{"foundation", "location", "here"},
 		{"foundation", "workspace", filepath.Join(w.dir, ".lab", "local", "workspace")},
+		{"foundation", "suffix", ""},
+		{"foundation", "operators", "[]"},
+		{"foundation", "tags", "{}"},
 		{"cluster", "registry", `{"pull":"localhost:5000","push":"127.0.0.1:5050"}`},
 		{"cluster", "storage_class", "local"},
 		{"databases", "kafka_brokers", `["kafka.data.svc.cluster.local:9092"]`},
+		{"databases", "event_hubs", ""},
 		{"release", "url", "http://127.0.0.1:8080"},
+		{"release", "identities", "{}"},
 	} {
 		got, err := l.Output(ctx, tc.stack, tc.output)
 		require.NoError(t, err)

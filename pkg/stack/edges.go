@@ -52,8 +52,19 @@ func (g *Graph) Edges() []Edge {
 	return out
 }
 
+// Used gives the outputs that something refers to, as STACK.OUTPUT.
+func (g *Graph) Used() []string {
+	var out []string
+	for _, stack := range names(g.used) {
+		for _, output := range names(g.used[stack]) {
+			out = append(out, stack+"."+output)
+		}
+	}
+	return out
+}
+
 // Warnings gives what is not wrong, but probably not meant: outputs that nothing refers to. Left out are those of the
-// last number, which nothing could refer to, and those in used: what labctl or people read, as OUTPUT or STACK.OUTPUT.
+// last number, which nothing could refer to, and those in used: what labctl, people or another target read, as OUTPUT or STACK.OUTPUT.
 func (g *Graph) Warnings(used ...string) []Finding {
 	var diags hcl.Diagnostics
 	for _, d := range g.loader.diags {

@@ -1,10 +1,12 @@
 package stack
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2/ext/tryfunc"
 	"github.com/zclconf/go-cty/cty"
+	"github.com/zclconf/go-cty/cty/convert"
 	"github.com/zclconf/go-cty/cty/function"
 	"github.com/zclconf/go-cty/cty/function/stdlib"
 )
@@ -103,9 +105,30 @@ func returns(t cty.Type) function.Function {
 func typeOf(f function.Function) function.Function {
 	return function.New(&function.Spec{
 		VarParam: anything(),
-		Type:     f.ReturnTypeForValues,
-		Impl:     func(_ []cty.Value, t cty.Type) (cty.Value, error) { return cty.UnknownVal(t), nil },
+		Type: func(args []cty.Value) (cty.Type, error) {
+			return f.ReturnTypeForValues(converted(args, f))
+		},
+		Impl: func(_ []cty.Value, t cty.Type) (cty.Value, error) { return cty.UnknownVal(t), nil },
 	})
+}
+
+// converted gives args as a call of f converts them: sort, for one, takes a set or a tuple for its list. What cannot be
+// converted stays, and f refuses it.
+func converted(args []cty.Value, f function.Function) []cty.Value {
+	out := slices.Clone(args)
+	for i, arg := range args {
+		takes := f.VarParam()
+		if params := f.Params(); i < len(params) {
+			takes = &params[i]
+		}
+		if takes == nil {
+			break
+		}
+		if v, err := convert.Convert(arg, takes.Type); err == nil {
+			out[i] = v
+		}
+	}
+	return out
 }
 
 // same gives its only argument back.

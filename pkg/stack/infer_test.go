@@ -68,8 +68,7 @@ locals {
 		"transpose({ a = [\"b\"] })": true, "[for i in var.items : upper(i)]": true, "{ for i in var.items : i => 1 }": true,
 		"flatten([var.items, var.items])": true,
 		"element(var.tuple, var.n)":       true, "var.object[*].a": true, "coalescelist(var.items, [])": true, "concat(var.items, [\"z\"])": true,
-		"merge(var.map, { b = 2 })": true, "setsubtract(var.set, [\"x\"])": true, "setunion(var.set, [\"y\"])": true,
-		"try(var.object.a, 1)": true, "zipmap([\"a\"], [var.n])": true}
+		"merge(var.map, { b = 2 })": true, "try(var.object.a, 1)": true}
 	expressions := []string{
 		"1", `"a"`, "null", "[]", "{}", `[1, "a"]`, `{ a = [true] }`, "var.text", "var.name", "var.n", "var.flag", "var.items", "var.set", "var.map",
 		"var.object", "var.object.c", "var.object.b", "var.tuple", "var.tuple[1]", "var.loose", "local.greeting", "local.tail",
@@ -84,10 +83,10 @@ locals {
 		`lookup(var.map, "z", 3)`, "matchkeys(var.items, [1, 2], [1])", "max(var.n, 3)", "merge(var.map, { b = 2 })", "merge({ a = 1 }, { b = \"x\" })", "min(1, var.n)",
 		"one(var.set)", "range(var.n)", "range(1, 3)", `regex("b", var.name)`, `regex("(a)(b)", var.name)`, `regexall("b", var.name)`, `replace(var.name, "/b/", "x")`,
 		"reverse(var.items)", "sensitive(var.items)[0] == \"\" ? 1 : 2", "nonsensitive(1)", "setintersection(var.set, var.set)", "setproduct(var.set, var.set)",
-		"setsubtract(var.set, [\"x\"])", "setunion(var.set, [\"y\"])", "sha256(var.name)", "slice(var.items, 0, 1)", "slice(var.items, 0, var.n)", "sort(var.items)", `split(",", var.name)`,
+		"setsubtract(var.set, [\"x\"])", "setunion(var.set, [\"y\"])", "sha256(var.name)", "slice(var.items, 0, 1)", "slice(var.items, 0, var.n)", "sort(var.items)", "sort(var.set)", "sort([])", `split(",", var.name)`,
 		`startswith(var.name, "a")`, "substr(var.name, 0, 1)", "sum([var.n, 1])", "title(var.name)", "tobool(\"true\")", "tolist(var.set)", "tolist([1, \"a\"])", "tomap({ a = 1, b = \"x\" })",
 		"tonumber(var.name == \"\" ? \"1\" : \"2\")", "toset(var.items)", "tostring(var.n)", `transpose({ a = ["b"] })`, `trimprefix(var.name, "a")`, "trimspace(var.name)",
-		"try(var.object.a, 1)", `try(jsondecode("{"), "x")`, "upper(var.name)", "values(var.map)", "values(var.object)", `yamldecode("a: 1")`, "yamlencode(var.object)", `zipmap(["a"], [var.n])`, "zipmap(var.items, var.items)",
+		"try(var.object.a, 1)", `try(jsondecode("{"), "x")`, "upper(var.name)", "values(var.map)", "values(var.object)", `yamldecode("a: 1")`, "yamlencode(var.object)", `zipmap(["a"], [var.n])`, "zipmap(var.items, var.items)", "zipmap([], sort([]))",
 	}
 	module := head
 	for i, e := range expressions {

@@ -128,10 +128,11 @@ func TestOpenThisRepository(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []string{"auth", "gateway", "messaging", "presence", "groups", "frontend"}, g.Services())
 	want := map[string][]string{
-		"0-foundation": {"location", "name", "workspace"},
-		"1-cluster":    {"ingress_class", "kubeconfig", "registry", "storage_class", "url"},
-		"2-databases":  {"kafka_brokers", "kafka_passwords", "kafka_sasl", "kafka_tls", "kafka_users", "mongodb_uri"},
-		"5-release":    {"url"},
+		"0-foundation": {"container", "location", "name", "operators", "resource_group", "storage_account", "suffix", "tags", "workspace"},
+		"1-cluster": {"cluster_id", "dns_label", "endpoints_subnet", "ingress_class", "kubeconfig", "network_id", "nodes_subnet", "oidc_issuer",
+			"registry", "registry_id", "storage_class", "url"},
+		"2-databases": {"event_hubs", "kafka_brokers", "kafka_passwords", "kafka_sasl", "kafka_tls", "kafka_users", "mongodb_uri"},
+		"5-release":   {"identities", "url"},
 	}
 	for id, outputs := range want {
 		s, err := g.Stack(id)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,9 +25,27 @@ type Options struct {
 }
 
 // read gives the outputs that need no stack to use them. The address and the kubeconfig are for labctl and for people. The
-// others say what a target is made of: the outputs are the same on every target, and not each target needs all of them.
+// others say what a target is made of.
 func read() []string {
 	return []string{"grafana_url", "identity", "kubeconfig", "location", "logs", "prometheus_url", "url", "vault_url", "workspace"}
+}
+
+// elsewhere gives the outputs that stacks of other targets use: the outputs of a number are the same on every target, and
+// not each target needs all of them. A target that does not hold together says nothing here; it is validated by its own
+// environments.
+func elsewhere(g *stack.Graph) []string {
+	var used []string
+	asked := []string{g.Env.Target}
+	for _, name := range slices.Sorted(maps.Keys(g.Lab.Environments)) {
+		target := g.Lab.Environments[name].Target
+		if slices.Contains(asked, target) {
+			continue
+		}
+		if other, err := stack.Open(stack.Options{File: g.Lab.File, Env: name}); err == nil {
+			asked, used = append(asked, target), append(used, other.Used()...)
+		}
+	}
+	return used
 }
 
 // NewCmdValidate makes the command.
@@ -37,8 +56,8 @@ func NewCmdValidate(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 		Short: "Check lab.hcl, the stacks' wiring and the charts, offline",
 		Long: `Check everything that can be checked without running anything: lab.hcl, how the stacks' inputs are wired to outputs,
 whether the types fit, and the charts that they install. Wrong wiring is shown with file, line and column, and ends with
-exit code 3; what is probably not meant, such as an output that nothing uses, is a warning. Nothing is started, connected
-to, or written.
+exit code 3; what is probably not meant, such as an output that no target's stacks use, is a warning. Nothing is
+started, connected to, or written.
 
 --json prints an array of diagnostics as the Language Server Protocol knows them: range (lines and UTF-16 characters, from
 0), severity (1 an error, 2 a warning), code, message, and detail, with the file relative to the lab. All is well: [].`,
@@ -73,7 +92,7 @@ func run(opts *Options) error {
 	if err != nil {
 		return err
 	}
-	warnings := g.Warnings(read()...)
+	warnings := g.Warnings(slices.Concat(read(), elsewhere(g))...)
 	if opts.JSON {
 		if err := write(streams.Out, warnings, wrong); err != nil {
 			return err

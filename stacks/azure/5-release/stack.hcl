@@ -68,7 +68,7 @@ release "chat" {
     # Where Kafka is Event Hubs.
     identities = stack.release.identities
     mongodb    = { uri = stack.databases.mongodb_uri }
-    ingress = { className = stack.cluster.ingress_class, host = "" }
-    url     = stack.cluster.url
+    ingress    = { className = stack.cluster.ingress_class, host = "" }
+    url        = stack.cluster.url
   }
 }

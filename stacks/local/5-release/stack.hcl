@@ -52,8 +52,10 @@ release "chat" {
       sasl       = stack.databases.kafka_sasl
       passwords  = stack.databases.kafka_passwords
     }
-    mongodb = { uri = stack.databases.mongodb_uri }
-    ingress = { className = stack.cluster.ingress_class, host = "" }
-    url     = stack.cluster.url
+    # Where Kafka is Event Hubs.
+    identities = stack.release.identities
+    mongodb    = { uri = stack.databases.mongodb_uri }
+    ingress    = { className = stack.cluster.ingress_class, host = "" }
+    url        = stack.cluster.url
   }
 }
