@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The chat's tests on Apache Kafka (KRaft, one node on the loopback address), whose broker Maven brings. The broker knows the
-# users and access rules that the lab's own does, so the tests show that each service gets along with its rights there, too.
-# usage: tools/kafka.sh [flags of go test, such as -run=…]
+# The chat's tests on Apache Kafka (KRaft, on the loopback address), which Maven brings: on one node, and on three, where each record is
+# on all of them and acknowledged by two. The brokers know the users and access rules that the lab's own does, so the tests show
+# that each service gets along with its rights there, too.
+# usage: [NODES="1 3"] tools/kafka.sh [flags of go test, such as -run=…]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests='^(TestEachServiceHasOnlyItsOwnTopics|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters)$'
@@ -29,31 +30,53 @@ if [ ! -d "$jars" ]; then
 fi
 
 work=$(mktemp -d)
-broker=
+processes=()
+stop() {
+  local p
+  for p in "${processes[@]}"; do
+    kill -KILL "$p" 2>/dev/null || true
+    wait "$p" 2>/dev/null || true
+  done
+  processes=()
+}
 finish() {
   local status=$?
   trap - EXIT
-  if [ -n "$broker" ]; then
-    kill -KILL "$broker" 2>/dev/null || true
-    wait "$broker" 2>/dev/null || true
-  fi
-  [ $status -eq 0 ] || tail -n 40 "$work/broker.log" 2>/dev/null >&2 || true
+  stop
+  [ $status -eq 0 ] || tail -n 40 "$work"/*/broker.log 2>/dev/null >&2 || true
   rm -rf "$work"
   exit $status
 }
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-# Two ports that are free now.
-read -r port controller < <(perl -MIO::Socket::INET -e '@s = map { IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") } 1, 2; print join(" ", map { $_->sockport } @s), "\n"')
 umask 077
 password=$(head -c 18 /dev/urandom | base64 | tr -d '/+=')
 printf '%s' "$password" >"$work/password"
-# root may do everything and is there to make the others, as each test needs them.
-cat >"$work/server.properties" <<END
+
+# Runs a class of Kafka's. Its own JVM flags keep a broker small. It dies with this script, also where that is killed.
+kafka() { exec setpriv --pdeathsig KILL java -Xmx512m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" "$@"; }
+
+# Starts so many nodes, each a broker and a controller. first is the address of one.
+start() {
+  local nodes=$1 id ports voters=() acks=$(($1 / 2 + 1)) cluster
+  # Bound and not listening, so that nobody else is given them before the brokers take them (pkg/freeport).
+  exec 3< <(exec setpriv --pdeathsig KILL perl -MIO::Socket::INET -MSocket -e '$| = 1;
+    @s = map { IO::Socket::INET->new(Proto => "tcp", LocalAddr => "127.0.0.1") or die $! } 1 .. $ARGV[0];
+    $_->sockopt(SO_REUSEADDR, 1) for @s;
+    print join(" ", map { $_->sockport } @s), "\n"; sleep' $((2 * nodes)))
+  processes+=($!)
+  read -r -a ports <&3
+  for ((id = 1; id <= nodes; id++)); do voters+=("$id@127.0.0.1:${ports[2 * id - 1]}"); done
+  cluster=$(head -c 16 /dev/urandom | base64 | tr '/+' '_-' | tr -d =)
+  for ((id = 1; id <= nodes; id++)); do
+    local dir=$work/$nodes-$id port=${ports[2 * id - 2]} controller=${ports[2 * id - 1]}
+    mkdir "$dir"
+    # root may do everything and is there to make the others, as each test needs them.
+    cat >"$dir/server.properties" <<END
 process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:$controller
+node.id=$id
+controller.quorum.voters=$(IFS=,; echo "${voters[*]}")
 listeners=SASL_PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
 advertised.listeners=SASL_PLAINTEXT://127.0.0.1:$port
 controller.listener.names=CONTROLLER
@@ -66,25 +89,29 @@ listener.name.sasl_plaintext.scram-sha-512.sasl.jaas.config=org.apache.kafka.com
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:root;User:admin;User:ANONYMOUS
 auto.create.topics.enable=false
-offsets.topic.replication.factor=1
+default.replication.factor=$nodes
+min.insync.replicas=$acks
+offsets.topic.replication.factor=$nodes
 offsets.topic.num.partitions=3
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor=$nodes
+transaction.state.log.min.isr=$acks
 group.initial.rebalance.delay.ms=0
-log.dirs=$work/data
+log.dirs=$dir/data
 END
-
-# Runs a class of Kafka's. Its own JVM flags keep the broker small.
-kafka() { java -Xmx512m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" "$@"; }
-kafka kafka.tools.StorageTool format -t "$(head -c 16 /dev/urandom | base64 | tr '/+' '_-' | tr -d =)" -c "$work/server.properties" >"$work/format.log" 2>&1 || {
-  cat "$work/format.log" >&2
-  exit 1
+    (kafka kafka.tools.StorageTool format -t "$cluster" -c "$dir/server.properties") >"$dir/format.log" 2>&1 || {
+      cat "$dir/format.log" >&2
+      exit 1
+    }
+    (kafka kafka.Kafka "$dir/server.properties") >"$dir/broker.log" 2>&1 &
+    processes+=($!)
+  done
+  first=127.0.0.1:${ports[0]}
 }
-# It dies with this script, also where that is killed.
-setpriv --pdeathsig KILL java -Xmx512m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" \
-  kafka.Kafka "$work/server.properties" >"$work/broker.log" 2>&1 &
-broker=$!
 
-echo "kafka: Apache Kafka at 127.0.0.1:$port" >&2
-LABCTL_TEST_KAFKA=127.0.0.1:$port LABCTL_TEST_KAFKA_PASSWORD_FILE=$work/password \
-  go test -count=1 -timeout 15m "-run=$tests" "$@" ./pkg/devlab
+for nodes in ${NODES:-1 3}; do
+  start "$nodes"
+  echo "kafka: Apache Kafka, nodes: $nodes, one of them at $first" >&2
+  LABCTL_TEST_KAFKA=$first LABCTL_TEST_KAFKA_PASSWORD_FILE=$work/password LABCTL_TEST_KAFKA_NODES=$nodes \
+    go test -count=1 -timeout 15m "-run=$tests" "$@" ./pkg/devlab
+  stop
+done

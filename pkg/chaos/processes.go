@@ -231,6 +231,9 @@ func (p *Processes) Gateway(i int) (address string, pid int) {
 	return "http://" + q.address, q.cmd.Process.Pid
 }
 
+// Broker is the address of Kafka itself, without a link.
+func (p *Processes) Broker() string { return p.parts[devlab.Broker].address }
+
 // Parts gives the names of all parts, the broker and the database first.
 func (p *Processes) Parts() []string {
 	names := slices.Sorted(maps.Keys(p.parts))

@@ -3,7 +3,10 @@ package devlab
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/labctl/labctl/pkg/kafka"
@@ -34,10 +38,17 @@ func useApache(t *testing.T, l *lab) string {
 	root := kadm.NewClient(c)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	for c.Ping(ctx) != nil && ctx.Err() == nil { // it may still be starting
-		time.Sleep(100 * time.Millisecond)
-	}
-	require.NoError(t, c.Ping(ctx), "Apache Kafka at %s", addr)
+	nodes, err := strconv.Atoi(os.Getenv("LABCTL_TEST_KAFKA_NODES"))
+	require.NoError(t, err)
+	brokers := map[int32]string{} // by id: the address
+	until(ctx, func() bool {      // they may still be starting
+		m, err := root.BrokerMetadata(ctx)
+		for _, b := range m.Brokers {
+			brokers[b.NodeID] = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+		}
+		return err == nil && len(brokers) == nodes
+	})
+	require.Len(t, brokers, nodes, "Apache Kafka at %s", addr)
 
 	topics, err := root.ListTopics(ctx)
 	require.NoError(t, err)
@@ -48,11 +59,11 @@ func useApache(t *testing.T, l *lab) string {
 	groups, err := root.ListGroups(ctx)
 	require.NoError(t, err)
 	for _, name := range groups.Groups() {
-		r, err := root.DeleteGroup(ctx, name)
-		for errors.Is(r.Err, kerr.NonEmptyGroup) && ctx.Err() == nil { // a test has killed a member, which is one until its session ends
-			time.Sleep(100 * time.Millisecond)
+		var r kadm.DeleteGroupResponse
+		until(ctx, func() bool {
 			r, err = root.DeleteGroup(ctx, name)
-		}
+			return !errors.Is(r.Err, kerr.NonEmptyGroup) // a test has killed a member, which is one until its session ends
+		})
 		require.NoError(t, errors.Join(err, r.Err))
 	}
 	_, err = root.DeleteACLs(ctx, kadm.NewACLs().Topics().Groups().ResourcePatternType(kadm.ACLPatternLiteral).Allow().AllowHosts().Operations())
@@ -70,19 +81,30 @@ func useApache(t *testing.T, l *lab) string {
 			}
 		}
 	}
-	// The controller has taken all this; the broker hears of it a little later.
-	for _, u := range l.users() {
-		as := func() error {
-			c, err := kgo.NewClient(kgo.SeedBrokers(addr), login(u.Name, u.Password))
+	// The controller has taken all this; each broker hears of it a little later.
+	for id, broker := range brokers {
+		until(ctx, func() bool {
+			r, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, c.Broker(int(id)))
+			return err == nil && !slices.ContainsFunc(r.Topics, func(t kmsg.MetadataResponseTopic) bool { return !t.IsInternal })
+		})
+		for _, u := range l.users() {
+			as, err := kgo.NewClient(kgo.SeedBrokers(broker), login(u.Name, u.Password))
 			require.NoError(t, err)
-			defer c.Close()
-			_, err = kadm.NewClient(c).BrokerMetadata(ctx)
-			return err
+			until(ctx, func() bool {
+				_, err = kadm.NewClient(as).BrokerMetadata(ctx)
+				return err == nil
+			})
+			as.Close()
+			require.NoError(t, err, "%s logs in at %s", u.Name, broker)
 		}
-		for as() != nil && ctx.Err() == nil {
-			time.Sleep(50 * time.Millisecond)
-		}
-		require.NoError(t, as(), "%s logs in", u.Name)
 	}
+	require.NoError(t, ctx.Err())
 	return addr
+}
+
+// until waits until something is so, or ctx ends.
+func until(ctx context.Context, so func() bool) {
+	for !so() && ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+	}
 }

@@ -51,7 +51,7 @@ func TestOpenAPIOfGroups(t *testing.T) {
 	_, err = owner.Invite(ctx, crowded.ID, id("other"))
 	require.NoError(t, err)
 	crowd, invited := bson.A{bson.M{"user": id("owner"), "role": "owner"}}, bson.M{id("other"): bson.M{"by": id("owner"), "at": time.Now()}}
-	for range 499 {
+	for range 999 {
 		crowd = append(crowd, bson.M{"user": uuid.NewString(), "role": "member"})
 	}
 	for range 199 {

@@ -529,7 +529,7 @@ environment "local" {
 		"chat": {
 			"images": images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
 			"kafka": map[string]any{
-				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "sasl": "SCRAM-SHA-512", "tls": "off", "passwords": passwords,
+				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "off", "passwords": passwords,
 			},
 			"identities": map[string]any{},
 			"mongodb":    map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"},

@@ -61,7 +61,7 @@ func TestShapes(t *testing.T) {
 		require.Equal(t, want, s)
 		require.Equal(t, text, s.String())
 	}
-	for _, bad := range []string{"", "pairs:3", "rooms", "rooms:1", "rooms:501", "rooms:x", "zipf:0", "triangles:3"} {
+	for _, bad := range []string{"", "pairs:3", "rooms", "rooms:1", "rooms:1001", "rooms:x", "zipf:0", "triangles:3"} {
 		_, err := ParseShape(bad)
 		require.Error(t, err, bad)
 	}

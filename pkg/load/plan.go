@@ -18,7 +18,7 @@ type Shape struct {
 }
 
 // MaxRoom is how many members a room may have: what docs/protocol.md allows.
-const MaxRoom = 500
+const MaxRoom = 1000
 
 // ParseShape reads "pairs", "rooms:10" or "zipf:100".
 func ParseShape(s string) (Shape, error) {

@@ -33,7 +33,7 @@ func benchChat(ctx context.Context, repository string) (results []result, err er
 		return nil, err
 	}
 	b := &chatBench{labctl: filepath.Join(repository, "bin", "labctl"), peer: peer}
-	for _, measure := range []func(context.Context) ([]result, error){b.rooms, b.pairs, b.fanOut, b.connections, b.storm, b.chaos} {
+	for _, measure := range []func(context.Context) ([]result, error){b.rooms, b.pairs, b.fanOut, b.connections, b.storm, b.history, b.chaos} {
 		more, err := measure(ctx)
 		results = append(results, more...)
 		if err != nil {
@@ -112,7 +112,7 @@ func (b *chatBench) pairs(ctx context.Context) ([]result, error) {
 
 // fanOut is one room of as many members as a room may have.
 func (b *chatBench) fanOut(ctx context.Context) ([]result, error) {
-	res, err := b.measure(ctx, "a room of 500", "rooms:500", load.Options{Users: 500, Devices: 1, Rate: 130, Duration: 10 * time.Second, Settle: 10 * time.Minute})
+	res, err := b.measure(ctx, "a room of 1000", "rooms:1000", load.Options{Users: 1000, Devices: 1, Rate: 65, Duration: 10 * time.Second, Settle: 10 * time.Minute})
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ type peers struct {
 type peer struct {
 	Stored    load.Latency `json:"stored"`
 	Delivered load.Latency `json:"delivered"`
-	PerSecond float64      `json:"per_second"` // JetStream: stored in pairs; core: delivered in a room of 500
+	PerSecond float64      `json:"per_second"` // JetStream: stored in pairs; core: delivered in a room of 1000
 }
 
 // benchNATS measures the peer, which is a module of its own.

@@ -21,7 +21,7 @@ const (
 	MaxDepth       = 16 // of objects and lists in a frame
 	MaxFrameID     = 64
 	MaxTitleRunes  = 80
-	MaxMembers     = 500
+	MaxMembers     = 1000
 	MaxResume      = 300 // which fit a frame
 	MaxMissed      = 200
 	MaxIDs         = 100

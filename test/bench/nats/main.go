@@ -29,8 +29,8 @@ const (
 	roomSize = 10
 	rate     = 500
 	seconds  = 15
-	bigRoom  = 500
-	bigRate  = 130
+	bigRoom  = 1000
+	bigRate  = 65
 	bigTime  = 10
 	pairs    = 200
 	pairTime = 5
