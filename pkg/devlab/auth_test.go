@@ -266,7 +266,7 @@ func TestExpiredSessionsArePruned(t *testing.T) {
 	c.forward(5 * 24 * time.Hour)
 	require.NoError(t, used.Refresh(ctx))
 	// Most of the days between are noted as done, so that it does not take the reading of 256 documents of each.
-	_, err := db.Collection("settings").UpdateOne(ctx, bson.M{"_id": "pruned"}, bson.M{"$max": bson.M{"day": c.now().UTC().Truncate(24 * time.Hour).AddDate(0, 0, 23)}})
+	_, err := db.Collection("settings").UpdateOne(ctx, bson.M{"_id": "pruned"}, bson.M{"$max": bson.M{"day": c.now().UTC().Truncate(24*time.Hour).AddDate(0, 0, 23)}})
 	require.NoError(t, err)
 	c.forward(27 * 24 * time.Hour)
 	eventually(t, "the expired session to go", func() bool { return !there(alice) })
