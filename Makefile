@@ -67,7 +67,7 @@ test-azure: ## the Azure stacks against azurerm's schema; builds the provider wh
 	@tools/azure.sh
 
 .PHONY: test-kafka
-test-kafka: ## the chat on Apache Kafka, which Maven brings; skipped, and says so, where it does not
+test-kafka: ## the chat on Apache Kafka of one node and of three, which Maven brings; skipped, and says so, where it does not
 	@tools/kafka.sh
 
 .PHONY: docs

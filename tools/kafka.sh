@@ -98,7 +98,7 @@ transaction.state.log.min.isr=$acks
 group.initial.rebalance.delay.ms=0
 log.dirs=$dir/data
 END
-    (kafka kafka.tools.StorageTool format -t "$cluster" -c "$dir/server.properties") >"$dir/format.log" 2>&1 || {
+    (kafka kafka.tools.StorageTool format "--cluster-id=$cluster" -c "$dir/server.properties") >"$dir/format.log" 2>&1 || {
       cat "$dir/format.log" >&2
       exit 1
     }
