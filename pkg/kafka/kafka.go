@@ -1,5 +1,5 @@
 // Package kafka runs an embedded Kafka broker (franz-go's kfake) that keeps what it acknowledged: every batch is written to
-// its data directory and synced before the producer hears of it.
+// its data directory and synced before anybody hears of it.
 package kafka
 
 import (
@@ -34,6 +34,7 @@ type Options struct {
 // Broker is a running broker.
 type Broker struct {
 	cluster *kfake.Cluster
+	sync    *syncer
 	addr    string // what clients are told
 	bound   string
 	login   []kgo.Opt // the broker's own user
@@ -67,12 +68,12 @@ func Start(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kafka: %w", err), ln.Close())
 	}
-	door := newDoor(adv)
+	syncer := newSyncer(o.DataDir)
+	door := newDoor(adv, syncer)
 	cluster, err := kfake.NewCluster(append(users,
 		kfake.NumBrokers(1),
 		kfake.ClusterID("labctl"),
 		kfake.DataDir(o.DataDir),
-		kfake.SyncWrites(),
 		kfake.WithLogger(kfakeLogger{log: o.Log}),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return door, nil }),
 		kfake.BrokerConfigs(map[string]string{
@@ -86,7 +87,7 @@ func Start(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kafka from %s: %w", o.DataDir, err), ln.Close())
 	}
-	b := &Broker{cluster: cluster, addr: adv.Addr().String(), bound: ln.Addr().String()}
+	b := &Broker{cluster: cluster, sync: syncer, addr: adv.Addr().String(), bound: ln.Addr().String()}
 	if len(o.Users) > 0 {
 		b.login = []kgo.Opt{operatorLogin(password)}
 		ctx, cancel := context.WithTimeout(context.Background(), grantTime)
@@ -104,7 +105,10 @@ func Start(o Options) (*Broker, error) {
 func (b *Broker) Addr() string { return b.addr }
 
 // Close writes the rest of the state down and stops the broker. What was acknowledged is safe without it, too.
-func (b *Broker) Close() { b.cluster.Close() }
+func (b *Broker) Close() {
+	b.cluster.Close()
+	_ = b.sync.flush() // nobody was promised this
+}
 
 // Ready asks the broker for its metadata over the wire.
 func (b *Broker) Ready(ctx context.Context) error {

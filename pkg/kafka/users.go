@@ -120,13 +120,14 @@ func randomPassword() string { return rand.Text() }
 // door lets nobody into a listener but who comes through inside, until it is opened.
 type door struct {
 	net.Listener
+	sync   *syncer
 	inside chan net.Conn
 	open   chan struct{}
 	once   sync.Once
 }
 
-func newDoor(ln net.Listener) *door {
-	return &door{Listener: ln, inside: make(chan net.Conn), open: make(chan struct{})}
+func newDoor(ln net.Listener, s *syncer) *door {
+	return &door{Listener: ln, sync: s, inside: make(chan net.Conn), open: make(chan struct{})}
 }
 
 func (d *door) Open() { d.once.Do(func() { close(d.open) }) }
@@ -136,7 +137,11 @@ func (d *door) Accept() (net.Conn, error) {
 	case c := <-d.inside:
 		return c, nil
 	case <-d.open:
-		return d.Listener.Accept()
+		c, err := d.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		return synced{c, d.sync}, nil
 	}
 }
 
