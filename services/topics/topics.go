@@ -45,9 +45,10 @@ func All() []Topic {
 			Name: Messages, Partitions: Partitions, Writers: []string{"gateway", "groups", "messaging"}, Readers: []string{"messaging"}, Group: "messaging",
 			Configs: configs("delete", 72*time.Hour, 64, 8, time.Hour),
 		},
-		// Gateways read from the end, so it must last over a broker's restart only.
+		// Gateways read from the end, so it must last over a broker's restart only. Each reads all partitions, which divide it over the brokers and
+		// no more.
 		{
-			Name: Users, Partitions: Partitions, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"},
+			Name: Users, Partitions: Partitions / 3, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"},
 			Configs: configs("delete", time.Hour, 32, 8, time.Hour),
 		},
 		// Whoever starts reads all of it. It must last longer than an access token.

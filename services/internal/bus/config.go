@@ -31,7 +31,7 @@ type Config struct {
 	TLS *tls.Config
 	// Login is nil where the brokers know none.
 	Login sasl.Mechanism
-	// Partitions are what a topic that is divided by key is made with. A topic that is there keeps what it has.
+	// Partitions are what the topics messages and presence are made with, and users with a third of it. A topic that is there keeps what it has.
 	Partitions int32
 }
 
@@ -50,7 +50,7 @@ func Variables(service string) []env.Variable {
 		{Name: "KAFKA_BROKERS", Form: "`host:port`, several with commas",
 			Meaning: "The brokers to begin with. It must be set."},
 		{Name: "KAFKA_PARTITIONS", Default: strconv.Itoa(topics.Partitions), Form: "1 to 1000",
-			Meaning: "How many partitions a topic that is divided by key gets where the service makes it; as many instances of a service can share the work. It can't be changed later. A broker that syncs each partition's batch by itself is faster with few."},
+			Meaning: "How many partitions the topics messages and presence get where the service makes them, and users a third of it; as many instances of a service can share the work. It can't be changed later. A broker that syncs each partition's batch by itself is faster with few."},
 		{Name: "KAFKA_TLS", Default: "off", Form: "`off`, `system` or a path",
 			Meaning: "Whether the brokers are reached with TLS, and who vouches for them: the machine's authorities, or those in a file (PEM)."},
 		{Name: "KAFKA_SASL", Form: "`" + strings.Join(mechanisms(), "`, `") + "`",

@@ -203,7 +203,7 @@ func TestCreateThatIsRefused(t *testing.T) {
 			err = Create(context.WithoutCancel(t.Context()), c, Config{})
 			require.ErrorContains(t, err, "create topic users: ")
 			require.ErrorContains(t, err, "not on this tier")
-			require.ErrorContains(t, err, "make it there first, with 12 partitions and delete")
+			require.ErrorContains(t, err, "make it there first, with 4 partitions and delete")
 		})
 	}
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/labctl/labctl/services/topics"
 )
 
-// Create makes the topics that the client's service uses (table in services/topics) and that are missing, those that are
-// divided by key with as many partitions as the configuration says. Several instances may do it at once. A topic that is there stays as it is: no service may change one.
+// Create makes the topics that the client's service uses (table in services/topics) and that are missing, those of several partitions
+// with as many as the configuration says where topics.Partitions is meant, and so for others in proportion. Several instances may do it at once. A topic that is there stays as it is: no service may change one.
 //
 // There is no identity that makes topics for all: each service has the right to make the very topics it uses, so none waits for
 // another, and none holds a key to more. Where topics can't be made through Kafka (some tiers of Event Hubs) or by a
@@ -46,8 +46,8 @@ func create(ctx context.Context, c *kgo.Client, service string, wanted []topics.
 		case !errors.Is(err, kerr.UnknownTopicOrPartition):
 			return fmt.Errorf("look for topic %s: %w", t.Name, err)
 		}
-		if t.Partitions == topics.Partitions && partitions > 0 {
-			t.Partitions = partitions
+		if t.Partitions > 1 && partitions > 0 {
+			t.Partitions = max(1, t.Partitions*partitions/topics.Partitions)
 		}
 		configs := map[string]*string{}
 		for k, v := range t.Configs {

@@ -7,7 +7,7 @@ locals {
     "messages"      = { partitions = 12, cleanup = "Delete", hours = 72 }
     "messages.dead" = { partitions = 1, cleanup = "Delete", hours = 168 }
     "sessions"      = { partitions = 1, cleanup = "Delete", hours = 1 }
-    "users"         = { partitions = 12, cleanup = "Delete", hours = 1 }
+    "users"         = { partitions = 4, cleanup = "Delete", hours = 1 }
     "presence"      = { partitions = 12, cleanup = "Compact", hours = 1 }
   }
 }

@@ -132,7 +132,7 @@ run "topics" {
   }
 
   assert {
-    condition     = { for name, t in azurerm_eventhub.topic : name => t.partition_count } == { "messages" = 12, "messages.dead" = 1, "presence" = 12, "sessions" = 1, "users" = 12 }
+    condition     = { for name, t in azurerm_eventhub.topic : name => t.partition_count } == { "messages" = 12, "messages.dead" = 1, "presence" = 12, "sessions" = 1, "users" = 4 }
     error_message = "The topics and partitions must be those of services/internal/bus."
   }
   assert {
