@@ -112,8 +112,12 @@ func TestAnotherInstanceWrites(t *testing.T) {
 		_, err := messages.InsertOne(ctx, doc)
 		require.NoError(t, err)
 	}
-	require.EqualValues(t, 5, a.send(dm, "5").Seq)
+	// (A send would be told ahead: see services/messaging for what becomes of it.)
+	m, err := a.Change(ctx, dm, 1, client.React("👍", true))
+	require.NoError(t, err)
+	require.EqualValues(t, 5, m.Seq)
 	require.Len(t, b.has(dm, 5), 5, "a device fetches what it was not told")
+	require.EqualValues(t, 6, a.send(dm, "6").Seq)
 }
 
 // An instance was killed at each step of its work: what it left behind is made whole.

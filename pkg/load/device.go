@@ -112,7 +112,7 @@ func (d *device) serve(ctx context.Context, s *socket) error {
 		d.mu.Unlock()
 	}()
 	for _, i := range again {
-		if err := s.write(d.frame(i)); err != nil {
+		if err := s.write(d.frame(i, true)); err != nil {
 			return err
 		}
 	}
@@ -142,12 +142,13 @@ func (d *device) send(i int) {
 	d.pending = append(d.pending, i)
 	s := d.s
 	d.mu.Unlock()
-	if s != nil && s.write(d.frame(i)) != nil {
+	if s != nil && s.write(d.frame(i, false)) != nil {
 		s.close()
 	}
 }
 
-func (d *device) frame(i int) []byte {
+// frame is the i-th message. again: it may have been sent before.
+func (d *device) frame(i int, again bool) []byte {
 	s := &d.r.said[i]
 	b := make([]byte, 0, 160+len(s.body))
 	b = append(b, `{"type":"send","conversation":"`...)
@@ -157,7 +158,11 @@ func (d *device) frame(i int) []byte {
 	b = append(b, '-')
 	b = strconv.AppendInt(b, int64(i), 10)
 	b = append(b, `","body":"`...)
-	return append(append(b, s.body...), `"}`...)
+	b = append(append(b, s.body...), '"')
+	if again {
+		b = append(b, `,"again":true`...)
+	}
+	return append(b, '}')
 }
 
 var (
@@ -238,7 +243,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 				s := d.s
 				d.mu.Unlock()
 				if s != nil {
-					_ = s.write(d.frame(i)) // or the next socket does
+					_ = s.write(d.frame(i, true)) // or the next socket does
 				}
 			})
 			return nil

@@ -75,7 +75,7 @@ type log struct {
 }
 
 type waiting struct {
-	frame  []byte
+	again  []byte // the frame, if the one before may have arrived
 	result chan result
 }
 
@@ -135,7 +135,9 @@ func (d *Device) SendAs(ctx context.Context, conversation, clientID, body string
 // post sends a frame with a client id and waits until what it says is stored.
 func (d *Device) post(ctx context.Context, f wire.ClientFrame) (Message, error) {
 	clientID := f.ClientID
-	w := &waiting{result: make(chan result, 1), frame: wire.Encode(f)}
+	frame := wire.Encode(f)
+	f.Again = true
+	w := &waiting{result: make(chan result, 1), again: wire.Encode(f)}
 	d.mu.Lock()
 	if d.waiting[clientID] != nil {
 		d.mu.Unlock()
@@ -146,7 +148,7 @@ func (d *Device) post(ctx context.Context, f wire.ClientFrame) (Message, error) 
 	ws := d.ws
 	d.mu.Unlock()
 	if ws != nil {
-		_ = d.write(ctx, ws, w.frame) // if it fails, the socket is gone, and the next one sends it
+		_ = d.write(ctx, ws, frame) // if it fails, the socket is gone, and the next one sends it
 	}
 	select {
 	case r := <-w.result:
@@ -376,7 +378,7 @@ func (d *Device) announce(ctx context.Context, ws *websocket.Conn, first bool, h
 		frames = append(frames, awayFrame(true))
 	}
 	for _, id := range d.order {
-		frames = append(frames, d.waiting[id].frame)
+		frames = append(frames, d.waiting[id].again)
 	}
 	d.mu.Unlock()
 	if d.o.State != nil {
@@ -467,7 +469,7 @@ func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) err
 		w := d.waiting[f.ClientID]
 		d.mu.Unlock()
 		if w != nil {
-			time.AfterFunc(time.Second, func() { _ = d.write(ctx, ws, w.frame) }) // or the next socket sends it
+			time.AfterFunc(time.Second, func() { _ = d.write(ctx, ws, w.again) }) // or the next socket sends it
 		}
 	}
 	return nil

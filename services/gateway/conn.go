@@ -36,6 +36,8 @@ type conn struct {
 
 	said chan struct{} // closed when the client has sent its first frame
 
+	early [][]byte // to be written after the hello
+
 	out  chan *frame // what came from Kafka and answers; a client that lets it fill up is closed
 	bulk chan []byte // answers to resume, which wait for the client
 
@@ -170,7 +172,10 @@ func (c *conn) serve(ctx context.Context) {
 		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id,
 		Heartbeat: int(g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
 	}))
-	g.hub.add(c)
+	g.recent.open(c.user, func(frames [][]byte) {
+		c.early = frames
+		g.hub.add(c)
+	})
 	if g.ended.Has(c.session) { // its end may have come before the hub knew the socket
 		c.close(wire.CloseSessionEnded, "the session has ended")
 	} else if g.draining.Load() { // drain may have listed the sockets just before
@@ -265,6 +270,17 @@ func (c *conn) write(ctx context.Context) {
 			}
 		}
 	}()
+	if len(c.early) > 0 {
+		hello := <-c.out
+		for _, data := range append([][]byte{hello.data}, c.early...) {
+			select {
+			case <-c.done:
+			default:
+				send(data)
+			}
+		}
+		c.early = nil
+	}
 	for {
 		select {
 		case <-c.done:

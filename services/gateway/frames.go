@@ -119,7 +119,7 @@ func (c *conn) refuse(data []byte) {
 // record is what a frame says, for messaging. Both have the same types.
 func (c *conn) record(f wire.ClientFrame) wire.Record {
 	r := wire.Record{
-		Type: f.Type, Conversation: f.Conversation, Sender: c.user, ClientID: f.ClientID, At: wire.At(c.g.Now()),
+		Type: f.Type, Conversation: f.Conversation, Sender: c.user, ClientID: f.ClientID, At: wire.At(c.g.Now()), Again: f.Again,
 	}
 	switch f.Type {
 	case wire.FrameSend:

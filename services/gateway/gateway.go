@@ -90,6 +90,7 @@ type gateway struct {
 	tickets   *tickets
 	ended     *ended.Sessions
 	hub       *hub
+	recent    *recent
 	typings   *typings
 	tracer    *trace.Tracer
 	byUser    *limit.Buckets
@@ -133,7 +134,7 @@ func Run(ctx context.Context, c Config) error {
 	defer over.Close()
 	client := peer.NewHTTPClient()
 	g := &gateway{
-		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), typings: newTypings(), tracer: tracer,
+		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), recent: &recent{now: time.Now}, typings: newTypings(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -220,7 +221,7 @@ func (g *gateway) work(ctx context.Context) error {
 		fetches.EachError(func(topic string, partition int32, err error) {
 			g.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
 		})
-		fetches.EachRecord(g.deliver)
+		fetches.EachRecord(func(r *kgo.Record) { g.recent.pass(r, func() { g.deliver(r) }) })
 	}
 }
 

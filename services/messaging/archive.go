@@ -56,6 +56,10 @@ type send struct {
 	Seqs    []int64   `bson:"seqs"`    // each was written before the message was inserted with it
 	Refused string    `bson:"refused"` // the code of the refusal, which is final
 	At      time.Time `bson:"at"`
+
+	// Where its record is in the topic messages: the partition, and the offset plus one. 0: it is of before that was noted.
+	Partition int32 `bson:"partition,omitempty"`
+	Offset    int64 `bson:"offset,omitempty"`
 }
 
 // sendID is where it is noted what became of a record. A group's event has no user in it, so that no client id can be in its way.

@@ -126,11 +126,21 @@ func (b *behind) known(c *conversation) {
 	c.settle()
 }
 
-// done takes records that have come to their end but for what was added. They are in order.
-func (b *behind) done(records []*kgo.Record) {
+// now says which partitions have gone how often.
+func (b *behind) now() map[int32]int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.epochs)
+}
+
+// done takes records that have come to their end but for what was added. They are in order, and came when epochs were now; those of partitions
+// that have gone since are another instance's.
+func (b *behind) done(records []*kgo.Record, epochs map[int32]int) {
 	b.mu.Lock()
 	for _, r := range records {
-		b.handled[r.Partition] = r
+		if b.epochs[r.Partition] == epochs[r.Partition] {
+			b.handled[r.Partition] = r
+		}
 	}
 	b.mu.Unlock()
 	select {

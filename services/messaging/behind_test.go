@@ -42,7 +42,7 @@ func TestBehind(t *testing.T) {
 		b.add("room", false, []message{text(seq, "said")}, map[string]mark{"ann": {Seq: seq, Texts: seq}, "bob": {Seq: 3, Texts: 3}})
 	}
 	b.add("large", true, nil, map[string]mark{"cleo": {Seq: 7, Texts: 7}})
-	b.done([]*kgo.Record{{Partition: 1, Offset: 4}, {Partition: 2, Offset: 9}, {Partition: 1, Offset: 5}})
+	b.done([]*kgo.Record{{Partition: 1, Offset: 4}, {Partition: 2, Offset: 9}, {Partition: 1, Offset: 5}}, b.now())
 	require.Empty(t, marked, "not before it is written")
 
 	// An error keeps all, and what came since is not lost to what was there before.
@@ -55,7 +55,7 @@ func TestBehind(t *testing.T) {
 	require.Equal(t, map[string]mark{"ann": {Seq: bucketSize + 1, Texts: bucketSize + 1}, "bob": {Seq: 3, Texts: 3}}, c.reads)
 	b.add("room", false, nil, map[string]mark{"bob": {Seq: 4, Texts: 4}})
 	b.replace(map[string]map[int64]message{"room": {2: text(2, "edited"), 99: text(99, "is not here")}, "other": {1: text(1, "x")}})
-	b.done([]*kgo.Record{{Partition: 2, Offset: 10}, {Partition: 3, Offset: 1}})
+	b.done([]*kgo.Record{{Partition: 2, Offset: 10}, {Partition: 3, Offset: 1}}, b.now())
 	b.gone([]int32{3})
 
 	require.NoError(t, b.write(ctx))
@@ -86,7 +86,7 @@ func TestBehind(t *testing.T) {
 func TestBehindOfAPartitionThatGoesMeanwhile(t *testing.T) {
 	b, marked, _ := newTestBehind(t)
 	b.add("room", false, []message{text(1, "said")}, nil)
-	b.done([]*kgo.Record{{Partition: 1, Offset: 4}})
+	b.done([]*kgo.Record{{Partition: 1, Offset: 4}}, b.now())
 	b.add("room", false, []message{text(bucketSize, "the last of its bucket")}, nil)
 	b.full = func(string, int64) { b.gone([]int32{1}) } // within write
 	require.NoError(t, b.write(t.Context()))
@@ -107,7 +107,7 @@ func TestBehindRuns(t *testing.T) {
 		})
 	}()
 	b.add("room", false, []message{text(1, "said")}, nil)
-	b.done([]*kgo.Record{{Offset: 1}})
+	b.done([]*kgo.Record{{Offset: 1}}, b.now())
 	<-wrote
 	cancel()
 	<-ended

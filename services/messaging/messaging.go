@@ -14,6 +14,8 @@
 //     the time of the attempt), while the next records are stored. Heads and buckets are written behind all that (behind.go), and only
 //     then the record is marked for commit.
 //
+// What is plain, which is nearly everything, is told before the rest of this (ahead.go).
+//
 // Heads (the last seq, and how far the members have read) and buckets (50 messages in a document, so that a page of history is a few point
 // reads) follow from the messages. A reader completes what they lack.
 //
@@ -27,6 +29,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -77,6 +80,7 @@ type messaging struct {
 
 	worker  *worker
 	telling chan struct{} // is full while what became of a batch is told
+	ahead   *ahead
 	behind  *behind
 
 	searches *limit.Buckets
@@ -109,8 +113,9 @@ func Run(ctx context.Context, c Config) error {
 		pruned:   m.Counter("messaging_pruned_total", "Notes of what became of records, deleted after 30 days."),
 	}
 	s.telling = make(chan struct{}, 1)
-	s.worker = &worker{messaging: s, conversations: map[string]*conversation{}}
+	s.worker = &worker{messaging: s, conversations: map[string]*conversation{}, seen: map[int32]*seen{}}
 	s.behind = newBehind(s.archive, func(rs ...*kgo.Record) { s.kafka.MarkCommitRecords(rs...) }, s.filterSoon)
+	s.ahead = newAhead(s.archive, s.behind, bus.AheadTime/2, s.retell)
 	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(bus.Group(group, bus.Messages),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { s.worker.moved.Store(true) }),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
@@ -132,10 +137,10 @@ func Run(ctx context.Context, c Config) error {
 	s.verifier.Refuse(over.Has)
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/conversations", service.Authenticated(s.verifier, s.list))
-	mux.Handle("GET /api/conversations/{id}", service.Authenticated(s.verifier, s.conversation))
-	mux.Handle("GET /api/messages", service.Authenticated(s.verifier, s.history))
-	mux.Handle("GET /api/messages/search", service.Authenticated(s.verifier, s.search))
+	mux.Handle("GET /api/conversations", service.Authenticated(s.verifier, s.fresh(s.list)))
+	mux.Handle("GET /api/conversations/{id}", service.Authenticated(s.verifier, s.fresh(s.conversation)))
+	mux.Handle("GET /api/messages", service.Authenticated(s.verifier, s.fresh(s.history)))
+	mux.Handle("GET /api/messages/search", service.Authenticated(s.verifier, s.fresh(s.search)))
 	mux.Handle("POST /internal/typing", service.Handle(s.typing))
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(s.peers))
@@ -178,6 +183,16 @@ func (s *messaging) work(ctx context.Context) error {
 			return s.metrics.Retry(ctx, s.Log, "index", write)
 		})
 	})
+	// What is told ahead is stored until the last commit.
+	storing, stop := context.WithCancel(finish)
+	var stored sync.WaitGroup
+	defer stored.Wait()
+	defer stop()
+	stored.Go(func() {
+		s.ahead.run(storing, func(ctx context.Context, f func(context.Context) error) error {
+			return s.metrics.Retry(ctx, s.Log, "store", f)
+		})
+	})
 	defer s.commit(context.WithoutCancel(ctx))
 	for {
 		fetches := s.kafka.PollRecords(ctx, s.Batch)
@@ -190,7 +205,9 @@ func (s *messaging) work(ctx context.Context) error {
 		})
 		var err error
 		if records := fetches.Records(); len(records) > 0 {
-			err = s.handle(finish, records)
+			high := map[int32]int64{}
+			fetches.EachPartition(func(p kgo.FetchTopicPartition) { high[p.Partition] = p.HighWatermark })
+			err = s.handle(finish, records, high)
 		}
 		s.kafka.AllowRebalance()
 		if err != nil {
@@ -199,29 +216,84 @@ func (s *messaging) work(ctx context.Context) error {
 	}
 }
 
-// handle stores records and has it told what became of them, which goes on while the next are stored. What became of those before is told
-// first.
-func (s *messaging) handle(ctx context.Context, records []*kgo.Record) error {
+// handle decides records, has it told what became of them, and has it stored: at the same time if it can be (see ahead.go), or one
+// after the other. What became of those before is told first. high is the end of each partition as it was when they came.
+func (s *messaging) handle(ctx context.Context, records []*kgo.Record, high map[int32]int64) error {
 	end := s.follow(records)
+	epochs := s.behind.now()
+	s.worker.see(records, high)
+	if b := s.worker.swift(ctx, records); b != nil {
+		b.epochs = epochs
+		ok, err := s.ahead.add(ctx, b)
+		if err != nil {
+			end(err)
+			return err
+		}
+		if ok {
+			s.worker.remember(b.told.items)
+			s.tell(ctx, b.told, func(err error) {
+				end(err)
+				b.err = err
+				close(b.telling)
+			})
+			return nil
+		}
+	}
+	redo, err := s.ahead.drain(ctx)
+	if len(redo) > 0 {
+		s.worker.moved.Store(true)
+		records = slices.Concat(redo, records)
+	}
 	var told outcome
-	err := s.metrics.Retry(ctx, s.Log, "store", func(ctx context.Context) (err error) {
-		told, err = s.worker.handle(ctx, records)
-		return err
-	})
+	if err == nil {
+		err = s.metrics.Retry(ctx, s.Log, "store", func(ctx context.Context) (err error) {
+			told, err = s.worker.handle(ctx, records)
+			return err
+		})
+	}
 	if err != nil {
 		end(err)
 		return err
 	}
+	s.worker.remember(told.items)
+	s.tell(ctx, told, func(err error) {
+		end(err)
+		if err == nil {
+			s.behind.done(records, epochs)
+		}
+	})
+	return nil
+}
+
+// tell lets the users know what became of records, after what became of those before. It does not wait for the end, which it gives to then.
+func (s *messaging) tell(ctx context.Context, o outcome, then func(error)) {
 	s.telling <- struct{}{}
 	go func() {
 		defer func() { <-s.telling }()
-		err := s.metrics.Retry(ctx, s.Log, "tell", func(ctx context.Context) error { return s.worker.tell(ctx, told) })
-		end(err)
-		if err == nil {
-			s.behind.done(records)
-		}
+		then(s.metrics.Retry(ctx, s.Log, "tell", func(ctx context.Context) error { return s.worker.tell(ctx, o) }))
 	}()
+}
+
+// retell tells records once more.
+func (s *messaging) retell(ctx context.Context, records []*kgo.Record) error {
+	again := make([]*kgo.Record, len(records))
+	for i, r := range records {
+		again[i] = &kgo.Record{Topic: r.Topic, Key: r.Key, Value: r.Value, Headers: r.Headers}
+	}
+	if err := s.kafka.ProduceSync(ctx, again...).FirstErr(); err != nil {
+		return fmt.Errorf("produce: %w", err)
+	}
 	return nil
+}
+
+// fresh lets a request see all that was told before it came.
+func (s *messaging) fresh(f func(http.ResponseWriter, *http.Request, token.Claims) error) func(http.ResponseWriter, *http.Request, token.Claims) error {
+	return func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+		if err := s.ahead.wait(r.Context()); err != nil {
+			return service.Unavailable("the database", err)
+		}
+		return f(w, r, caller)
+	}
 }
 
 // follow begins a span for each record of a batch, in the record's own trace, and puts it into the record's context. All last until the
@@ -248,7 +320,7 @@ func (s *messaging) follow(records []*kgo.Record) (end func(error)) {
 // commitTime bounds how long the end of a turn waits for the database and Kafka.
 const commitTime = 3 * time.Second
 
-// commit writes what is behind and commits all that has come to its end.
+// commit writes what is ahead and behind, and commits all that has come to its end.
 func (s *messaging) commit(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, commitTime)
 	defer cancel()
@@ -257,7 +329,7 @@ func (s *messaging) commit(ctx context.Context) {
 		<-s.telling
 	case <-ctx.Done(): // what is not told is not committed
 	}
-	err := s.behind.write(ctx)
+	err := errors.Join(s.ahead.wait(ctx), s.behind.write(ctx))
 	if err := errors.Join(err, s.kafka.CommitMarkedOffsets(ctx)); err != nil {
 		s.Log.Info("not committed at the end of a turn; the next one repeats it", "error", err)
 	}

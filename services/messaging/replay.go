@@ -12,6 +12,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/wire"
 )
 
 // Commands are what the program does for whoever runs messaging, with messaging's own configuration.
@@ -94,12 +95,14 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			if d.Offset >= ends[d.Partition] {
 				return // it came while this was running
 			}
-			if bad := parse([]*kgo.Record{d})[0].bad; bad != nil {
-				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", d.Topic, d.Partition, d.Offset, bad))
+			it := parse([]*kgo.Record{d})[0]
+			if it.bad != nil {
+				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", d.Topic, d.Partition, d.Offset, it.bad))
 				return
 			}
 			r.Good++
-			back = append(back, &kgo.Record{Topic: bus.Messages, Key: d.Key, Value: d.Value, Headers: slices.DeleteFunc(d.Headers, ours)})
+			it.record.Again = true
+			back = append(back, &kgo.Record{Topic: bus.Messages, Key: d.Key, Value: wire.Encode(it.record), Headers: slices.DeleteFunc(d.Headers, ours)})
 		})
 		if dry {
 			continue

@@ -29,6 +29,8 @@ const maxCached = 50_000
 type worker struct {
 	*messaging
 	conversations map[string]*conversation // where those stand that were handled lately
+	seen          map[int32]*seen          // what has come of each partition
+	high          map[int32]int64          // the ends of those partitions that records came from last
 	moved         atomic.Bool              // partitions have come or gone: others may have written meanwhile
 }
 
@@ -43,6 +45,7 @@ type item struct {
 	claimed bool     // its document is there
 	send    send     // the document
 	was     *message // what an earlier attempt has stored it as; nil: none has
+	anew    bool     // the document is of another message with its client id
 
 	fate message // what it is stored as, now or earlier
 	code string  // or the code of its refusal
@@ -54,13 +57,16 @@ func (it *item) takesSeq() bool {
 	return it.bad == nil && it.record.Type != wire.RecordRead && it.record.Type != wire.RecordBlock
 }
 
-// handle stores records, in order, and gives what is to be told of them. After an error all of it may run again.
+// handle stores records, in order, and gives what is to be told of them. After an error all of it may run again. Nothing that was told
+// ahead must be left to be stored.
 //
 // A change of a group ends a turn, so that the roster is written before anything that was said after the change: a reader who is
 // still on a roster that was read after the messages may see all of them.
 func (p *worker) handle(ctx context.Context, records []*kgo.Record) (told outcome, err error) {
 	if p.moved.Swap(false) {
 		clear(p.conversations)
+		clear(p.seen)
+		p.see(records, p.high)
 	}
 	if p.behind.overfull() {
 		if err := p.behind.write(ctx); err != nil {
@@ -182,13 +188,20 @@ func (p *worker) attempt(ctx context.Context, items []*item) (o outcome, err err
 		return o, err
 	}
 	p.behind.replace(now)
-	p.index(plan, items, now)
+	for _, i := range indexOf(plan, items, now) {
+		p.behind.add(i.conversation, i.large, i.messages, i.marks)
+	}
 	o = outcome{items: items, records: p.output(ctx, plan, items)}
-	for id, c := range plan.conversations {
+	p.settle(plan)
+	return o, nil
+}
+
+// settle makes a plan what is so.
+func (p *worker) settle(pl *plan) {
+	for id, c := range pl.conversations {
 		c.settle()
 		p.conversations[id] = c
 	}
-	return o, nil
 }
 
 // doubt forgets the conversations that this attempt has not opened and in which it would refuse something. It says whether there
@@ -308,13 +321,14 @@ func (p *worker) plan(items []*item, targets map[string]*message) *plan {
 		}
 		if it.code != "" {
 			if !it.claimed {
-				it.send = send{ID: sendID(r), Seqs: []int64{}, Refused: it.code, At: p.Now()}
+				it.send = p.noted(it)
+				it.send.Refused = it.code
 			}
 			continue
 		}
 		it.fate = newMessage(r, c.next)
 		if !it.claimed {
-			it.send = send{ID: sendID(r), Seqs: []int64{c.next}, At: p.Now()}
+			it.send = p.noted(it, c.next)
 		}
 		it.fate.Mentions = c.mentioned(it.fate.Mentions)
 		switch it.fate.Kind {
@@ -336,6 +350,11 @@ func (p *worker) plan(items []*item, targets map[string]*message) *plan {
 		pl.messages = append(pl.messages, it.fate)
 	}
 	return pl
+}
+
+// noted is the note of a record.
+func (p *worker) noted(it *item, seqs ...int64) send {
+	return send{ID: sendID(it.record), Seqs: append([]int64{}, seqs...), At: p.Now(), Partition: it.source.Partition, Offset: it.source.Offset + 1}
 }
 
 // follow draws the consequences of a message that is stored, now or earlier.
@@ -395,6 +414,10 @@ func (p *worker) recall(ctx context.Context, it *item) error {
 	if !ok {
 		return fmt.Errorf("send %s is there and is not", id)
 	}
+	if !repeats(it, s) {
+		it.send, it.anew = p.noted(it), true
+		return nil
+	}
 	it.send = s
 	for _, seq := range s.Seqs {
 		m, ok, err := store.Get[message](ctx, p.archive.messages, messageID(it.record.Conversation, seq))
@@ -415,6 +438,15 @@ func (p *worker) reclaim(ctx context.Context, items []*item) error {
 		var change bson.D
 		switch {
 		case it.was != nil:
+			continue
+		case it.anew:
+			it.send.Refused = it.code
+			if it.code == "" {
+				it.send.Seqs = []int64{it.fate.Seq}
+			}
+			if err := p.archive.renote(ctx, it.send); err != nil {
+				return err
+			}
 			continue
 		case it.code != "":
 			if it.send.Refused != "" {
@@ -450,21 +482,24 @@ func (p *worker) update(ctx context.Context, pl *plan, items []*item) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(4)
 	for _, it := range items {
-		if it.fate.Seq == 0 {
-			continue
-		}
-		var users []string
-		switch a, b, direct := wire.Direct(it.record.Conversation); {
-		case direct && it.fate.Seq == 1:
-			users = []string{a, b}
-		case it.record.Type == wire.RecordGroup && comes(it.record.Event):
-			users = it.record.Event.Users
-		}
-		for _, u := range users {
+		for _, u := range newTo(it) {
 			g.Go(func() error { return p.archive.tell(ctx, u, it.record.Conversation) })
 		}
 	}
 	return g.Wait()
+}
+
+// newTo gives the users to whom a conversation is new with a record that was not refused.
+func newTo(it *item) []string {
+	switch a, b, direct := wire.Direct(it.record.Conversation); {
+	case it.fate.Seq == 0:
+		return nil
+	case direct && it.fate.Seq == 1:
+		return []string{a, b}
+	case it.record.Type == wire.RecordGroup && comes(it.record.Event):
+		return it.record.Event.Users
+	}
+	return nil
 }
 
 // output makes the records that tell what became of the items, in order, each within the trace of the record that it follows from.
@@ -554,8 +589,8 @@ func (p *worker) change(ctx context.Context, items []*item) (map[string]map[int6
 	return now, g.Wait()
 }
 
-// index notes what is to be written of messages and of how far the members have read.
-func (p *worker) index(pl *plan, items []*item, now map[string]map[int64]message) {
+// indexOf gives what is to be written behind: messages, or what became of them, and how far the members have read.
+func indexOf(pl *plan, items []*item, now map[string]map[int64]message) (all []indexed) {
 	messages := map[string][]message{}
 	for _, it := range items {
 		if it.fate.Seq > 0 {
@@ -567,8 +602,9 @@ func (p *worker) index(pl *plan, items []*item, now map[string]map[int64]message
 		}
 	}
 	for id, c := range pl.conversations {
-		p.behind.add(id, c.group.Large, messages[id], c.marks)
+		all = append(all, indexed{id, c.group.Large, messages[id], c.marks})
 	}
+	return all
 }
 
 func (p *worker) count(items []*item) {

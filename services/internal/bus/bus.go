@@ -28,13 +28,15 @@ const (
 // Open makes a client for service, which may both produce and consume. The brokers may be down yet.
 //
 // A record is acknowledged once all in-sync replicas have it, and is written once however often it is sent (idempotent
-// producer). It is sent at once: chat messages do not wait for company. It carries the trace within which it is produced.
+// producer). It is sent at once: chat messages do not wait for company. But while a broker has not acknowledged the records before, those that come wait
+// to be sent together, since it may sync each request by itself. A record carries the trace within which it is produced.
 func Open(config Config, service string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
 	all := []kgo.Opt{
 		kgo.SeedBrokers(config.Brokers...),
 		kgo.ClientID(service),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
+		kgo.MaxProduceRequestsInflightPerBroker(1),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.MetadataMinAge(250 * time.Millisecond), // a restarted broker is found again soon
 		kgo.RetryBackoffFn(func(tries int) time.Duration {

@@ -21,6 +21,7 @@ type ClientFrame struct {
 	Emoji        string           `json:"emoji,omitempty"`
 	On           bool             `json:"on,omitempty"`
 	Away         bool             `json:"away,omitempty"`
+	Again        bool             `json:"again,omitempty"`
 }
 
 // DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none.

@@ -222,6 +222,8 @@ type Record struct {
 	Emoji    string      `json:"emoji,omitempty"`
 	On       bool        `json:"on,omitempty"`
 	At       Time        `json:"at"`
+	// Again says that the same may have come before, which need not be lately.
+	Again bool `json:"again,omitempty"`
 }
 
 // Check says why a record can never be handled.

@@ -76,10 +76,10 @@ export interface WirePresence {
 
 export type ClientFrame =
   | { type: 'hello' }
-  | { type: 'send'; conversation: string; client_id: string; body: string; reply_to?: number; mentions?: readonly string[] }
-  | { type: 'edit'; conversation: string; client_id: string; seq: number; body: string }
-  | { type: 'delete'; conversation: string; client_id: string; seq: number }
-  | { type: 'react'; conversation: string; client_id: string; seq: number; emoji: string; on: boolean }
+  | { type: 'send'; conversation: string; client_id: string; again?: boolean; body: string; reply_to?: number; mentions?: readonly string[] }
+  | { type: 'edit'; conversation: string; client_id: string; again?: boolean; seq: number; body: string }
+  | { type: 'delete'; conversation: string; client_id: string; again?: boolean; seq: number }
+  | { type: 'react'; conversation: string; client_id: string; again?: boolean; seq: number; emoji: string; on: boolean }
   | { type: 'read'; conversation: string; seq: number }
   | { type: 'typing'; conversation: string; on: boolean }
   | { type: 'away'; away: boolean }

@@ -84,6 +84,11 @@ describe('sending', () => {
     await withBob(chat);
     let lost = 0;
     server.dropFrame = (frame) => frame.type === 'message' && lost++ === 0;
+    const again: (boolean | undefined)[] = [];
+    server.refuseSend = (frame) => {
+      again.push('again' in frame ? frame.again : undefined);
+      return null;
+    };
     chat.say(dm, 'once');
     await settle();
     expect(thread(chat, dm).outbox).toHaveLength(1);
@@ -91,6 +96,7 @@ describe('sending', () => {
     expect(thread(chat, dm).outbox).toEqual([]);
     expect(texts(chat, dm)).toEqual(['once']);
     expect(server.rooms.get(dm)?.messages).toHaveLength(1);
+    expect(again, 'whether it says that it may have been sent before').toEqual([undefined, true]);
   });
 
   it('keeps what is written without a connection and sends it, in order, when there is one', async () => {

@@ -44,7 +44,7 @@ export class Sender {
   private put(message: Omit<Outgoing, 'clientId' | 'at' | 'state'>): void {
     const whole: Outgoing = { ...message, clientId: this.newId(), at: Date.now(), state: 'sending' };
     this.core.store.dispatch({ type: 'enqueue', message: whole });
-    this.transmit(whole, 1);
+    this.transmit(whole, 1, false);
   }
 
   retry(message: Outgoing): void {
@@ -91,10 +91,11 @@ export class Sender {
     return Object.values(this.core.store.get().threads).flatMap((t) => t.outbox);
   }
 
-  private transmit(message: Outgoing, attempts: number): void {
+  // again: it may have been sent before.
+  private transmit(message: Outgoing, attempts: number, again = true): void {
     this.acknowledged(message.clientId);
     // Without a connection the message waits; the next one flushes it.
-    if (this.core.send(frameOf(message))) this.waitFor(message, attempts, ackWithin);
+    if (this.core.send(frameOf(message, again))) this.waitFor(message, attempts, ackWithin);
   }
 
   private waitFor(message: Outgoing, attempts: number, ms: number): void {
@@ -118,8 +119,8 @@ export class Sender {
   }
 }
 
-function frameOf({ conversation, clientId, text, replyTo, mentions, change }: Outgoing): ClientFrame {
-  const head = { conversation, client_id: clientId };
+function frameOf({ conversation, clientId, text, replyTo, mentions, change }: Outgoing, again: boolean): ClientFrame {
+  const head = { conversation, client_id: clientId, ...(again ? { again } : {}) };
   switch (change?.type) {
     case undefined:
     case 'void':
