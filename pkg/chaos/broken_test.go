@@ -161,7 +161,7 @@ func TestBrokenBuildsAreFound(t *testing.T) {
 			if tc.beside != nil {
 				tc.beside(t, p)
 			}
-			settle := 10 * time.Second // what is broken does not get well
+			settle := 30 * time.Second // what is broken does not get well, but the rest must, on a busy machine, too
 			if tc.found == nil {
 				settle = 3 * time.Minute
 			}

@@ -409,18 +409,27 @@ func (r *run) retry(ctx context.Context) error {
 // deaf opens a socket that nobody reads, of a member of both groups.
 func (r *run) deaf(ctx context.Context, f Fault) error {
 	s := r.sessions[2][0]
-	ticket, err := s.Ticket(ctx)
-	if err != nil {
-		return err
-	}
 	c := client.New(r.Address)
 	defer c.Close()
-	ws, err := c.Dial(ctx, ticket, "")
+	within, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	var shut func() error
+	err := load.Patiently(within, func() error { // what it needs may be away by another fault
+		ticket, err := s.Ticket(within)
+		if err != nil {
+			return err
+		}
+		ws, err := c.Dial(within, ticket, "")
+		if err == nil {
+			shut = ws.CloseNow
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	_ = sleep(ctx, f.Time)
-	return ws.CloseNow()
+	return shut()
 }
 
 // history is what one user was given of one conversation.
