@@ -42,7 +42,7 @@ func start(t *testing.T, o ProcessesOptions) *Processes {
 	if dir := os.Getenv("LABCTL_TEST_KEEP"); dir != "" {
 		o.Dir = dir
 	}
-	o.Command, o.Env = []string{os.Args[0]}, []string{testPart + "=1"}
+	o.Command, o.Env = []string{os.Args[0]}, append(o.Env, testPart+"=1")
 	p, err := StartProcesses(t.Context(), o)
 	require.NoError(t, err)
 	t.Cleanup(p.Close)

@@ -41,6 +41,8 @@ type ProcessesOptions struct {
 	Instances map[string]int
 	// Direct lets the services reach the broker and the database without a link, to be measured: their network has no faults then.
 	Direct bool
+	// Kafka is the address of a broker that is there, used instead of one of its own; nothing is done to it. The services log in there as Env says.
+	Kafka string
 	// Env is added to the environment of each part.
 	Env    []string
 	Report event.Report
@@ -147,10 +149,16 @@ func (p *Processes) layOut(ctx context.Context) error {
 		q.env = append(slices.Clone(p.o.Env), "LISTEN="+q.address, "DATA_DIR="+p.o.Dir)
 		return q, nil
 	}
+	base := map[string]string{devlab.Broker: p.o.Kafka}
 	for _, name := range []string{devlab.Broker, devlab.Database} {
-		if _, err := add(name, name); err != nil {
+		if base[name] != "" {
+			continue
+		}
+		q, err := add(name, name)
+		if err != nil {
 			return err
 		}
+		base[name] = q.address
 	}
 	for _, service := range slices.Sorted(maps.Keys(p.o.Instances)) {
 		var targets []string
@@ -160,12 +168,12 @@ func (p *Processes) layOut(ctx context.Context) error {
 				return err
 			}
 			targets = append(targets, q.address)
-			ways := map[string]string{devlab.Broker: p.parts[devlab.Broker].address, devlab.Database: p.parts[devlab.Database].address}
+			ways := maps.Clone(base)
 			for to, kind := range map[string]protocol{devlab.Broker: kafkaProtocol, devlab.Database: mongoProtocol} {
 				if p.o.Direct {
 					break
 				}
-				l, err := listen(ctx, kind, p.parts[to].address)
+				l, err := listen(ctx, kind, base[to])
 				if err != nil {
 					return err
 				}

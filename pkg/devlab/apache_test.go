@@ -1,110 +1,19 @@
 package devlab
 
 import (
-	"context"
-	"errors"
-	"net"
-	"os"
-	"slices"
-	"strconv"
-	"strings"
 	"testing"
-	"time"
-
-	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
 
 	"github.com/labctl/labctl/pkg/kafka"
+	"github.com/labctl/labctl/test/kafka/apache"
 )
 
-// apache is the address of an Apache Kafka to test on, and the file of its user root's password (tools/kafka.sh); empty: the lab's own.
-func apache() (addr, passwordFile string) {
-	return os.Getenv("LABCTL_TEST_KAFKA"), os.Getenv("LABCTL_TEST_KAFKA_PASSWORD_FILE")
-}
-
-// useApache empties that Kafka and gives it the lab's users with their rights, as the lab's own gets them. It gives its address.
+// useApache gives an Apache Kafka the lab's users with their rights, as the lab's own gets them. It gives its address.
 func useApache(t *testing.T, l *lab) string {
 	t.Helper()
-	addr, file := apache()
-	password, err := os.ReadFile(file)
-	require.NoError(t, err)
-	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.SASL(plain.Auth{User: "root", Pass: strings.TrimSpace(string(password))}.AsMechanism()))
-	require.NoError(t, err)
-	defer c.Close()
-	root := kadm.NewClient(c)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	nodes, err := strconv.Atoi(os.Getenv("LABCTL_TEST_KAFKA_NODES"))
-	require.NoError(t, err)
-	brokers := map[int32]string{} // by id: the address
-	until(ctx, func() bool {      // they may still be starting
-		m, err := root.BrokerMetadata(ctx)
-		for _, b := range m.Brokers {
-			brokers[b.NodeID] = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
-		}
-		return err == nil && len(brokers) == nodes
-	})
-	require.Len(t, brokers, nodes, "Apache Kafka at %s", addr)
-
-	topics, err := root.ListTopics(ctx)
-	require.NoError(t, err)
-	if names := topics.Names(); len(names) > 0 {
-		_, err = root.DeleteTopics(ctx, names...)
-		require.NoError(t, err)
-	}
-	groups, err := root.ListGroups(ctx)
-	require.NoError(t, err)
-	for _, name := range groups.Groups() {
-		var r kadm.DeleteGroupResponse
-		until(ctx, func() bool {
-			r, err = root.DeleteGroup(ctx, name)
-			return !errors.Is(r.Err, kerr.NonEmptyGroup) // a test has killed a member, which is one until its session ends
-		})
-		require.NoError(t, errors.Join(err, r.Err))
-	}
-	_, err = root.DeleteACLs(ctx, kadm.NewACLs().Topics().Groups().ResourcePatternType(kadm.ACLPatternLiteral).Allow().AllowHosts().Operations())
-	require.NoError(t, err)
-
+	var users []apache.User
 	for _, u := range l.users() {
-		r, err := root.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: u.Name, Mechanism: kadm.ScramSha512, Iterations: 4096, Password: u.Password}})
-		require.NoError(t, err)
-		require.NoError(t, r[u.Name].Err)
-		for _, rule := range kafka.ACLs(u) {
-			granted, err := root.CreateACLs(ctx, rule)
-			require.NoError(t, err)
-			for _, g := range granted {
-				require.NoError(t, g.Err)
-			}
-		}
+		users = append(users, apache.User{Name: u.Name, Password: u.Password, Rules: kafka.ACLs(u)})
 	}
-	// The controller has taken all this; each broker hears of it a little later.
-	for id, broker := range brokers {
-		until(ctx, func() bool {
-			r, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, c.Broker(int(id)))
-			return err == nil && !slices.ContainsFunc(r.Topics, func(t kmsg.MetadataResponseTopic) bool { return !t.IsInternal })
-		})
-		for _, u := range l.users() {
-			as, err := kgo.NewClient(kgo.SeedBrokers(broker), login(u.Name, u.Password))
-			require.NoError(t, err)
-			until(ctx, func() bool {
-				_, err = kadm.NewClient(as).BrokerMetadata(ctx)
-				return err == nil
-			})
-			as.Close()
-			require.NoError(t, err, "%s logs in at %s", u.Name, broker)
-		}
-	}
-	require.NoError(t, ctx.Err())
+	addr, _ := apache.Use(t, users...)
 	return addr
-}
-
-// until waits until something is so, or ctx ends.
-func until(ctx context.Context, so func() bool) {
-	for !so() && ctx.Err() == nil {
-		time.Sleep(50 * time.Millisecond)
-	}
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/client"
+	"github.com/labctl/labctl/test/kafka/apache"
 )
 
 // TestMain lets the test binary be a service that a test can kill.
@@ -78,7 +79,7 @@ func newWorld(t *testing.T, but ...string) *world {
 	w.device = func(s *client.Session) *device { w.t.Helper(); return w.deviceOf(s, client.DeviceOptions{}) }
 	w.lab.brokerAddr, w.lab.dbAddr = freeport.Of(t).Addr(), freeport.Of(t).Addr()
 	require.NoError(t, w.lab.startData())
-	if addr, _ := apache(); addr != "" {
+	if apache.There() {
 		w.lab.brokerAddr = useApache(t, w.lab)
 	}
 	t.Cleanup(func() { require.NoError(t, w.lab.stopData()) })

@@ -14,6 +14,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/services/topics"
+	"github.com/labctl/labctl/test/kafka/apache"
 )
 
 // What each service may do, written down once more by hand: who changes services/topics shall see it here. All other operations
@@ -34,8 +35,8 @@ func login(user, password string) kgo.Opt {
 func TestEachServiceHasOnlyItsOwnTopics(t *testing.T) {
 	ctx := t.Context()
 	l := &lab{dir: t.TempDir()}
-	addr, _ := apache()
-	if addr != "" {
+	var addr string
+	if apache.There() {
 		addr = useApache(t, l)
 	} else {
 		broker, err := kafka.Start(kafka.Options{DataDir: l.dir, Listen: anywhere, Users: l.users()})

@@ -1,0 +1,40 @@
+package chaos
+
+import (
+	"crypto/rand"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/test/kafka/apache"
+)
+
+// The same faults beside an Apache Kafka. Of several nodes each has an address of its own, so no way to them is in our hands.
+func TestOnApacheKafka(t *testing.T) {
+	if !apache.There() {
+		t.Skip("there is none; make test-kafka brings one")
+	}
+	// A user whom the brokers allow everything (tools/kafka.sh): each service with its own rights is what pkg/devlab tries.
+	admin := apache.User{Name: "admin", Password: rand.Text()}
+	addr, nodes := apache.Use(t, admin)
+	kinds := Kinds()
+	if nodes > 1 {
+		kinds = append(clientKinds(), Kill, Pause)
+	}
+	p := start(t, ProcessesOptions{
+		Instances: Many(), Kafka: addr, Direct: nodes > 1,
+		Env: []string{"KAFKA_SASL=SCRAM-SHA-512", "KAFKA_USER=" + admin.Name, "KAFKA_PASSWORD=" + admin.Password},
+	})
+	// A seed whose faults strike messaging and the gateways most.
+	res, err := Run(t.Context(), Options{
+		Lab: p, Seed: 21, Duration: 15 * time.Second, Every: 750 * time.Millisecond, Settle: 3 * time.Minute, Rate: 40, Key: key, Kinds: kinds,
+	})
+	require.NoError(t, err, "%v", res.Verdict.Examples)
+	require.Empty(t, res.Crashes)
+	require.Greater(t, res.Verdict.Acked, int64(200))
+	for _, f := range res.Faults {
+		require.Empty(t, f.Error, f.Fault)
+	}
+	t.Logf("%+v", res)
+}

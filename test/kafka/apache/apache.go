@@ -1,0 +1,116 @@
+// Package apache gives tests the Apache Kafka that tools/kafka.sh runs.
+package apache
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+// User is one who may log in, with SCRAM-SHA-512.
+type User struct {
+	Name, Password string
+	Rules          []*kadm.ACLBuilder
+}
+
+// There says whether there is one.
+func There() bool { return os.Getenv(address) != "" }
+
+const address = "LABCTL_TEST_KAFKA"
+
+// Use takes all topics, groups and rules away, and lets users in. It gives the address of one of its nodes, and how many there are.
+func Use(t *testing.T, users ...User) (addr string, nodes int) {
+	t.Helper()
+	addr = os.Getenv(address)
+	password, err := os.ReadFile(os.Getenv("LABCTL_TEST_KAFKA_PASSWORD_FILE")) // of the user root
+	require.NoError(t, err)
+	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.SASL(plain.Auth{User: "root", Pass: strings.TrimSpace(string(password))}.AsMechanism()))
+	require.NoError(t, err)
+	defer c.Close()
+	root := kadm.NewClient(c)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	nodes, err = strconv.Atoi(os.Getenv("LABCTL_TEST_KAFKA_NODES"))
+	require.NoError(t, err)
+	brokers := map[int32]string{} // by id: the address
+	until(ctx, func() bool {      // they may still be starting
+		m, err := root.BrokerMetadata(ctx)
+		for _, b := range m.Brokers {
+			brokers[b.NodeID] = net.JoinHostPort(b.Host, strconv.Itoa(int(b.Port)))
+		}
+		return err == nil && len(brokers) == nodes
+	})
+	require.Len(t, brokers, nodes, "Apache Kafka at %s", addr)
+
+	topics, err := root.ListTopics(ctx)
+	require.NoError(t, err)
+	if names := topics.Names(); len(names) > 0 {
+		_, err = root.DeleteTopics(ctx, names...)
+		require.NoError(t, err)
+	}
+	groups, err := root.ListGroups(ctx)
+	require.NoError(t, err)
+	for _, name := range groups.Groups() {
+		var r kadm.DeleteGroupResponse
+		until(ctx, func() bool {
+			r, err = root.DeleteGroup(ctx, name)
+			return !errors.Is(r.Err, kerr.NonEmptyGroup) // a test has killed a member, which is one until its session ends
+		})
+		require.NoError(t, errors.Join(err, r.Err))
+	}
+	_, err = root.DeleteACLs(ctx, kadm.NewACLs().Topics().Groups().ResourcePatternType(kadm.ACLPatternLiteral).Allow().AllowHosts().Operations())
+	require.NoError(t, err)
+
+	for _, u := range users {
+		r, err := root.AlterUserSCRAMs(ctx, nil, []kadm.UpsertSCRAM{{User: u.Name, Mechanism: kadm.ScramSha512, Iterations: 4096, Password: u.Password}})
+		require.NoError(t, err)
+		require.NoError(t, r[u.Name].Err)
+		for _, rule := range u.Rules {
+			granted, err := root.CreateACLs(ctx, rule)
+			require.NoError(t, err)
+			for _, g := range granted {
+				require.NoError(t, g.Err)
+			}
+		}
+	}
+	// The controller has taken all this; each broker hears of it a little later.
+	for id, broker := range brokers {
+		until(ctx, func() bool {
+			r, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, c.Broker(int(id)))
+			return err == nil && !slices.ContainsFunc(r.Topics, func(t kmsg.MetadataResponseTopic) bool { return !t.IsInternal })
+		})
+		for _, u := range users {
+			as, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.SASL(scram.Auth{User: u.Name, Pass: u.Password}.AsSha512Mechanism()))
+			require.NoError(t, err)
+			until(ctx, func() bool {
+				_, err = kadm.NewClient(as).BrokerMetadata(ctx)
+				return err == nil
+			})
+			as.Close()
+			require.NoError(t, err, "%s logs in at %s", u.Name, broker)
+		}
+	}
+	require.NoError(t, ctx.Err())
+	return addr, nodes
+}
+
+// until waits until something is so, or ctx ends.
+func until(ctx context.Context, so func() bool) {
+	for !so() && ctx.Err() == nil {
+		time.Sleep(50 * time.Millisecond)
+	}
+}
