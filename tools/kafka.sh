@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The chat's tests on Apache Kafka (KRaft, on the loopback address), which Maven brings: on one node, and on three, where each record is
 # on all of them and acknowledged by two. The brokers know the users and access rules that the lab's own does, so the tests show
-# that each service gets along with its rights there, too.
+# that each service gets along with its rights there, too. Then chaos strikes the chat beside them.
 # usage: [NODES="1 3"] tools/kafka.sh [flags of go test, such as -run=…]
 set -euo pipefail
 cd "$(dirname "$0")/.."

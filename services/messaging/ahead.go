@@ -73,13 +73,14 @@ type ahead struct {
 	size   int           // messages in queue
 	added  int           // batches, ever
 	stored int           // of those
-	redo   []*kgo.Record // of which another instance has made something else: to be handled by what is in the database
+	redo   []*batch      // of which another instance has made something else: to be handled by what is in the database
+	wake   func()        // is told of redo
 	haste  chan struct{} // is full when somebody waits
 	change chan struct{} // closed, and made anew, at each change
 }
 
 func newAhead(a *archive, b *behind, late time.Duration, again func(context.Context, []*kgo.Record) error) *ahead {
-	return &ahead{archive: a, behind: b, late: late, again: again, change: make(chan struct{}), haste: make(chan struct{}, 1)}
+	return &ahead{archive: a, behind: b, late: late, again: again, change: make(chan struct{}), haste: make(chan struct{}, 1), wake: func() {}}
 }
 
 // until waits until ok, which is called with mu held. hurry: nothing is to be paused for meanwhile.
@@ -136,16 +137,34 @@ func (a *ahead) wait(ctx context.Context) error {
 	return a.until(ctx, true, func() bool { return a.stored >= added })
 }
 
-// drain waits until nothing is left, and gives the records that are to be handled again.
+// drain waits until nothing is left, and gives the records that are to be handled again, but for those of partitions that have gone.
 func (a *ahead) drain(ctx context.Context) (redo []*kgo.Record, err error) {
+	now := a.behind.now()
 	err = a.until(ctx, true, func() bool {
 		if len(a.queue) > 0 {
 			return false
 		}
-		redo, a.redo = a.redo, nil
+		for _, b := range a.redo {
+			for _, r := range b.records {
+				if b.epochs[r.Partition] == now[r.Partition] {
+					redo = append(redo, r)
+				}
+			}
+		}
+		a.redo = nil
 		return true
 	})
 	return redo, err
+}
+
+// watch has wake told when something is to be handled again.
+func (a *ahead) watch(wake func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wake = wake
+	if len(a.redo) > 0 {
+		wake()
+	}
 }
 
 // clean says whether nothing is to be handled again.
@@ -219,9 +238,8 @@ func (a *ahead) finish(ctx context.Context, retry func(context.Context, func(con
 func (a *ahead) giveUp() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, b := range a.queue {
-		a.redo = append(a.redo, b.records...)
-	}
+	a.redo = append(a.redo, a.queue...)
+	a.wake()
 	a.stored += len(a.queue)
 	a.queue, a.size = nil, 0
 	a.changed()
@@ -313,10 +331,12 @@ type seen struct {
 
 // see takes notice of records that have come. high gives the end of each partition as it was when they came.
 func (p *worker) see(records []*kgo.Record, high map[int32]int64) {
-	p.high = high
+	for partition, end := range high {
+		p.high[partition] = max(end, p.high[partition])
+	}
 	for _, r := range records {
 		if p.seen[r.Partition] == nil {
-			p.seen[r.Partition] = &seen{from: r.Offset, horizon: high[r.Partition], ids: map[string]int64{}}
+			p.seen[r.Partition] = &seen{from: r.Offset, horizon: p.high[r.Partition], ids: map[string]int64{}}
 		}
 	}
 }

@@ -31,7 +31,7 @@ func newTestWorker(t *testing.T) (p *worker, marked map[int32]int64) {
 		*c = prometheus.NewCounter(prometheus.CounterOpts{Name: "test"})
 	}
 	m.ahead = newAhead(b.archive, b, time.Hour, func(context.Context, []*kgo.Record) error { return nil })
-	return &worker{messaging: m, conversations: map[string]*conversation{}, seen: map[int32]*seen{}}, marked
+	return &worker{messaging: m, conversations: map[string]*conversation{}, seen: map[int32]*seen{}, high: map[int32]int64{}}, marked
 }
 
 // sending makes the record of a text at an offset.
@@ -121,7 +121,7 @@ func TestAheadTwice(t *testing.T) {
 	require.Equal(t, []string{"a", "b"}, p.inStore(t))
 
 	// Who comes later and handles the records by the database comes to the same.
-	other := &worker{messaging: p.messaging, conversations: map[string]*conversation{}, seen: map[int32]*seen{}}
+	other := &worker{messaging: p.messaging, conversations: map[string]*conversation{}, seen: map[int32]*seen{}, high: map[int32]int64{}}
 	told, err := other.handle(ctx, records)
 	require.NoError(t, err)
 	require.Equal(t, []string{"a", "b"}, p.inStore(t))
@@ -152,6 +152,14 @@ func TestAheadOfAnother(t *testing.T) {
 		defer close(ended)
 		p.ahead.run(running, direct)
 	}()
+	woken := make(chan struct{})
+	p.ahead.watch(func() { close(woken) })
+	<-woken
+	b := p.swift(ctx, second)
+	require.Nil(t, b, "nothing is told ahead now")
+	ok, err := p.ahead.add(ctx, &batch{})
+	require.NoError(t, err)
+	require.False(t, ok)
 	redo, err := p.ahead.drain(ctx)
 	stop()
 	<-ended

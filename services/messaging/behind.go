@@ -20,8 +20,9 @@ import (
 const (
 	// behindPause is the least time between two rounds of writing. At rest there is no wait.
 	behindPause = 500 * time.Millisecond
-	// behindShare bounds the part of the time that the database works on this: after a round it has rest for so many times as long.
-	behindShare = 3
+	// behindShare bounds the part of the time that the database works on this: after a round it has rest for so many times as long, and the
+	// messages of a busy conversation come into its bucket in fewer writes.
+	behindShare = 7
 	// maxBehind is how many messages may wait. Who adds more writes them first.
 	maxBehind = 10_000
 	// behindAtOnce is how many conversations are written at once. The messages of others come in between.

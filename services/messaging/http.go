@@ -250,8 +250,8 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Have) > wire.MaxResume {
 		return service.BadRequest("%d conversations; at most %d", len(req.Have), wire.MaxResume)
 	}
-	if err := s.ahead.wait(r.Context()); err != nil {
-		return service.Unavailable("the database", err)
+	if err := s.catchUp(r.Context()); err != nil {
+		return err
 	}
 	answer := wire.ResumeAnswer{Messages: []wire.Message{}, Behind: map[string]int64{}}
 	var mu sync.Mutex
@@ -305,8 +305,8 @@ func (s *messaging) missed(ctx context.Context, user, id string, have int64) (se
 
 // peers gives the users who share a conversation with one.
 func (s *messaging) peers(w http.ResponseWriter, r *http.Request) error {
-	if err := s.ahead.wait(r.Context()); err != nil {
-		return service.Unavailable("the database", err)
+	if err := s.catchUp(r.Context()); err != nil {
+		return err
 	}
 	user := r.PathValue("user")
 	ids, err := s.archive.inbox(r.Context(), user)

@@ -113,8 +113,8 @@ func Run(ctx context.Context, c Config) error {
 		pruned:   m.Counter("messaging_pruned_total", "Notes of what became of records, deleted after 30 days."),
 	}
 	s.telling = make(chan struct{}, 1)
-	s.worker = &worker{messaging: s, conversations: map[string]*conversation{}, seen: map[int32]*seen{}}
-	s.behind = newBehind(s.archive, func(rs ...*kgo.Record) { s.kafka.MarkCommitRecords(rs...) }, s.filterSoon)
+	s.worker = &worker{messaging: s, conversations: map[string]*conversation{}, seen: map[int32]*seen{}, high: map[int32]int64{}}
+	s.behind = newBehind(s.archive, func(rs ...*kgo.Record) { s.kafka.MarkCommitRecords(rs...) }, s.filled)
 	s.ahead = newAhead(s.archive, s.behind, bus.AheadTime/2, s.retell)
 	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(bus.Group(group, bus.Messages),
 		kgo.OnPartitionsAssigned(func(context.Context, *kgo.Client, map[string][]int32) { s.worker.moved.Store(true) }),
@@ -195,16 +195,22 @@ func (s *messaging) work(ctx context.Context) error {
 	})
 	defer s.commit(context.WithoutCancel(ctx))
 	for {
-		fetches := s.kafka.PollRecords(ctx, s.Batch)
+		poll, wake := context.WithCancel(ctx)
+		s.ahead.watch(wake)
+		fetches := s.kafka.PollRecords(poll, s.Batch)
+		wake()
 		if ctx.Err() != nil {
 			s.kafka.AllowRebalance()
 			return nil
 		}
 		fetches.EachError(func(topic string, partition int32, err error) {
+			if errors.Is(err, context.Canceled) {
+				return // something is to be handled again
+			}
 			s.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
 		})
 		var err error
-		if records := fetches.Records(); len(records) > 0 {
+		if records := fetches.Records(); len(records) > 0 || !s.ahead.clean() {
 			high := map[int32]int64{}
 			fetches.EachPartition(func(p kgo.FetchTopicPartition) { high[p.Partition] = p.HighWatermark })
 			err = s.handle(finish, records, high)
@@ -286,14 +292,27 @@ func (s *messaging) retell(ctx context.Context, records []*kgo.Record) error {
 	return nil
 }
 
+// freshTime bounds how long a request waits to see all.
+const freshTime = 5 * time.Second
+
 // fresh lets a request see all that was told before it came.
 func (s *messaging) fresh(f func(http.ResponseWriter, *http.Request, token.Claims) error) func(http.ResponseWriter, *http.Request, token.Claims) error {
 	return func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-		if err := s.ahead.wait(r.Context()); err != nil {
-			return service.Unavailable("the database", err)
+		if err := s.catchUp(r.Context()); err != nil {
+			return err
 		}
 		return f(w, r, caller)
 	}
+}
+
+// catchUp waits until all is stored that was told before.
+func (s *messaging) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, freshTime)
+	defer cancel()
+	if err := s.ahead.wait(ctx); err != nil {
+		return service.Unavailable("the database", err)
+	}
+	return nil
 }
 
 // follow begins a span for each record of a batch, in the record's own trace, and puts it into the record's context. All last until the

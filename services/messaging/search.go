@@ -117,7 +117,7 @@ func (s *messaging) find(ctx context.Context, user, id string, wanted map[string
 			continue
 		}
 		if !known && (n+1)*bucketSize <= v.head.Seq {
-			s.filterSoon(id, n)
+			s.filterSoon(id, n, n)
 		}
 		reads.Add(1)
 		messages, err := a.bucket(ctx, id, n, v.first, v.head.Seq)

@@ -19,10 +19,14 @@ import (
 // message itself does. So there is one small set of bits (a Bloom filter) for the words of each bucket, written when the bucket is full
 // and nobody waits for it: it says that a word is not there, or may be. A search reads the filters of 64 buckets (3200 messages) at
 // once, and then the buckets that may have all the words, with whatever changes of them there are. A bucket without a filter is read
-// always (the last one, and what a crash has left, for which the search asks for a filter). So is one of which a text was edited, since
+// always (the last ones, and what a crash has left, for which the search asks for a filter). So is one of which a text was edited, since
 // whoever writes a filter may have read the bucket before.
 //
 // A filter keeps no text, and a deleted one's words in it lead to a message that has none.
+
+// filtersTogether is how many full buckets of a busy conversation wait for each other's filters, since the embedded store writes all of a
+// document for each. A search in one that waits asks for its filter.
+const filtersTogether = 8
 
 // filtersEach is how many buckets' filters are in a document.
 const filtersEach = 64
@@ -97,21 +101,28 @@ func (f filters) may(n int64, words map[string]bool) (may, known bool) {
 	return len(bits) == 0 || f.Edited[key] || filter(bits).may(words), len(bits) > 0
 }
 
-// full is a bucket that is full.
+// full are buckets that are full, from the first to the last of them.
 type full struct {
 	conversation string
-	n            int64
+	from, to     int64
 }
 
-// filterSoon asks for the filter of a full bucket. If there is too much to do already, the next search in it asks again.
-func (s *messaging) filterSoon(conversation string, n int64) {
+// filled is told of each bucket that has become full.
+func (s *messaging) filled(conversation string, n int64) {
+	if (n+1)%filtersTogether == 0 {
+		s.filterSoon(conversation, n+1-filtersTogether, n)
+	}
+}
+
+// filterSoon asks for the filters of full buckets. If there is too much to do already, the next search in one asks again.
+func (s *messaging) filterSoon(conversation string, from, to int64) {
 	select {
-	case s.fulls <- full{conversation, n}:
+	case s.fulls <- full{conversation, from, to}:
 	default:
 	}
 }
 
-// fullQueue is how many buckets may wait for their filters.
+// fullQueue is how many such requests may wait.
 const fullQueue = 1000
 
 // filterAll writes the filters that are asked for, until ctx ends.
@@ -121,30 +132,32 @@ func (s *messaging) filterAll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case f := <-s.fulls:
-			if err := s.archive.indexWords(ctx, f.conversation, f.n); err != nil && ctx.Err() == nil {
+			if err := s.archive.indexWords(ctx, f); err != nil && ctx.Err() == nil {
 				s.Log.Warn("searches read a bucket whose words are not indexed", "error", err)
 			}
 		}
 	}
 }
 
-// indexWords writes the filter of a full bucket.
-func (a *archive) indexWords(ctx context.Context, conversation string, n int64) error {
-	messages, err := a.bucket(ctx, conversation, n, n*bucketSize+1, (n+1)*bucketSize)
-	if err != nil {
-		return err
-	}
-	all := map[string]bool{}
-	for _, m := range messages {
-		if m.Kind == wire.Text {
-			for w := range words(m.wire().Body) {
-				all[w] = true
+// indexWords writes the filters of full buckets that are in one document.
+func (a *archive) indexWords(ctx context.Context, f full) error {
+	var set bson.D
+	for n := f.from; n <= f.to; n++ {
+		messages, err := a.bucket(ctx, f.conversation, n, n*bucketSize+1, (n+1)*bucketSize)
+		if err != nil {
+			return err
+		}
+		all := map[string]bool{}
+		for _, m := range messages {
+			if m.Kind == wire.Text {
+				for w := range words(m.wire().Body) {
+					all[w] = true
+				}
 			}
 		}
+		set = append(set, bson.E{Key: "filters." + strconv.FormatInt(n, 10), Value: []byte(newFilter(all))})
 	}
-	return store.Upsert(ctx, a.words, filtersID(conversation, n), bson.D{{Key: "$set", Value: bson.D{
-		{Key: "filters." + strconv.FormatInt(n, 10), Value: []byte(newFilter(all))},
-	}}})
+	return store.Upsert(ctx, a.words, filtersID(f.conversation, f.from), bson.D{{Key: "$set", Value: set}})
 }
 
 // distrustWords says that there are words in a bucket that its filter may not have.

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/services/internal/store"
 )
 
 func TestWords(t *testing.T) {
@@ -65,4 +67,41 @@ func TestReact(t *testing.T) {
 	set("b", "ann", false)
 	require.Equal(t, []reaction{{"a", []string{"ben"}}}, l)
 	require.Equal(t, 1, present{Reactions: l}.reacted())
+}
+
+// The filters of buckets that fill up one after the other are asked for together, and written in one document.
+func TestFiltersTogether(t *testing.T) {
+	b, _, _ := newTestBehind(t)
+	ctx := t.Context()
+	m := &messaging{archive: b.archive, fulls: make(chan full, 10)}
+	for n := range int64(2*filtersTogether + 1) {
+		m.filled("room", n)
+	}
+	close(m.fulls)
+	var asked []full
+	for f := range m.fulls {
+		asked = append(asked, f)
+	}
+	require.Equal(t, []full{{"room", 0, filtersTogether - 1}, {"room", filtersTogether, 2*filtersTogether - 1}}, asked)
+	for _, f := range asked {
+		require.Equal(t, filtersID("room", f.from), filtersID("room", f.to))
+	}
+
+	var messages []message
+	for seq := int64(1); seq <= 2*bucketSize; seq++ {
+		messages = append(messages, text(seq, fmt.Sprint("said as ", seq)))
+	}
+	_, err := b.archive.index(ctx, "room", messages, nil)
+	require.NoError(t, err)
+	require.NoError(t, b.archive.indexWords(ctx, full{"room", 0, 1}))
+	doc, ok, err := store.Get[filters](ctx, b.archive.words, filtersID("room", 0))
+	require.NoError(t, err)
+	require.True(t, ok)
+	for n, its := range []string{"50", "51"} {
+		for other := range int64(2) {
+			may, known := doc.may(other, words(its))
+			require.True(t, known)
+			require.Equal(t, int64(n) == other, may, "%s in %d", its, other)
+		}
+	}
 }

@@ -30,7 +30,7 @@ type worker struct {
 	*messaging
 	conversations map[string]*conversation // where those stand that were handled lately
 	seen          map[int32]*seen          // what has come of each partition
-	high          map[int32]int64          // the ends of those partitions that records came from last
+	high          map[int32]int64          // the ends of partitions, as they were when records came last
 	moved         atomic.Bool              // partitions have come or gone: others may have written meanwhile
 }
 
@@ -66,7 +66,7 @@ func (p *worker) handle(ctx context.Context, records []*kgo.Record) (told outcom
 	if p.moved.Swap(false) {
 		clear(p.conversations)
 		clear(p.seen)
-		p.see(records, p.high)
+		p.see(records, nil)
 	}
 	if p.behind.overfull() {
 		if err := p.behind.write(ctx); err != nil {
