@@ -52,11 +52,11 @@ test: ## all checks and tests; installs what they need
 
 .PHONY: unit
 unit: ## the Go unit tests alone
-	@go test -race $$(tools/packages.sh unit)
+	@go test $$(tools/flags.sh) $$(tools/packages.sh unit)
 
 .PHONY: acceptance
 acceptance: ## the acceptance scripts of the real binary
-	@go test ./test/acceptance
+	@go test $$(tools/flags.sh) ./test/acceptance
 
 .PHONY: test-kind
 test-kind: ## clusters that kind makes, on this machine's Docker or a private one (needs docker.io, debootstrap and jq)

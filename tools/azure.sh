@@ -109,7 +109,8 @@ build() {
     }
     is=$(cat "$(go list -m -f '{{.Dir}}' "$module")/version/VERSION")
     [ "$is" = "$version" ] || fail "images/azurerm pins azurerm $is, and this script expects $version"
-    nice -n 10 go build -v -trimpath -buildvcs=false \
+    # Nothing waits long for what a provider computes, and compiling without inlining takes a third less.
+    nice -n 10 go build -v -trimpath -buildvcs=false "-gcflags=all=-l -dwarf=false" \
       -ldflags "-s -w -buildid= -X $module/version.ProviderVersion=$version" \
       -o "$out/terraform-provider-azurerm_v${version}_x5" "$module" 2>&1 | watch "$(wc -l <"$private/packages")"
   ) &

@@ -39,8 +39,8 @@ modules=$(grep -cE '^\s+[^ ]+ v[0-9]' go.mod)
 list=$(mktemp)
 trap 'rm -f "$list"' EXIT
 go list -deps -tags=timetzdata "$package" 2>&1 >"$list" | watch "$modules" "read"
-# The same flags as the images of the services, so that both share what is compiled.
-go build -v -trimpath -tags=timetzdata "$@" -o "$out" "$package" 2>&1 | watch "$(wc -l <"$list")" "compiled"
+# The flags of pkg/gobuild, so that labctl and what it builds share what is compiled.
+go build -v -trimpath -gcflags=all=-dwarf=false -tags=timetzdata "$@" -o "$out" "$package" 2>&1 | watch "$(wc -l <"$list")" "compiled"
 if ((SECONDS >= 10)); then
   printf '%s: built in %d:%02d\n' "$name" $((SECONDS / 60)) $((SECONDS % 60)) >&2
 fi

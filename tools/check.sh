@@ -17,7 +17,7 @@ unformatted=$(git ls-files --cached --others --exclude-standard -- '*.go' | whil
 }
 
 part "go vet"
-go vet ./... || fail "go vet"
+go vet $(tools/flags.sh) ./... || fail "go vet"
 
 part "wiring and charts"
 # Builds what is asked, so that a check never uses the labctl of yesterday.
@@ -32,7 +32,8 @@ terraform=$(bin/labctl tool terraform) || fail "no terraform to be had"
 
 part golangci-lint
 lint=$(tools/tool.sh golangci-lint) || fail "golangci-lint does not build"
-"$lint" run ./... || fail golangci-lint
+# It loads what vet has compiled.
+GOFLAGS="$(go env GOFLAGS) $(tools/flags.sh)" "$lint" run ./... || fail golangci-lint
 
 part govulncheck
 vuln=$(tools/tool.sh govulncheck) || fail "govulncheck does not build"

@@ -112,6 +112,6 @@ for nodes in ${NODES:-1 3}; do
   start "$nodes"
   echo "kafka: Apache Kafka, nodes: $nodes, one of them at $first" >&2
   LABCTL_TEST_KAFKA=$first LABCTL_TEST_KAFKA_PASSWORD_FILE=$work/password LABCTL_TEST_KAFKA_NODES=$nodes \
-    go test -count=1 -timeout 15m -p 1 "-run=$tests" "$@" ./pkg/devlab ./pkg/chaos
+    go test $(tools/flags.sh) -count=1 -timeout 15m -p 1 "-run=$tests" "$@" ./pkg/devlab ./pkg/chaos
   stop
 done

@@ -29,17 +29,19 @@ frontend() (
   cd services/frontend/web
   npm test
 )
-unit() { go test -race -timeout 30m $(tools/packages.sh unit); }
+unit() { go test $flags -timeout 30m $(tools/packages.sh unit); }
+
+flags=$(tools/flags.sh)
 
 run build make build
 run machine bin/labctl doctor --fix --for test
 run web tools/web.sh
 run check tools/check.sh
 run frontend frontend
-run acceptance go test -count=1 ./test/acceptance
+run acceptance go test $flags -count=1 ./test/acceptance
 run unit unit
 export LABCTL=$PWD/bin/labctl
-run e2e go test -count=1 -v -timeout 90m ./test/e2e/...
-run browser go test -count=1 -v -timeout 60m ./test/browser/...
+run e2e go test $flags -count=1 -v -timeout 90m ./test/e2e/...
+run browser go test $flags -count=1 -v -timeout 60m ./test/browser/...
 run azure tools/azure.sh
 run kafka tools/kafka.sh

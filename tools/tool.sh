@@ -18,6 +18,6 @@ dir=$PWD/../.lab/tools/$key
 if [ ! -x "$dir/$name" ]; then
   mkdir -p "$dir"
   echo "building $name, once (some minutes on a small machine)" >&2
-  GOBIN=$dir CGO_ENABLED=0 go install -trimpath "$package" >&2
+  GOBIN=$dir CGO_ENABLED=0 go install -trimpath -gcflags=all=-dwarf=false "-ldflags=-s -w" "$package" >&2
 fi
 printf '%s\n' "$dir/$name"

@@ -26,7 +26,7 @@ type Options struct {
 	Dir     string   // the directory to run in; it decides the module
 	Package string   // the main package, as `go build` takes it in Dir; by default "."
 	Out     string   // the file to write; it appears whole or not at all
-	Tags    []string // build tags
+	Tags    []string // build tags, added to those of Flags
 	Ldflags string   // added to those that make the build reproducible
 	Env     []string // KEY=value, added to the environment
 
@@ -81,13 +81,18 @@ func Build(ctx context.Context, o Options, report event.Report) error {
 	return nil
 }
 
-// flags are the `go build` and `go list` flags that make a build depend on its sources only.
-func (o Options) flags() []string {
-	flags := []string{"-trimpath", "-buildvcs=false"}
-	if len(o.Tags) > 0 {
-		flags = append(flags, "-tags="+strings.Join(o.Tags, ","))
+// timezones is the build tag that puts the time zones into a program, as images have no files of them. Every program
+// has it, also where it needs no time zones, since package time and all that imports it would else be compiled twice.
+const timezones = "timetzdata"
+
+// Flags are the flags of `go build` and `go list` that make a build depend on its sources only. Builds with the same
+// flags share what is compiled; tools/build.sh has them, too.
+func Flags(tags ...string) []string {
+	return []string{
+		"-trimpath", "-buildvcs=false",
+		"-gcflags=all=-dwarf=false", // the linker strips it, and compiling is a tenth shorter without
+		"-tags=" + strings.Join(append([]string{timezones}, tags...), ","),
 	}
-	return flags
 }
 
 func (o Options) ldflags() string {
@@ -229,7 +234,7 @@ func (b *job) list(ctx context.Context) (map[string]bool, error) {
 	return stale, err
 }
 
-func (b *job) listArgs() []string { return append(b.o.flags(), b.o.pkg()) }
+func (b *job) listArgs() []string { return append(Flags(b.o.Tags...), b.o.pkg()) }
 
 // compile runs go build into out.
 func (b *job) compile(ctx context.Context, out string, stale map[string]bool) error {

@@ -205,8 +205,7 @@ func (b *Builder) compile(ctx context.Context, recipe *recipe, out string, repor
 func (b *Builder) goOptions(recipe *recipe, out string) gobuild.Options {
 	return gobuild.Options{
 		Name: recipe.name, Dir: recipe.dir, Package: recipe.Package, Out: out,
-		// timetzdata puts the time zones into the program, as the image has no files of them.
-		Tags: append([]string{"timetzdata"}, recipe.Tags...), Ldflags: recipe.Ldflags,
+		Tags: recipe.Tags, Ldflags: recipe.Ldflags,
 		Env:          []string{"GOOS=linux", "GOARCH=" + b.o.Arch},
 		PrivateCache: recipe.Caches == cachesPrivate, CacheDir: b.o.CacheDir,
 	}

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/labctl/labctl/pkg/freeport"
+	"github.com/labctl/labctl/pkg/gobuild"
 )
 
 var update = flag.Bool("update", false, "write the golden parts of the scripts anew")
@@ -82,9 +83,8 @@ func sharedDir(t *testing.T) string {
 // build builds labctl as a user would get it, and gives its directory.
 func build(t *testing.T, repository, root string) string {
 	bin := filepath.Join(root, "bin")
-	// With the flags of tools/build.sh, so that nothing is compiled twice.
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", filepath.Join(bin, "labctl"), "-trimpath", "-tags=timetzdata",
-		"-ldflags", "-s -w -X main.version=v0.0.0-test -X main.commit=0123456 -X main.date=2026-11-21", "./cmd/labctl")
+	cmd := exec.CommandContext(t.Context(), "go", append(append([]string{"build", "-o", filepath.Join(bin, "labctl"),
+		"-ldflags", "-s -w -X main.version=v0.0.0-test -X main.commit=0123456 -X main.date=2026-11-21"}, gobuild.Flags()...), "./cmd/labctl")...)
 	cmd.Dir = repository
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
+	"github.com/labctl/labctl/pkg/gobuild"
 	"github.com/labctl/labctl/pkg/image"
 )
 
@@ -78,7 +79,7 @@ func benchImage(ctx context.Context, repository string) (results []result, err e
 	}
 	bare, err := repeat(imageRounds, func(round int) (float64, error) {
 		out := filepath.Join(work, fmt.Sprintf("bare-%d", round)) + string(filepath.Separator)
-		cmd := exec.CommandContext(ctx, "go", append([]string{"build", "-trimpath", "-buildvcs=false", "-tags=timetzdata", "-ldflags=-s -w -buildid=", "-o", out}, packages...)...)
+		cmd := exec.CommandContext(ctx, "go", append(append([]string{"build", "-ldflags=-s -w -buildid=", "-o", out}, gobuild.Flags()...), packages...)...)
 		cmd.Dir, cmd.Env, cmd.Stderr = repository, append(os.Environ(), "CGO_ENABLED=0"), os.Stderr
 		if err := os.MkdirAll(out, 0o755); err != nil {
 			return 0, err
