@@ -220,7 +220,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 	case "resumed":
 		for id := range f.Behind {
 			if room, ok := d.r.byName[id]; ok {
-				if err := d.fill(ctx, room, now); err != nil {
+				if err := d.fill(ctx, room); err != nil {
 					return err
 				}
 			}
@@ -257,7 +257,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 func (d *device) take(ctx context.Context, room int, seq int64, n int32, now time.Duration) error {
 	last := d.last[room]
 	if seq > last+1 {
-		return d.fill(ctx, room, now)
+		return d.fill(ctx, room)
 	}
 	if seq > last {
 		d.show(room, seq, n, now)
@@ -300,12 +300,13 @@ func (d *device) answer(i int, o Outcome, seq int64, now time.Duration) {
 	}
 }
 
-// fill fetches what comes after the last that was shown.
-func (d *device) fill(ctx context.Context, room int, now time.Duration) error {
+// fill fetches what comes after the last that was shown. It is shown when it has come: before, something may have been sent that it has, too.
+func (d *device) fill(ctx context.Context, room int) error {
 	missing, err := d.r.sessions[d.user].HistoryAfter(ctx, d.r.conversations[room], d.last[room])
 	if err != nil {
 		return err
 	}
+	now := time.Since(d.r.begin)
 	for _, m := range missing {
 		d.show(room, m.Seq, d.r.number(m), now)
 	}

@@ -2,11 +2,15 @@ package load
 
 import (
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/services/client"
 )
 
 func TestHistogram(t *testing.T) {
@@ -142,4 +146,37 @@ func TestLatencyBeginsWhenAMessageIsDue(t *testing.T) {
 	d.show(0, 1, 0, time.Minute+time.Second+5*time.Millisecond)
 	require.Equal(t, 5*time.Millisecond, d.stored.Max())
 	require.Equal(t, 5*time.Millisecond, d.shown.Max())
+}
+
+// What a device fetches because it was not shown it is shown when it has come. Taken for shown before, it would stand before what was sent
+// meanwhile, and the checker would find an order that never was.
+func TestWhatIsFetchedIsShownWhenItHasCome(t *testing.T) {
+	r := &runner{
+		Options: Options{Devices: 1}, name: "run", rooms: []room{{members: []int{0}}}, conversations: []string{"c"}, begin: time.Now(),
+		said: []said{{body: "one"}, {body: "two"}}, other: map[int32]Message{},
+	}
+	var asked time.Duration
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method == http.MethodPost {
+			_, _ = w.Write([]byte(`{"user":{"id":"u"},"session":"s","access_token":"a","access_expires_in":600,"refresh_token":"r"}`))
+			return
+		}
+		asked = time.Since(r.begin)
+		_, _ = w.Write([]byte(`{"messages":[{"conversation":"c","seq":1,"kind":"text","sender":"u","client_id":"run-0","body":"one"},` +
+			`{"conversation":"c","seq":2,"kind":"text","sender":"u","client_id":"run-1","body":"two"}]}`))
+	}))
+	t.Cleanup(srv.Close)
+	c := client.New(srv.URL)
+	t.Cleanup(c.Close)
+	session, err := c.Login(t.Context(), "ada", "a password", "phone")
+	require.NoError(t, err)
+	r.sessions = []*client.Session{session}
+	d := &device{r: r, last: map[int]int64{}}
+	r.devices = []*device{d}
+	require.NoError(t, d.handle(t.Context(), []byte(`{"type":"message","message":{"conversation":"c","seq":2,"client_id":"run-1","body":"two"}}`)))
+	require.Equal(t, []Entry{{Message: 0, Seq: 1}, {Message: 1, Seq: 2}}, d.log)
+	for i := range r.said {
+		require.Equal(t, Stored, r.said[i].outcome)
+		require.Greater(t, r.said[i].answered, asked)
+	}
 }
