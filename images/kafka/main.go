@@ -34,6 +34,7 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 		Advertised: getenv("ADVERTISED"),
 		DataDir:    cmp.Or(getenv("DATA_DIR"), "/data"),
 		Users:      known,
+		Passing:    topics.Passing(),
 		Log:        log,
 	})
 	if err != nil {

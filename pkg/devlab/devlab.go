@@ -298,7 +298,7 @@ func (l *lab) startData() error {
 	users := l.users()
 	var g errgroup.Group
 	g.Go(func() (err error) {
-		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Users: users, Log: l.log.With("service", "kafka")})
+		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Users: users, Passing: topics.Passing(), Log: l.log.With("service", "kafka")})
 		return err
 	})
 	g.Go(func() (err error) {

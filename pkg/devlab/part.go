@@ -10,6 +10,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/pkg/mongodb"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // The parts that are no services.
@@ -36,7 +37,7 @@ func RunPart(ctx context.Context, name string, getenv func(string) string, log *
 	}
 	switch name {
 	case Broker:
-		b, err := kafka.Start(kafka.Options{DataDir: filepath.Join(getenv("DATA_DIR"), Broker), Listen: address, Log: log})
+		b, err := kafka.Start(kafka.Options{DataDir: filepath.Join(getenv("DATA_DIR"), Broker), Listen: address, Passing: topics.Passing(), Log: log})
 		if err != nil {
 			return err
 		}

@@ -1,5 +1,5 @@
 // Package kafka runs an embedded Kafka broker (franz-go's kfake) that keeps what it acknowledged: every batch is written to
-// its data directory and synced before anybody hears of it.
+// its data directory and synced before anybody hears of it, but for topics that are said to pass.
 package kafka
 
 import (
@@ -27,6 +27,9 @@ type Options struct {
 	Advertised string
 	// Users may log in, and nobody else, each with its rights and no more. Empty: the broker knows no log-in, and all may do everything.
 	Users []User
+	// Passing are topics whose records are of no use any more once the machine has lost its power. They are written like the others, but
+	// nobody waits for them to be synced.
+	Passing []string
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -68,10 +71,11 @@ func Start(o Options) (*Broker, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("start kafka: %w", err), ln.Close())
 	}
-	syncer := newSyncer(o.DataDir)
+	syncer := newSyncer(o.DataDir, o.Passing...)
 	door := newDoor(adv, syncer)
 	cluster, err := kfake.NewCluster(append(users,
 		kfake.NumBrokers(1),
+		withNames(),
 		kfake.ClusterID("labctl"),
 		kfake.DataDir(o.DataDir),
 		kfake.WithLogger(kfakeLogger{log: o.Log}),

@@ -53,6 +53,14 @@ func TestSyncerFindsWhatHasChanged(t *testing.T) {
 	put("new", "x")
 	require.NoError(t, os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, "groups.log")))
 	require.Contains(t, changed(t, s), "groups.log", "another file of the same length")
+	for _, name := range []string{"b-0", "b-a-0"} {
+		require.NoError(t, os.Mkdir(filepath.Join(dir, "partitions", name), 0o700))
+		put("partitions/"+name+"/0.dat", "x")
+	}
+	passing := newSyncer(dir, "b")
+	require.Contains(t, changed(t, passing), "partitions/b-a-0/0.dat")
+	require.NotContains(t, changed(t, newSyncer(dir, "b")), "partitions/b-0/0.dat", "what passes is not synced")
+	require.Contains(t, changed(t, s), "partitions/b-0/0.dat")
 	require.NoError(t, os.RemoveAll(filepath.Join(dir, "partitions", "a-0")))
 	require.Equal(t, []string{"partitions"}, changed(t, s))
 }
@@ -71,7 +79,7 @@ func TestNothingIsSaidThatIsNotDurable(t *testing.T) {
 		b, _ := io.ReadAll(there)
 		heard <- string(b)
 	}()
-	c := synced{here, s}
+	c := &synced{Conn: here, sync: s}
 	_, err := c.Write([]byte("before"))
 	require.NoError(t, err)
 	s.broken = errors.New("the disk is full")

@@ -29,6 +29,8 @@ type Topic struct {
 	Configs    map[string]string
 	// Writers and Readers are services. Each of them may make the topic, too, where it is missing.
 	Writers, Readers []string
+	// Passing says that its records are for whoever is connected now: what they tell is in a database, too.
+	Passing bool
 	// Group is the consumer group of the readers; empty where each reads all of it and commits nothing.
 	Group string
 }
@@ -48,7 +50,7 @@ func All() []Topic {
 		// Gateways read from the end, so it must last over a broker's restart only. Each reads all partitions, which divide it over the brokers and
 		// no more.
 		{
-			Name: Users, Partitions: Partitions / 3, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"},
+			Name: Users, Partitions: Partitions / 3, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"}, Passing: true,
 			Configs: configs("delete", time.Hour, 32, 8, time.Hour),
 		},
 		// Whoever starts reads all of it. It must last longer than an access token.
@@ -82,6 +84,16 @@ func configs(policy string, retention time.Duration, retentionMiB, segmentMiB in
 		c["segment.ms"] = strconv.FormatInt(segment.Milliseconds(), 10)
 	}
 	return c
+}
+
+// Passing gives the topics that pass.
+func Passing() (names []string) {
+	for _, t := range All() {
+		if t.Passing {
+			names = append(names, t.Name)
+		}
+	}
+	return names
 }
 
 // Of gives the topics that a service uses.
