@@ -24,6 +24,8 @@ import (
 type Lab interface {
 	Address() string
 	Parts() []string
+	// Kinds are the faults that can be done to it.
+	Kinds() []Kind
 	// Strike does a fault, waits for its time, and undoes it. It says at which step a Step met the part.
 	Strike(ctx context.Context, f Fault) (met string, err error)
 }
@@ -43,7 +45,7 @@ type Options struct {
 	Every    time.Duration // between two faults, about
 	Settle   time.Duration // how long the chat may take to be well again
 	Rate     float64       // messages a second
-	Kinds    []Kind        // all, if none are given
+	Kinds    []Kind        // all that can be done, if none are given
 	Faults   []Fault       // instead of the seed's
 	Key      []byte        // of the users' passwords
 	Report   event.Report
@@ -120,7 +122,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	kinds, faults := o.Kinds, o.Faults
 	if len(kinds) == 0 {
-		kinds = Kinds()
+		kinds = Possible(o.Lab)
 	}
 	if faults == nil {
 		var parts []string

@@ -34,6 +34,14 @@ const (
 // Kinds are all of them.
 func Kinds() []Kind { return append(serverKinds(), clientKinds()...) }
 
+// Possible are the kinds that can be done to a lab, and by clients. lab may be nil: then it is those of clients alone.
+func Possible(lab Lab) []Kind {
+	if lab == nil {
+		return clientKinds()
+	}
+	return append(lab.Kinds(), clientKinds()...)
+}
+
 func serverKinds() []Kind { return []Kind{Kill, Step, Pause, Cut, Slow} }
 func clientKinds() []Kind { return []Kind{Storm, Retry, Deaf} }
 
@@ -138,10 +146,16 @@ func Schedule(seed uint64, parts []string, kinds []Kind, duration, every time.Du
 	return all
 }
 
+// Kinds are the faults that can be done to processes: all.
+func (p *Processes) Kinds() []Kind { return serverKinds() }
+
 // Strike does a fault and undoes it, and says what it met.
 func (p *Processes) Strike(ctx context.Context, f Fault) (met string, err error) {
 	if f.Part == Clients {
 		return "", p.network(ctx, f, p.clients)
+	}
+	if kill := p.o.Killers[f.Part]; kill != nil && f.Kind == Kill {
+		return "", kill(ctx)
 	}
 	q := p.parts[f.Part]
 	if q == nil {

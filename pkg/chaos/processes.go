@@ -41,8 +41,10 @@ type ProcessesOptions struct {
 	Instances map[string]int
 	// Direct lets the services reach the broker and the database without a link, to be measured: their network has no faults then.
 	Direct bool
-	// Kafka is the address of a broker that is there, used instead of one of its own; nothing is done to it. The services log in there as Env says.
+	// Kafka is the address of a broker that is there, used instead of one of its own. The services log in there as Env says.
 	Kafka string
+	// Killers are parts that are not its own, such as that broker, and what kills each. They come back by themselves.
+	Killers map[string]func(context.Context) error
 	// Env is added to the environment of each part.
 	Env    []string
 	Report event.Report
@@ -104,7 +106,7 @@ func StartProcesses(ctx context.Context, o ProcessesOptions) (_ *Processes, err 
 	if err := p.layOut(ctx); err != nil {
 		return nil, fmt.Errorf("start the chat's processes: %w", err)
 	}
-	for _, name := range p.Parts() {
+	for _, name := range p.own() {
 		if err := p.parts[name].start(); err != nil {
 			return nil, fmt.Errorf("start the chat's processes: %w", err)
 		}
@@ -244,6 +246,11 @@ func (p *Processes) Broker() string { return p.parts[devlab.Broker].address }
 
 // Parts gives the names of all parts, the broker and the database first.
 func (p *Processes) Parts() []string {
+	return append(slices.Sorted(maps.Keys(p.o.Killers)), p.own()...)
+}
+
+// own gives the names of the parts that are its processes, the broker and the database first.
+func (p *Processes) own() []string {
 	names := slices.Sorted(maps.Keys(p.parts))
 	slices.SortStableFunc(names, func(a, b string) int {
 		base := func(s string) int {
@@ -268,7 +275,7 @@ func (p *Processes) Crashes() []string {
 func (p *Processes) Ready(ctx context.Context) error {
 	c := &http.Client{Timeout: 5 * time.Second}
 	defer c.CloseIdleConnections()
-	for _, name := range p.Parts() {
+	for _, name := range p.own() {
 		q := p.parts[name]
 		if q.part == devlab.Broker || q.part == devlab.Database {
 			continue // the services say so

@@ -40,6 +40,7 @@ func TestLab(t *testing.T) {
 	part("up again has nothing to do", l.nothingToDo)
 	part("what is asked of a lab is answered", l.answers)
 	part("pods die and no message is lost", l.podsDie)
+	part("chaos in the cluster, and the promise is kept", l.chaos)
 	part("the cluster's processes die and up repairs", l.processesDie)
 	part("what others changed is drift, and up repairs it", l.drift)
 	part("a changed service is shipped", l.shipped)
@@ -130,6 +131,34 @@ func (l *testLab) answers(t *testing.T) {
 	defer response.Body.Close()
 	require.NotEqual(t, "application/json", response.Header.Get("Content-Type"))
 }
+
+// chaos kills and pauses pods by a seed in whose schedule are the broker, the database and several services.
+func (l *testLab) chaos(t *testing.T) {
+	var report struct {
+		Verdict struct{ Acked int }
+		Runs    []struct {
+			Faults []struct {
+				Kind, Part, Met, Error string
+			}
+		}
+	}
+	out := l.run("chaos", "--lab", "--seed", chaosSeed, "--duration", "25s", "--every", "2500ms", "--kind", "kill,pause", "--settle", "4m", "--json")
+	require.NoError(t, json.Unmarshal([]byte(out), &report))
+	require.Greater(t, report.Verdict.Acked, 300)
+	require.Len(t, report.Runs, 1)
+	met := map[string]bool{}
+	for _, f := range report.Runs[0].Faults {
+		require.Empty(t, f.Error, f)
+		require.NotEmpty(t, f.Met, "%v: each pod that is struck is named", f)
+		met[f.Kind+" "+f.Part] = true
+	}
+	require.Contains(t, met, "kill kafka")
+	require.Contains(t, met, "kill mongodb")
+	require.Contains(t, met, "kill messaging/0")
+}
+
+// chaosSeed is a seed whose schedule has what chaos wants to see.
+const chaosSeed = "53"
 
 func (l *testLab) kube() *kube.Client {
 	l.t.Helper()

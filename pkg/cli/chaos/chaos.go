@@ -18,8 +18,12 @@ import (
 
 	"github.com/labctl/labctl/pkg/chaos"
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/confirm"
 	loadcmd "github.com/labctl/labctl/pkg/cli/load"
+	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/load"
 )
 
@@ -27,6 +31,8 @@ import (
 type Options struct {
 	Factory  *cli.Factory
 	Address  string
+	Lab      bool
+	Confirm  string
 	Seed     uint64
 	Runs     int
 	Duration time.Duration
@@ -55,12 +61,17 @@ network that is slow or cut, connections that all break, messages that are all s
 
 Then compare what senders were told, what each device showed, what history gives each user and what the database holds. The
 exit code is 1 where an acknowledged message was lost, or shown twice, in another order than elsewhere, or to who was no
-member. With --address the chat at that address is used, and only the clients misbehave.
+member.
+
+With --lab it is the chat that labctl up has brought up, in its cluster: pods are killed, those of the broker and the database
+included, and stopped past the session of a consumer group where the cluster runs on this machine (as root). With
+--address the chat at that address is used, and only the clients misbehave.
 
 The seed decides what is said and what goes wrong, so that a run can be repeated as far as machines repeat themselves.`,
 		Example: `  labctl chaos
   labctl chaos --seed 42 --runs 50 --report chaos.json
   labctl chaos --kind kill,pause --duration 2m
+  labctl chaos --lab --duration 2m --every 5s
   labctl chaos --address http://127.0.0.1:8090        only what clients can do`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -73,23 +84,27 @@ The seed decides what is said and what goes wrong, so that a run can be repeated
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	flags.StringVar(&opts.Address, "address", "", "let clients misbehave at the chat at `URL`, and break nothing (default: a chat of its own)")
+	flags.BoolVar(&opts.Lab, "lab", false, "break the lab's own chat, in its cluster")
+	flags.StringVar(&opts.Confirm, "confirm", "", "with --lab: the `NAME` of the protected environment, instead of asking for it")
+	cmd.MarkFlagsMutuallyExclusive("address", "lab")
 	flags.Uint64Var(&opts.Seed, "seed", 1, "decides what is said and what goes wrong")
 	flags.IntVar(&opts.Runs, "runs", 1, "`NUMBER` of runs, each with the next seed")
 	flags.DurationVar(&opts.Duration, "duration", 30*time.Second, "talk for this long in each run")
 	flags.DurationVar(&opts.Every, "every", time.Second, "time between two faults, about")
 	flags.DurationVar(&opts.Settle, "settle", 90*time.Second, "how long the chat may take to be well again at the end")
 	flags.Float64Var(&opts.Rate, "rate", 40, "`MESSAGES` a second, of all users")
-	flags.StringSliceVar(&opts.Kinds, "kind", nil, "only these `KINDS` of faults: "+strings.Join(kinds(), ", "))
+	flags.StringSliceVar(&opts.Kinds, "kind", nil, "only these `KINDS` of faults: "+names(chaos.Kinds()))
 	flags.StringVar(&opts.Report, "report", "", "write what went wrong when, and what came of it, to `FILE` as JSON")
 	flags.BoolVar(&opts.JSON, "json", false, "print that on stdout")
 	return cmd
 }
 
-func kinds() (l []string) {
-	for _, k := range chaos.Kinds() {
+func names(kinds []chaos.Kind) string {
+	var l []string
+	for _, k := range kinds {
 		l = append(l, string(k))
 	}
-	return l
+	return strings.Join(l, ", ")
 }
 
 // self runs this program as a part.
@@ -119,8 +134,8 @@ func (o *Options) check() ([]chaos.Kind, error) {
 	}
 	var chosen []chaos.Kind
 	for _, k := range o.Kinds {
-		if !slices.Contains(kinds(), k) {
-			return nil, fmt.Errorf("--kind %q is none of %s", k, strings.Join(kinds(), ", "))
+		if !slices.Contains(chaos.Kinds(), chaos.Kind(k)) {
+			return nil, fmt.Errorf("--kind %q is none of %s", k, names(chaos.Kinds()))
 		}
 		chosen = append(chosen, chaos.Kind(k))
 	}
@@ -133,9 +148,18 @@ func run(ctx context.Context, opts *Options) error {
 		return cli.Usagef("labctl chaos", "%w", err)
 	}
 	report := Report{Version: opts.Factory.Build.Version}
+	var pods *chaos.Pods
+	if opts.Lab {
+		if pods, err = podsOf(ctx, opts); err != nil {
+			return err
+		}
+	}
+	if err := opts.can(chosen, pods); err != nil {
+		return cli.Usagef("labctl chaos", "%w", err)
+	}
 	err = opts.Factory.Progress(ctx, "chaos", false, func(sink event.Sink) error {
 		for i := range opts.Runs {
-			if err := one(ctx, opts, chosen, opts.Seed+uint64(i), sink, &report); err != nil {
+			if err := one(ctx, opts, pods, chosen, opts.Seed+uint64(i), sink, &report); err != nil {
 				return err
 			}
 		}
@@ -150,22 +174,83 @@ func run(ctx context.Context, opts *Options) error {
 	}
 	if !report.Verdict.Kept() {
 		next := fmt.Sprintf("labctl chaos --seed %d", report.broken())
+		if opts.Lab {
+			next += " --lab"
+		}
 		return &cli.Error{What: "the chat has broken its promise", Err: chaos.ErrBroken, Next: []string{next}}
 	}
 	return nil
 }
 
+// can says which of the chosen kinds cannot be done to the chat that was chosen.
+func (o *Options) can(chosen []chaos.Kind, pods *chaos.Pods) error {
+	var possible []chaos.Kind
+	switch {
+	case o.Lab:
+		possible = chaos.Possible(pods)
+	case o.Address != "":
+		possible = chaos.Possible(nil)
+	default:
+		return nil
+	}
+	for _, k := range chosen {
+		if !slices.Contains(possible, k) {
+			return fmt.Errorf("--kind %s cannot be done to that chat; what can is %s", k, names(possible))
+		}
+	}
+	return nil
+}
+
+// podsOf finds the pods of the lab's chat.
+func podsOf(ctx context.Context, opts *Options) (*chaos.Pods, error) {
+	l, err := wire.Open(opts.Factory)
+	if err != nil {
+		return nil, err
+	}
+	env := l.Graph.Env
+	if err := confirm.Protected(opts.Factory, "labctl chaos --lab", "break its chat", env.Name, env.Protected, opts.Confirm); err != nil {
+		return nil, err
+	}
+	o := chaos.PodsOptions{Namespaces: l.Namespaces()}
+	if o.Address, err = l.URL(ctx); err != nil {
+		return nil, err
+	}
+	kubeconfig, err := l.Kubeconfig(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := kube.New([]byte(kubeconfig))
+	if err != nil {
+		return nil, err
+	}
+	o.API = client.Core
+	// The processes of an embedded cluster are this machine's, and root's.
+	if _, err := l.ClusterDir(); err == nil && os.Geteuid() == 0 {
+		o.Signal = cluster.SignalContainer
+	}
+	pods, err := chaos.NewPods(ctx, o)
+	if err != nil {
+		return nil, &cli.Error{What: "the lab's chat cannot be broken", Err: err, Next: []string{"labctl status", "labctl up"}}
+	}
+	return pods, nil
+}
+
 // one is one run. That the promise was broken is in the report, and no error.
-func one(ctx context.Context, opts *Options, chosen []chaos.Kind, seed uint64, sink event.Sink, report *Report) (err error) {
+func one(ctx context.Context, opts *Options, pods *chaos.Pods, chosen []chaos.Kind, seed uint64, sink event.Sink, report *Report) (err error) {
 	step := fmt.Sprintf("seed %d", seed)
 	begin := time.Now()
 	sink.Emit(event.Event{Kind: event.Started, Step: step})
 	o := chaos.Options{Address: opts.Address, Seed: seed, Duration: opts.Duration, Every: opts.Every, Settle: opts.Settle, Rate: opts.Rate,
 		Kinds: chosen, Report: event.For(sink, step)}
 	dir := ""
-	if opts.Address != "" {
+	clean := func() {}
+	switch {
+	case opts.Lab:
+		o.Lab = pods
+		o.Key, err = loadcmd.Key(opts.Factory, pods.Address())
+	case opts.Address != "":
 		o.Key, err = loadcmd.Key(opts.Factory, opts.Address)
-	} else {
+	default:
 		o.Key = []byte(rand.Text())
 		dir, err = os.MkdirTemp("", "labctl-chaos-")
 	}
@@ -177,12 +262,12 @@ func one(ctx context.Context, opts *Options, chosen []chaos.Kind, seed uint64, s
 		if err != nil {
 			return err
 		}
-		lab, err := chaos.StartProcesses(ctx, chaos.ProcessesOptions{Dir: dir, Command: command, Env: opts.Env, Instances: chaos.Many(), Report: o.Report})
+		processes, err := chaos.StartProcesses(ctx, chaos.ProcessesOptions{Dir: dir, Command: command, Env: opts.Env, Instances: chaos.Many(), Report: o.Report})
 		if err != nil {
 			return &cli.Error{Err: err, Where: "the parts' logs are in " + dir}
 		}
-		defer lab.Close()
-		o.Lab = lab
+		defer processes.Close()
+		o.Lab, clean = processes, processes.Close
 	}
 	res, err := chaos.Run(ctx, o)
 	failed := err != nil || len(res.Crashes) > 0
@@ -200,7 +285,7 @@ func one(ctx context.Context, opts *Options, chosen []chaos.Kind, seed uint64, s
 		sink.Emit(event.Event{Kind: event.Warning, Step: step, Message: c})
 	}
 	if dir != "" && !failed {
-		o.Lab.(*chaos.Processes).Close() // its files can go
+		clean() // its files can go
 		return os.RemoveAll(dir)
 	}
 	if dir != "" {

@@ -52,7 +52,12 @@ func TestFlags(t *testing.T) {
 	chosen, err := got.check()
 	require.NoError(t, err)
 	require.Equal(t, []chaos.Kind{chaos.Kill, chaos.Pause}, chosen)
-	for _, args := range [][]string{{"--runs", "0"}, {"--duration", "0s"}, {"--every", "1ms"}, {"--rate", "NaN"}, {"--rate", "0"}, {"--kind", "flood"}} {
+	cmd = NewCmdChaos(f, func(o *Options) error { got = o; return nil })
+	cmd.SetArgs([]string{"--lab", "--confirm", "prod"})
+	require.NoError(t, cmd.Execute())
+	require.True(t, got.Lab)
+	require.Equal(t, "prod", got.Confirm)
+	for _, args := range [][]string{{"--address", "http://x", "--kind", "storm,kill"}, {"--runs", "0"}, {"--duration", "0s"}, {"--every", "1ms"}, {"--rate", "NaN"}, {"--rate", "0"}, {"--kind", "flood"}} {
 		cmd := NewCmdChaos(f, nil)
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
 		cmd.SetArgs(args)

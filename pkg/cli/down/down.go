@@ -2,15 +2,14 @@
 package down
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/choice"
+	"github.com/labctl/labctl/pkg/cli/confirm"
 	"github.com/labctl/labctl/pkg/cli/report"
 	"github.com/labctl/labctl/pkg/cli/wire"
 	"github.com/labctl/labctl/pkg/event"
@@ -69,7 +68,7 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	if err := confirm(opts, l.Graph.Env.Name, l.Graph.Env.Protected); err != nil {
+	if err := confirm.Protected(f, "labctl down", "take it down", l.Graph.Env.Name, l.Graph.Env.Protected, opts.Confirm); err != nil {
 		return err
 	}
 	var summary *lab.Summary
@@ -105,25 +104,4 @@ func farewell(l *wire.Lab, whole bool, summary *lab.Summary) string {
 		return report.Table(summary)
 	}
 	return fmt.Sprintf("The lab %q (%s) is down. Nothing of it runs on this machine any more.", l.Graph.Lab.Name, l.Graph.Env.Name)
-}
-
-// confirm wants the name of a protected environment, by flag or typed.
-func confirm(opts *Options, env string, protected bool) error {
-	if !protected || opts.Confirm == env {
-		return nil
-	}
-	next := []string{"labctl down -e " + env + " --confirm " + env}
-	if opts.Confirm != "" {
-		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", opts.Confirm, env), Next: next}
-	}
-	f := opts.Factory
-	if f.IO.Terminal {
-		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to take it down: ", env)
-		// A stream that ends has typed nothing.
-		line, _ := bufio.NewReader(f.IO.In).ReadString('\n')
-		if strings.TrimSpace(line) == env {
-			return nil
-		}
-	}
-	return &cli.Error{What: fmt.Sprintf("the environment %q is protected and was not confirmed", env), Next: next}
 }

@@ -1,0 +1,30 @@
+// Package confirm asks before something is done to an environment that is protected.
+package confirm
+
+import (
+	"bufio"
+	"fmt"
+	"strings"
+
+	"github.com/labctl/labctl/pkg/cli"
+)
+
+// Protected wants the name of a protected environment, by flag or typed. command is what is run, such as "labctl down", and to what it does.
+func Protected(f *cli.Factory, command, to, env string, protected bool, given string) error {
+	if !protected || given == env {
+		return nil
+	}
+	next := []string{command + " -e " + env + " --confirm " + env}
+	if given != "" {
+		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", given, env), Next: next}
+	}
+	if f.IO.Terminal {
+		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to %s: ", env, to)
+		// A stream that ends has typed nothing.
+		line, _ := bufio.NewReader(f.IO.In).ReadString('\n')
+		if strings.TrimSpace(line) == env {
+			return nil
+		}
+	}
+	return &cli.Error{What: fmt.Sprintf("the environment %q is protected and was not confirmed", env), Next: next}
+}
