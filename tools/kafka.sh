@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The chat's tests on Apache Kafka (KRaft, on the loopback address), which Maven brings: on one node, and on three, where each record is
 # on all of them and acknowledged by two. The brokers know the users and access rules that the lab's own does, so the tests show
-# that each service gets along with its rights there, too. Then chaos strikes the chat beside them.
+# that each service gets along with its rights there, too. Then two browsers talk, and chaos strikes the chat and the brokers.
 # usage: [NODES="1 3"] tools/kafka.sh [flags of go test, such as -run=…]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests='^(TestEachServiceHasOnlyItsOwnTopics|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestOnApacheKafka)$'
+tests='^(TestEachServiceHasOnlyItsOwnTopics|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestBrowsersOnApacheKafka|TestOnApacheKafka)$'
 
 for program in mvn java; do
   command -v $program >/dev/null || {
@@ -54,8 +54,18 @@ umask 077
 password=$(head -c 18 /dev/urandom | base64 | tr -d '/+=')
 printf '%s' "$password" >"$work/password"
 
-# Runs a class of Kafka's. Its own JVM flags keep a broker small. It dies with this script, also where that is killed.
-kafka() { exec setpriv --pdeathsig KILL java -Xmx512m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*" "$@"; }
+# How a class of Kafka's is run. Its own JVM flags keep a broker small. It dies with whoever has started it, also where that is killed.
+kafka=(setpriv --pdeathsig KILL java -Xmx512m -XX:TieredStopAtLevel=1 -Dorg.slf4j.simpleLogger.defaultLogLevel=warn -cp "$jars/*")
+
+# Keeps a broker up: chaos kills it by its number, which is in the file pid.
+keep='dir=$1
+shift
+while :; do
+  "$@" "$dir/server.properties" >>"$dir/broker.log" 2>&1 &
+  echo $! >"$dir/pid.new"
+  mv "$dir/pid.new" "$dir/pid"
+  wait $! || true
+done'
 
 # Starts so many nodes, each a broker and a controller. first is the address of one.
 start() {
@@ -98,11 +108,11 @@ transaction.state.log.min.isr=$acks
 group.initial.rebalance.delay.ms=0
 log.dirs=$dir/data
 END
-    (kafka kafka.tools.StorageTool format "--cluster-id=$cluster" -c "$dir/server.properties") >"$dir/format.log" 2>&1 || {
+    "${kafka[@]}" kafka.tools.StorageTool format "--cluster-id=$cluster" -c "$dir/server.properties" >"$dir/format.log" 2>&1 || {
       cat "$dir/format.log" >&2
       exit 1
     }
-    (kafka kafka.Kafka "$dir/server.properties") >"$dir/broker.log" 2>&1 &
+    setpriv --pdeathsig KILL bash -c "$keep" keep "$dir" "${kafka[@]}" kafka.Kafka 2>/dev/null &
     processes+=($!)
   done
   first=127.0.0.1:${ports[0]}
@@ -112,6 +122,7 @@ for nodes in ${NODES:-1 3}; do
   start "$nodes"
   echo "kafka: Apache Kafka, nodes: $nodes, one of them at $first" >&2
   LABCTL_TEST_KAFKA=$first LABCTL_TEST_KAFKA_PASSWORD_FILE=$work/password LABCTL_TEST_KAFKA_NODES=$nodes \
+    LABCTL_TEST_KAFKA_PIDS="$(printf "$work/$nodes-%d/pid " $(seq "$nodes"))" \
     go test $(tools/flags.sh) -count=1 -timeout 15m -p 1 "-run=$tests" "$@" ./pkg/devlab ./pkg/chaos
   stop
 done

@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"crypto/rand"
+	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -23,13 +25,15 @@ func TestOnApacheKafka(t *testing.T) {
 		kinds = append(clientKinds(), Kill, Pause)
 	}
 	p := start(t, ProcessesOptions{
-		Instances: Many(), Kafka: addr, Direct: nodes > 1,
+		Instances: Many(), Kafka: addr, Killers: apache.Killers(), Direct: nodes > 1,
 		Env: []string{"KAFKA_SASL=SCRAM-SHA-512", "KAFKA_USER=" + admin.Name, "KAFKA_PASSWORD=" + admin.Password},
 	})
-	// A seed whose faults strike messaging and the gateways most.
-	res, err := Run(t.Context(), Options{
-		Lab: p, Seed: 21, Duration: 15 * time.Second, Every: 750 * time.Millisecond, Settle: 3 * time.Minute, Rate: 40, Key: key, Kinds: kinds,
-	})
+	// A seed whose faults strike messaging and the gateways most, and each broker besides.
+	faults := Schedule(21, p.own(), kinds, 15*time.Second, 750*time.Millisecond)
+	for i, name := range slices.Sorted(maps.Keys(p.o.Killers)) {
+		faults = append(faults, Fault{At: time.Duration(3+5*i) * time.Second, Kind: Kill, Part: name})
+	}
+	res, err := Run(t.Context(), Options{Lab: p, Seed: 21, Duration: 15 * time.Second, Settle: 3 * time.Minute, Rate: 40, Key: key, Faults: faults})
 	require.NoError(t, err, "%v", res.Verdict.Examples)
 	require.Empty(t, res.Crashes)
 	require.Greater(t, res.Verdict.Acked, int64(200))

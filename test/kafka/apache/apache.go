@@ -2,13 +2,16 @@
 package apache
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -113,4 +116,39 @@ func until(ctx context.Context, so func() bool) {
 	for !so() && ctx.Err() == nil {
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// Killers gives each node's name and what kills it, without notice. tools/kafka.sh starts it again at once.
+func Killers() map[string]func(context.Context) error {
+	all := map[string]func(context.Context) error{}
+	for i, file := range strings.Fields(os.Getenv("LABCTL_TEST_KAFKA_PIDS")) {
+		name := "kafka"
+		if i > 0 {
+			name += "-" + strconv.Itoa(i+1)
+		}
+		all[name] = func(ctx context.Context) error { return kill(ctx, file) }
+	}
+	return all
+}
+
+// kill ends the process whose number is in a file, and waits until there is another.
+func kill(ctx context.Context, file string) error {
+	before, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(before)))
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill the broker of %s: %w", file, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	until(ctx, func() bool {
+		now, err := os.ReadFile(file)
+		return err == nil && !bytes.Equal(now, before)
+	})
+	return ctx.Err()
 }

@@ -1,0 +1,36 @@
+package devlab
+
+import (
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/services/frontend"
+	"github.com/labctl/labctl/test/kafka/apache"
+)
+
+// The browser test, with the chat on Apache Kafka.
+func TestBrowsersOnApacheKafka(t *testing.T) {
+	if !apache.There() {
+		t.Skip("there is none; make test-kafka brings one")
+	}
+	require.NoError(t, frontend.Built())
+	w := newWorld(t, "gateway")
+	front, err := newFront(units(), w.urls, frontend.Handler())
+	require.NoError(t, err)
+	srv := httptest.NewServer(front)
+	t.Cleanup(srv.Close)
+	w.lab.origins = []string{srv.URL} // which the gateway asks for when it starts
+	w.start("gateway")
+	w.ready()
+
+	// With the flags of all tests, so that it is compiled already.
+	cmd := exec.CommandContext(t.Context(), "bash", "-c", "go test $(tools/flags.sh) -count=1 ./test/browser")
+	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "BASE_URL="+srv.URL)
+	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	require.NoError(t, cmd.Run())
+}
