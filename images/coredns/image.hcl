@@ -3,6 +3,7 @@
 upstream = "docker.io/coredns/coredns:1.14.2"
 version  = "1.14.2"
 binary   = "/coredns"
+caches = "private"
 labels = {
   "org.opencontainers.image.source"   = "https://github.com/coredns/coredns"
   "org.opencontainers.image.licenses" = "Apache-2.0"

@@ -31,7 +31,7 @@ type Options struct {
 	Env     []string // KEY=value, added to the environment
 
 	// PrivateCache builds with a build cache and a module cache under CacheDir/build, which are removed at the end,
-	// also of a failed or cancelled build. Without it the user's own caches are used and kept.
+	// also of a failed or cancelled build. They begin with what the user's own have, which without it are used and kept.
 	PrivateCache bool
 	CacheDir     string // needed for PrivateCache
 }
@@ -177,8 +177,12 @@ func begin(ctx context.Context, o Options, report event.Report) (*job, error) {
 	)
 	// Modules that the user has already are taken from there, through the file protocol of module proxies: each is
 	// checked against go.sum like one from the network.
-	set, err := goEnv(ctx, o.Dir, "GOMODCACHE", "GOPROXY")
+	set, err := goEnv(ctx, o.Dir, "GOMODCACHE", "GOPROXY", "GOCACHE")
 	if err != nil {
+		b.end()
+		return nil, err
+	}
+	if err := lend(ctx, set["GOCACHE"], filepath.Join(b.private, "go-build")); err != nil {
 		b.end()
 		return nil, err
 	}
