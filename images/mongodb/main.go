@@ -22,6 +22,7 @@ import (
 func main() { os.Exit(part.Main("mongodb", os.Args[1:], start)) }
 
 func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
+	mongodb.Tune()
 	server, err := mongodb.Start(mongodb.Options{
 		Listen:  cmp.Or(getenv("LISTEN"), ":27017"),
 		DataDir: cmp.Or(getenv("DATA_DIR"), "/data"),

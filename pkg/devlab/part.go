@@ -45,6 +45,7 @@ func RunPart(ctx context.Context, name string, getenv func(string) string, log *
 		<-ctx.Done()
 		return nil
 	case Database:
+		mongodb.Tune()
 		db, err := mongodb.Start(mongodb.Options{DataDir: filepath.Join(getenv("DATA_DIR"), Database), Listen: address, Log: log})
 		if err != nil {
 			return err

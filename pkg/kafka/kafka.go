@@ -111,6 +111,7 @@ func (b *Broker) Addr() string { return b.addr }
 // Close writes the rest of the state down and stops the broker. What was acknowledged is safe without it, too.
 func (b *Broker) Close() {
 	b.cluster.Close()
+	b.sync.begin([]string{whole})
 	_ = b.sync.flush() // nobody was promised this
 }
 

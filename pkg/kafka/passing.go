@@ -12,8 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// Answers about topics that pass (Options.Passing) wait for no sync. Which they are is seen in the requests: the broker answers those of a
-// connection one after the other, in order.
+// Answers about topics that pass (Options.Passing) wait for no sync. Which they are, and what may have changed before the others, is seen in the
+// requests: the broker answers those of a connection one after the other, in order.
 
 const (
 	produceKey = int16(kmsg.Produce)
@@ -37,6 +37,10 @@ type synced struct {
 	requests requests
 }
 
+func newSynced(c net.Conn, s *syncer) *synced {
+	return &synced{Conn: c, sync: s, requests: requests{sync: s}}
+}
+
 func (c *synced) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	c.requests.take(b[:n])
@@ -45,7 +49,7 @@ func (c *synced) Read(b []byte) (int, error) {
 
 // Write takes one answer.
 func (c *synced) Write(b []byte) (int, error) {
-	if !c.requests.passes() {
+	if !c.requests.answer() {
 		if err := c.sync.flush(); err != nil {
 			return 0, err
 		}
@@ -53,9 +57,14 @@ func (c *synced) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+func (c *synced) Close() error {
+	c.requests.close()
+	return c.Conn.Close()
+}
+
 // requests looks at what comes from a client.
 type requests struct {
-	passing []string // topics
+	sync *syncer
 
 	// Of the request that is coming: its size is in the first four bytes, and the kind in the next two.
 	head    []byte
@@ -65,14 +74,18 @@ type requests struct {
 	fetches bool // all that the fetch session of this connection is about passes
 
 	mu      sync.Mutex
-	answers []bool // of the requests that are not answered: whether the answer passes
+	answers []answer // to requests, to come
+	closed  bool
+}
+
+// answer is what is known of an answer before it comes.
+type answer struct {
+	passes  bool
+	changes []string // what may have changed before it
 }
 
 // take looks at bytes that have come.
 func (r *requests) take(b []byte) {
-	if len(r.passing) == 0 {
-		return
-	}
 	for len(b) > 0 {
 		if len(r.head) < 6 {
 			n := min(6-len(r.head), len(b))
@@ -107,23 +120,36 @@ func (r *requests) end(body []byte) {
 	if cap(r.body) > 1<<20 {
 		r.body = nil
 	}
-	passes, answered := false, true
+	a, answered := answer{changes: []string{whole}}, true
 	switch key {
 	case produceKey:
-		passes, answered = r.produce(body)
+		a, answered = r.produce(body)
 	case fetchKey:
-		passes = r.fetch(body)
+		a = r.fetch(body)
 	}
-	if !answered {
-		return
-	}
+	r.sync.begin(a.changes)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.answers = append(r.answers, passes)
+	if !answered || r.closed {
+		r.sync.abandon(a.changes)
+		return
+	}
+	r.answers = append(r.answers, a)
 }
 
-// passes says whether the next answer does.
-func (r *requests) passes() bool {
+// close is told when no answer can come any more.
+func (r *requests) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, a := range r.answers {
+		r.sync.abandon(a.changes)
+	}
+	r.answers = nil
+}
+
+// answer says whether the next answer passes.
+func (r *requests) answer() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.answers) == 0 {
@@ -131,7 +157,8 @@ func (r *requests) passes() bool {
 	}
 	first := r.answers[0]
 	r.answers = r.answers[1:]
-	return first
+	r.sync.end(first.changes)
+	return first.passes
 }
 
 // read reads a request from behind its key.
@@ -146,31 +173,36 @@ func read(body []byte, req kmsg.Request) bool {
 	return b.Ok() && req.ReadFrom(b.Src) == nil
 }
 
-func (r *requests) produce(body []byte) (passes, answered bool) {
+func (r *requests) produce(body []byte) (a answer, answered bool) {
 	req := kmsg.NewProduceRequest()
 	if !read(body, &req) {
-		return false, true
+		return answer{changes: []string{whole}}, true
 	}
+	a.passes = len(req.Topics) > 0
 	for _, t := range req.Topics {
-		if !slices.Contains(r.passing, t.Topic) {
-			return false, req.Acks != 0
+		if slices.Contains(r.sync.passing, t.Topic) {
+			continue
+		}
+		a.passes = false
+		for _, p := range t.Partitions {
+			a.changes = append(a.changes, r.sync.partition(t.Topic, p.Partition))
 		}
 	}
-	return len(req.Topics) > 0, req.Acks != 0
+	return a, req.Acks != 0
 }
 
 // fetch knows the topics of a fetch session (KIP-227) from the request that begins it and those that are added to it.
-func (r *requests) fetch(body []byte) bool {
+func (r *requests) fetch(body []byte) answer {
 	req := kmsg.NewFetchRequest()
 	if !read(body, &req) {
 		r.fetches = false
-		return false
+		return answer{changes: []string{whole}}
 	}
 	if req.SessionEpoch <= 0 { // the first of a session, or of none
 		r.fetches = len(req.Topics) > 0
 	}
 	for _, t := range req.Topics {
-		r.fetches = r.fetches && slices.Contains(r.passing, t.Topic)
+		r.fetches = r.fetches && slices.Contains(r.sync.passing, t.Topic)
 	}
-	return r.fetches
+	return answer{passes: r.fetches}
 }

@@ -41,20 +41,22 @@ func fetch(epoch int32, topics ...string) kmsg.Request {
 	return r
 }
 
-// However the bytes of requests come, it is seen which answers pass.
+// However the bytes of requests come, it is seen which answers pass, and what may have changed before the others.
 func TestRequests(t *testing.T) {
 	old := kmsg.NewPtrProduceRequest() // of a version that is written otherwise
 	old.SetVersion(3)
 	old.Acks = 1
 	old.Topics = produce(1, "users").(*kmsg.ProduceRequest).Topics
+	passes, writes := answer{passes: true}, answer{changes: []string{"/data/partitions/messages-0"}}
 	all := []struct {
 		kmsg.Request
-		passes bool
+		answer
 	}{
-		{fetch(1), false}, // of a session that was begun on another connection
-		{produce(-1, "users"), true}, {produce(-1, "users", "messages"), false}, {produce(-1, "messages"), false}, {produce(1), false}, {old, true},
-		{fetch(0, "users"), true}, {kmsg.NewPtrMetadataRequest(), false}, {fetch(1), true}, {fetch(2, "users"), true},
-		{fetch(3, "sessions"), false}, {fetch(4), false}, {fetch(-1, "users"), true}, {fetch(-1, "users", "sessions"), false}, {fetch(0, "users"), true},
+		{fetch(1), answer{}}, // of a session that was begun on another connection
+		{produce(-1, "users"), passes}, {produce(-1, "users", "messages"), writes}, {produce(-1, "messages"), writes}, {produce(1), answer{}}, {old, passes},
+		{fetch(0, "users"), passes}, {kmsg.NewPtrMetadataRequest(), answer{changes: []string{whole}}}, {fetch(1), passes}, {fetch(2, "users"), passes},
+		{fetch(3, "sessions"), answer{}}, {fetch(4), answer{}}, {fetch(-1, "users"), passes}, {fetch(-1, "users", "sessions"), answer{}},
+		{fetch(0, "users"), passes},
 	}
 	format := kmsg.NewRequestFormatter(kmsg.FormatterClientID("a client"))
 	bytes := format.AppendRequest(nil, produce(0, "users"), 99) // has no answer
@@ -63,7 +65,7 @@ func TestRequests(t *testing.T) {
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for range 300 {
-		r := requests{passing: []string{"users"}}
+		r := requests{sync: newSyncer("/data", "users")}
 		most := 1 + rng.IntN(2*len(bytes))
 		for rest := bytes; len(rest) > 0; {
 			n := min(1+rng.IntN(most), len(rest))
@@ -71,10 +73,13 @@ func TestRequests(t *testing.T) {
 			rest = rest[n:]
 		}
 		for i, want := range all {
-			require.Equal(t, want.passes, r.passes(), i)
+			require.Equal(t, want.answer, r.answers[0], i)
+			require.Equal(t, want.passes, r.answer(), i)
 		}
 		require.Empty(t, r.answers)
-		require.False(t, r.passes(), "what nobody asked for")
+		require.False(t, r.answer(), "what nobody asked for")
+		require.Empty(t, r.sync.under)
+		require.Equal(t, map[string]struct{}{whole: {}, "/data/partitions/messages-0": {}}, r.sync.left)
 	}
 }
 
@@ -85,14 +90,17 @@ func FuzzRequests(f *testing.F) {
 	f.Add(format.AppendRequest(nil, fetch(0, "users"), 1), 100)
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1}, 1)
 	f.Fuzz(func(t *testing.T, bytes []byte, piece int) {
-		whole, pieces := requests{passing: []string{"users"}}, requests{passing: []string{"users"}}
-		whole.take(bytes)
+		at, pieces := requests{sync: newSyncer("/data", "users")}, requests{sync: newSyncer("/data", "users")}
+		at.take(bytes)
 		for piece = max(piece, 1); len(bytes) > 0; {
 			n := min(piece, len(bytes))
 			pieces.take(bytes[:n])
 			bytes = bytes[n:]
 		}
-		require.Equal(t, whole.answers, pieces.answers)
+		require.Equal(t, at.answers, pieces.answers)
+		require.Equal(t, at.sync.under, pieces.sync.under)
+		at.close()
+		require.Empty(t, at.sync.under, "none of that is there")
 	})
 }
 

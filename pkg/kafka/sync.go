@@ -4,10 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"io/fs"
+	"maps"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -18,20 +21,31 @@ import (
 // syncer makes what the broker has written durable before anybody hears of it: each answer waits until the files that have changed are synced.
 // Answers that are ready at the same time wait for the same round, and the broker goes on meanwhile. (kfake's own SyncWrites syncs two files
 // for each batch of each partition, one after the other, and does nothing else in that time.)
+//
+// A round looks at what the requests that came since the last one may have changed: a produce request its partitions, a fetch nothing, and
+// any other the whole directory. What the broker changes by itself, such as old segments that it deletes, is seen with those.
 type syncer struct {
 	dir     string
 	passing []string // topics that are not synced
 
 	mu      sync.Mutex
-	next    *round // will look at the files later than now; nil: nobody waits for one
-	running bool
+	running *round // looks at the files
+	next    *round // will look at them later than now; nil: nobody waits for one
+
+	under map[string]int      // what requests that are not answered may change at any time, and how many do; "" is all
+	left  map[string]struct{} // what was changed since the last round began
 
 	folders map[string]*folder // used by the round that runs alone
-	broken  error              // a failed sync may have lost what it was to keep: nothing can be promised from then on
+	sync    func(path string) error
+	broken  error // a failed sync may have lost what it was to keep: nothing can be promised from then on
 }
 
-// round is one look at the files.
+// whole stands for all of the directory.
+const whole = ""
+
+// round is one look at the files. It is made by one of those who wait for it.
 type round struct {
+	lead chan struct{} // whoever takes from it makes the round
 	done chan struct{}
 	err  error
 }
@@ -62,7 +76,39 @@ const unpromised = ".idx"
 const syncsAtOnce = 8
 
 func newSyncer(dir string, passing ...string) *syncer {
-	return &syncer{dir: dir, passing: passing, folders: map[string]*folder{}}
+	return &syncer{dir: dir, passing: passing, under: map[string]int{}, left: map[string]struct{}{whole: {}}, folders: map[string]*folder{}, sync: syncPath}
+}
+
+// partition is the directory in which kfake keeps a partition.
+func (s *syncer) partition(topic string, number int32) string {
+	return filepath.Join(s.dir, "partitions", url.PathEscape(topic)+"-"+strconv.Itoa(int(number)))
+}
+
+// begin is told of a request before the broker is. From then on until its end it may change that.
+func (s *syncer) begin(changes []string) {
+	if len(changes) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range changes {
+		s.under[c]++
+	}
+}
+
+// end is told when the broker has done what a request wants.
+func (s *syncer) end(changes []string) {
+	if len(changes) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range changes {
+		s.left[c] = struct{}{}
+		if s.under[c]--; s.under[c] == 0 {
+			delete(s.under, c)
+		}
+	}
 }
 
 // passes says whether a directory is that of a partition of a topic that passes: <topic>-<number>.
@@ -71,56 +117,97 @@ func (s *syncer) passes(dir, name string) bool {
 	return i > 0 && dir == filepath.Join(s.dir, "partitions") && slices.Contains(s.passing, name[:i])
 }
 
+// abandon is told of a request that has no answer to wait for. Its partitions may be written to at any time from now on. What else it changes is
+// of use only to requests that look at the whole directory themselves.
+func (s *syncer) abandon(changes []string) {
+	s.end(slices.DeleteFunc(slices.Clone(changes), func(c string) bool {
+		if c == whole {
+			return false
+		}
+		_, err := os.Stat(c)
+		return err == nil
+	}))
+}
+
 // flush returns when all that was written before is durable.
 func (s *syncer) flush() error {
 	s.mu.Lock()
-	// A round that runs may have looked before this was written.
+	if s.broken != nil {
+		defer s.mu.Unlock()
+		return s.broken
+	}
+	if len(s.under)+len(s.left) == 0 { // all is seen to, or by a round that runs
+		r := s.running
+		s.mu.Unlock()
+		if r == nil {
+			return nil
+		}
+		<-r.done
+		return r.err
+	}
 	r := s.next
 	if r == nil {
-		r = &round{done: make(chan struct{})}
-		s.next = r
-	}
-	if !s.running {
-		s.running = true
-		go s.run()
+		r = &round{lead: make(chan struct{}, 1), done: make(chan struct{})}
+		if s.running == nil {
+			s.running = r
+			r.lead <- struct{}{}
+		} else { // that one may have looked before this was written
+			s.next = r
+		}
 	}
 	s.mu.Unlock()
-	<-r.done
+	select {
+	case <-r.lead:
+		s.run(r)
+	case <-r.done:
+	}
 	return r.err
 }
 
-// run makes rounds until nobody waits.
-func (s *syncer) run() {
-	for {
-		s.mu.Lock()
-		r := s.next
-		s.next = nil
-		s.running = r != nil
-		s.mu.Unlock()
-		if r == nil {
-			return
-		}
-		r.err = s.round()
-		close(r.done)
+// run makes a round, and has one of those who wait for the next make that.
+func (s *syncer) run(r *round) {
+	s.mu.Lock()
+	changes := slices.AppendSeq(slices.Collect(maps.Keys(s.under)), maps.Keys(s.left))
+	clear(s.left)
+	err := s.broken
+	s.mu.Unlock()
+	if err == nil {
+		err = s.round(changes)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broken, r.err = err, err
+	close(r.done)
+	if s.running, s.next = s.next, nil; s.running != nil {
+		s.running.lead <- struct{}{}
 	}
 }
 
-func (s *syncer) round() error {
-	if s.broken != nil {
-		return s.broken
-	}
+// round looks at what may have changed, and syncs what has.
+func (s *syncer) round(changes []string) error {
 	var changed []string
-	err := s.look(s.dir, &changed)
-	if err == nil {
-		var g errgroup.Group
-		g.SetLimit(syncsAtOnce)
-		for _, path := range changed {
-			g.Go(func() error { return syncPath(path) })
+	look := changes
+	for _, c := range changes {
+		if c == whole || s.folders[c] == nil { // what is new is in a directory that has changed
+			look = []string{s.dir}
+			break
 		}
-		err = g.Wait()
 	}
-	s.broken = err
-	return err
+	slices.Sort(look)
+	for _, dir := range slices.Compact(look) {
+		if err := s.look(dir, &changed); err != nil {
+			return err
+		}
+	}
+	if len(changed) == 1 {
+		return s.sync(changed[0])
+	}
+	var g errgroup.Group
+	g.SetLimit(syncsAtOnce)
+	for _, path := range changed {
+		g.Go(func() error { return s.sync(path) })
+	}
+	return g.Wait()
 }
 
 // look finds what has changed in a directory since the last time, and below it.
@@ -232,8 +319,10 @@ func syncPath(path string) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	if info, err := f.Stat(); err != nil || (info.IsDir() && runtime.GOOS == "windows") {
-		return err // Windows has no such thing
+	if runtime.GOOS == "windows" {
+		if info, err := f.Stat(); err != nil || info.IsDir() {
+			return err // Windows has no such thing
+		}
 	}
 	return f.Sync()
 }

@@ -141,7 +141,7 @@ func (d *door) Accept() (net.Conn, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &synced{Conn: c, sync: d.sync, requests: requests{passing: d.sync.passing}}, nil
+		return newSynced(c, d.sync), nil
 	}
 }
 
