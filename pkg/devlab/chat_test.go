@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -297,6 +298,30 @@ func TestSockets(t *testing.T) {
 		require.NoError(t, err)
 		_, err = dial(k, "")
 		require.True(t, client.IsCode(err, "bad_ticket"), err)
+	})
+	t.Run("tickets that come together open one socket each", func(t *testing.T) {
+		var wg sync.WaitGroup
+		var opened, refused atomic.Int64
+		for range 8 {
+			k := ticket()
+			for range 4 {
+				wg.Go(func() {
+					ws, err := dial(k, "")
+					switch {
+					case err == nil:
+						opened.Add(1)
+						_ = ws.CloseNow()
+					case client.IsCode(err, "bad_ticket"):
+						refused.Add(1)
+					default:
+						t.Error(err)
+					}
+				})
+			}
+		}
+		wg.Wait()
+		require.EqualValues(t, 8, opened.Load())
+		require.EqualValues(t, 24, refused.Load())
 	})
 	t.Run("bad tickets", func(t *testing.T) {
 		k := ticket()

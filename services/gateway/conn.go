@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,7 +23,7 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// conn is one device's socket.
+// conn is one device's socket. At rest it costs a reading goroutine, a timer and what is here: a gateway has many, and most are silent.
 type conn struct {
 	g       *gateway
 	ws      *websocket.Conn
@@ -30,24 +31,25 @@ type conn struct {
 	user    string
 	session string
 	address string
-	frames  *limit.Buckets // of this connection; it has one key
+	frames  limit.Bucket // of this connection; used by read
 
 	away atomic.Bool // its client says that nobody is there
 
-	said chan struct{} // closed when the client has sent its first frame
-
-	early [][]byte // to be written after the hello
-
-	out  chan *frame // what came from Kafka and answers; a client that lets it fill up is closed
-	bulk chan []byte // answers to resume, which wait for the client
+	mu      sync.Mutex
+	said    bool        // the client has sent its first frame
+	writing bool        // a goroutine writes, or ends the socket
+	begin   int         // how many of queue the socket begins with, which do not count
+	queue   []*frame    // what came from Kafka and answers; a client that lets it fill up is closed
+	timer   *time.Timer // until the first frame, and then until the next ping
 
 	cut    func() // ends the connection at once
 	once   sync.Once
 	done   chan struct{} // closed by close
 	code   websocket.StatusCode
 	reason string
-	last   []byte        // written before the close, if not nil
-	gone   chan struct{} // closed when nothing of it is left
+	last   []byte         // written before the close, if not nil
+	ending sync.WaitGroup // until the last frame is written
+	gone   chan struct{}  // closed when nothing of it is left
 }
 
 // frame is one on its way to a client. It is small and pointed to, since the place of each that might wait is there for every socket.
@@ -108,14 +110,15 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 		return nil // Accept has answered
 	}
 	ws.SetReadLimit(wire.MaxFrame)
+	raw := under.conn // the rest of it belongs to the request
 	c := &conn{
-		g: g, ws: ws, cut: func() { _ = under.conn.Close() }, id: wire.NewID(), user: t.User, session: t.Session, address: address,
-		frames: limit.New(g.ConnectionRate, g.Now), said: make(chan struct{}),
-		out: make(chan *frame, g.Queue), bulk: make(chan []byte), done: make(chan struct{}), gone: make(chan struct{}),
+		g: g, ws: ws, cut: func() { _ = raw.Close() }, id: wire.NewID(), user: t.User, session: t.Session, address: address,
+		frames: limit.NewBucket(g.ConnectionRate, g.Now()), done: make(chan struct{}), gone: make(chan struct{}),
 	}
-	// A socket lives for hours, and what happens on it is no part of its beginning.
-	trace.Upgraded(r)
-	c.serve(trace.Without(context.WithoutCancel(r.Context())))
+	c.ending.Add(1)
+	// A socket lives for hours. It needs nothing of the request that began it, which ends here, nor of the depth of its stack.
+	c.open()
+	go c.serve() //nolint:gosec // G118: it outlives the request
 	return nil
 }
 
@@ -149,31 +152,48 @@ func lists(h http.Header, name, word string) bool {
 	return false
 }
 
-// hijack keeps the connection beneath a socket, which alone can be cut while the socket is being closed.
+// hijack keeps the connection beneath a socket, which alone can be cut while the socket is being closed. It gives the socket buffers for frames of
+// usual size in place of the server's, which are 4 KiB each.
 type hijack struct {
 	http.ResponseWriter
 	conn net.Conn
 }
 
+const (
+	readBuffer  = 256
+	writeBuffer = 512
+)
+
 func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	// Where a client did not wait for the answer, its frames are read already.
+	if rw.Reader.Buffered() == 0 {
+		rw.Reader = bufio.NewReaderSize(conn, readBuffer)
+	}
+	rw.Writer = bufio.NewWriterSize(conn, writeBuffer)
 	h.conn = conn
-	return conn, rw, err
+	return conn, rw, nil
 }
 
-// serve runs the socket. The hello is queued before the hub knows the socket, and written after: so it is the
-// first frame, and whoever has read it misses nothing from then on.
-func (c *conn) serve(ctx context.Context) {
-	defer close(c.gone)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// open makes the socket known. The hello is queued before the hub knows it: so it is the first frame, and whoever has read it misses nothing from then
+// on.
+func (c *conn) open() {
 	g := c.g
 	c.enqueue(wire.Encode(wire.Hello{
 		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id,
 		Heartbeat: int(g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
 	}))
+	c.timer = time.AfterFunc(g.HeartbeatTimeout, func() { c.close(wire.CloseNoHeartbeat, "the client said no hello") })
 	g.recent.open(c.user, func(frames [][]byte) {
-		c.early = frames
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, data := range frames {
+			c.queue = append(c.queue, &frame{data: data})
+		}
+		c.begin = len(c.queue)
 		g.hub.add(c)
 	})
 	if g.ended.Has(c.session) { // its end may have come before the hub knew the socket
@@ -182,15 +202,41 @@ func (c *conn) serve(ctx context.Context) {
 		c.close(1012, "the gateway stops; connect again")
 	}
 	g.connections.Inc()
+	g.opened.Add(1)
 	g.announce(c.user)
-	var wg sync.WaitGroup
-	wg.Go(func() { c.write(ctx) })
-	c.read(ctx)
+}
+
+// serve runs the socket until nothing is left of it. Its goroutine waits for the client, mostly, and what handles frames needs more stack than waiting
+// does, so that runs apart.
+func (c *conn) serve() {
+	for {
+		kind, data, err := c.ws.Read(context.Background())
+		if err != nil {
+			break
+		}
+		handled := make(chan struct{})
+		go func() {
+			defer close(handled)
+			defer func() {
+				if p := recover(); p != nil { // of one frame, which should not end all sockets
+					c.g.Log.Error("panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
+					c.close(websocket.StatusInternalError, "an error of the gateway")
+				}
+			}()
+			c.handle(kind, data)
+		}()
+		<-handled
+	}
+	c.end()
+}
+
+func (c *conn) end() {
 	c.close(websocket.StatusNormalClosure, "")
-	wg.Wait()
-	g.hub.remove(c)
-	g.connections.Dec()
-	g.announce(c.user)
+	c.ending.Wait()
+	c.g.hub.remove(c)
+	c.g.connections.Dec()
+	c.g.announce(c.user)
+	close(c.gone)
 }
 
 // close asks the socket to end with that code. The first call counts; it does not wait.
@@ -201,6 +247,12 @@ func (c *conn) closeAfter(last []byte, code websocket.StatusCode, reason string)
 	c.once.Do(func() {
 		c.last, c.code, c.reason = last, code, reason
 		close(c.done)
+		c.mu.Lock()
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+		c.kick()
+		c.mu.Unlock()
 		within := closeTime
 		if code == wire.CloseSessionEnded {
 			within = endTime
@@ -220,96 +272,125 @@ const (
 func (c *conn) enqueue(data []byte) bool { return c.put(&frame{data: data}) }
 
 func (c *conn) put(f *frame) bool {
+	c.mu.Lock()
+	full := false
 	select {
 	case <-c.done:
+		c.mu.Unlock()
 		f.end("closed")
 		return false
 	default:
+		if full = len(c.queue)-c.begin >= c.g.Queue; !full {
+			c.queue = append(c.queue, f)
+			c.kick()
+		}
 	}
-	select {
-	case c.out <- f:
-		return true
-	default:
+	c.mu.Unlock()
+	if full {
 		f.end("too slow")
 		c.g.slow.Inc()
 		c.close(wire.CloseTooSlow, "too slow: too many frames wait to be read")
-		return false
+	}
+	return !full
+}
+
+// kick has what waits written, and the socket closed if it is to be. The caller holds mu.
+func (c *conn) kick() {
+	closing := false
+	select {
+	case <-c.done:
+		closing = true
+	default:
+	}
+	if !c.writing && (closing || (c.said && len(c.queue) > 0)) {
+		c.writing = true
+		go c.write()
 	}
 }
 
-// write sends frames and pings until the socket is to close, then closes it.
-func (c *conn) write(ctx context.Context) {
-	// The client speaks first: there are proxies (Skipper 0.22 is one) that lose what a server sends right behind its
-	// answer to the upgrade.
-	first := time.NewTimer(c.g.HeartbeatTimeout)
-	defer first.Stop()
+// start lets the socket write. The client speaks first: there are proxies (Skipper 0.22 is one) that lose what a server sends right behind its
+// answer to the upgrade.
+func (c *conn) start() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.said {
+		return
+	}
+	c.said = true
+	c.timer.Stop()
+	c.timer = time.AfterFunc(c.g.Heartbeat, c.ping)
+	c.kick()
+}
+
+// ping asks the client whether it is there. The answer takes a round trip, for which no frame waits.
+func (c *conn) ping() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.g.HeartbeatTimeout)
+	defer cancel()
+	if c.ws.Ping(ctx) != nil {
+		c.close(wire.CloseNoHeartbeat, "no answer to ping")
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	select {
-	case <-c.said:
 	case <-c.done:
-	case <-first.C:
-		c.close(wire.CloseNoHeartbeat, "the client said no hello")
+	default:
+		c.timer.Reset(c.g.Heartbeat)
 	}
-	tick := time.NewTicker(c.g.Heartbeat)
-	defer tick.Stop()
-	send := func(data []byte) bool {
-		ctx, cancel := context.WithTimeout(ctx, c.g.WriteTimeout)
-		defer cancel()
-		if err := c.ws.Write(ctx, websocket.MessageText, data); err != nil {
-			c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
-			return false
-		}
-		return true
+}
+
+// send writes one frame, beside others that are written.
+func (c *conn) send(data []byte) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), c.g.WriteTimeout)
+	defer cancel()
+	if err := c.ws.Write(ctx, websocket.MessageText, data); err != nil {
+		c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
+		return false
 	}
-	defer func() {
-		for {
-			select {
-			case f := <-c.out:
-				f.end("closed")
-			default:
-				return
-			}
-		}
-	}()
-	if len(c.early) > 0 {
-		hello := <-c.out
-		for _, data := range append([][]byte{hello.data}, c.early...) {
-			select {
-			case <-c.done:
-			default:
-				send(data)
-			}
-		}
-		c.early = nil
-	}
+	return true
+}
+
+// write sends frames until none waits. If the socket is to close, it closes it.
+func (c *conn) write() {
 	for {
-		select {
-		case <-c.done:
+		f, closing := c.next()
+		switch {
+		case closing:
 			if c.last != nil {
-				send(c.last)
+				c.send(c.last)
 			}
 			// Close waits for the client's answer, and ends the read.
 			_ = c.ws.Close(c.code, c.reason)
+			c.ending.Done()
 			return
+		case f == nil:
+			return
+		case c.send(f.data):
+			f.end("")
 		default:
-		}
-		select {
-		case <-c.done:
-		case f := <-c.out:
-			if send(f.data) {
-				f.end("")
-			} else {
-				f.end("not written")
-			}
-		case frame := <-c.bulk:
-			send(frame)
-		case <-tick.C:
-			go func() { // the answer takes a round trip, for which no frame should wait
-				ctx, cancel := context.WithTimeout(ctx, c.g.HeartbeatTimeout)
-				defer cancel()
-				if c.ws.Ping(ctx) != nil {
-					c.close(wire.CloseNoHeartbeat, "no answer to ping")
-				}
-			}()
+			f.end("not written")
 		}
 	}
+}
+
+// next takes a frame from the queue. Without one the writing is over, but for the end of a socket that is closing.
+func (c *conn) next() (f *frame, closing bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.done:
+		for _, f := range c.queue {
+			f.end("closed")
+		}
+		c.queue = nil
+		return nil, true
+	default:
+	}
+	if len(c.queue) == 0 {
+		c.queue, c.writing = nil, false
+		return nil, false
+	}
+	f, c.queue = c.queue[0], c.queue[1:]
+	c.begin = max(c.begin-1, 0)
+	return f, false
 }

@@ -16,55 +16,48 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// read handles the client's frames until the socket ends.
-func (c *conn) read(ctx context.Context) {
-	for first := true; ; first = false {
-		kind, data, err := c.ws.Read(ctx)
-		if err != nil {
-			return
+// handle handles a frame of the client.
+func (c *conn) handle(kind websocket.MessageType, data []byte) {
+	ctx := context.Background()
+	c.start()
+	select {
+	case <-c.done:
+		return // the end of the connection is near
+	default:
+	}
+	c.g.received.Inc()
+	if kind != websocket.MessageText {
+		c.close(websocket.StatusUnsupportedData, "frames are text")
+		return
+	}
+	if !c.may() {
+		c.refuse(data)
+		return
+	}
+	f, err := wire.DecodeFrame(data)
+	if err != nil {
+		c.close(wire.CloseBadFrame, err.Error())
+		return
+	}
+	switch f.Type {
+	case wire.FrameHello: // it has opened the socket, or does nothing
+	case wire.FrameSend, wire.FrameEdit, wire.FrameDelete, wire.FrameReact:
+		c.traced(ctx, f, c.say)
+	case wire.FrameRead:
+		c.traced(ctx, f, c.markRead)
+	case wire.FrameTyping:
+		c.typing(f)
+	case wire.FrameResume:
+		c.resume(ctx, f)
+	case wire.FrameAway:
+		if c.away.Swap(f.Away) != f.Away {
+			c.g.announce(c.user)
 		}
-		if first {
-			close(c.said)
+	case wire.FramePing:
+		if len(f.ID) > wire.MaxFrameID {
+			f.ID = ""
 		}
-		select {
-		case <-c.done:
-			continue // to the end of the connection, which is near
-		default:
-		}
-		c.g.received.Inc()
-		if kind != websocket.MessageText {
-			c.close(websocket.StatusUnsupportedData, "frames are text")
-			continue
-		}
-		if !c.may() {
-			c.refuse(data)
-			continue
-		}
-		f, err := wire.DecodeFrame(data)
-		if err != nil {
-			c.close(wire.CloseBadFrame, err.Error())
-			continue
-		}
-		switch f.Type {
-		case wire.FrameHello: // it has opened the socket, or does nothing
-		case wire.FrameSend, wire.FrameEdit, wire.FrameDelete, wire.FrameReact:
-			c.traced(ctx, f, c.send)
-		case wire.FrameRead:
-			c.traced(ctx, f, c.markRead)
-		case wire.FrameTyping:
-			c.typing(f)
-		case wire.FrameResume:
-			c.resume(ctx, f)
-		case wire.FrameAway:
-			if c.away.Swap(f.Away) != f.Away {
-				c.g.announce(c.user)
-			}
-		case wire.FramePing:
-			if len(f.ID) > wire.MaxFrameID {
-				f.ID = ""
-			}
-			c.enqueue(wire.Encode(wire.Pong{Type: wire.FramePong, ID: f.ID}))
-		}
+		c.enqueue(wire.Encode(wire.Pong{Type: wire.FramePong, ID: f.ID}))
 	}
 }
 
@@ -87,10 +80,13 @@ func (c *conn) traced(ctx context.Context, f wire.ClientFrame, handle func(conte
 
 // may says whether one more frame is within the limits of the connection, the user and the address.
 func (c *conn) may() bool {
+	if !c.frames.Take(c.g.Now()) {
+		return false
+	}
 	for _, who := range []struct {
 		buckets *limit.Buckets
 		key     string
-	}{{c.frames, ""}, {c.g.byUser, c.user}, {c.g.byAddress, c.address}} {
+	}{{c.g.byUser, c.user}, {c.g.byAddress, c.address}} {
 		if _, ok := who.buckets.Take(who.key); !ok {
 			return false
 		}
@@ -134,8 +130,8 @@ func (c *conn) record(f wire.ClientFrame) wire.Record {
 	return r
 }
 
-// send gives a message, or a change of one, to Kafka. The acknowledgement comes from messaging, once it is stored.
-func (c *conn) send(ctx context.Context, f wire.ClientFrame) {
+// say gives a message, or a change of one, to Kafka. The acknowledgement comes from messaging, once it is stored.
+func (c *conn) say(ctx context.Context, f wire.ClientFrame) {
 	refuse := func(code, message string) {
 		trace.Refused(ctx, code)
 		e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable}
@@ -266,11 +262,13 @@ func (c *conn) resume(ctx context.Context, f wire.ClientFrame) {
 		missed.Behind = map[string]int64{}
 	}
 	frames = append(frames, wire.Encode(wire.Resumed{Type: wire.FrameResumed, ID: f.ID, Behind: missed.Behind}))
+	// One after the other, as the client takes them, beside what waits in the queue.
 	for _, frame := range frames {
 		select {
-		case c.bulk <- frame:
 		case <-c.done:
 			return
+		default:
+			c.send(frame)
 		}
 	}
 }

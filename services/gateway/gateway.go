@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,8 +97,9 @@ type gateway struct {
 	byUser    *limit.Buckets
 	byAddress *limit.Buckets
 	draining  atomic.Bool
-	announces sync.Mutex // keeps the leases of a user in the order in which they were counted
-	known     sync.Map   // user ids that auth has confirmed
+	leases    *leases
+	known     sync.Map     // user ids that auth has confirmed
+	opened    atomic.Int64 // sockets, ever
 
 	connections prometheus.Gauge
 	received    prometheus.Counter
@@ -134,7 +136,7 @@ func Run(ctx context.Context, c Config) error {
 	defer over.Close()
 	client := peer.NewHTTPClient()
 	g := &gateway{
-		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), recent: &recent{now: time.Now}, typings: newTypings(), tracer: tracer,
+		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), recent: &recent{now: time.Now}, typings: newTypings(), leases: newLeases(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -206,6 +208,8 @@ func (g *gateway) work(ctx context.Context) error {
 		})
 	})
 	wg.Go(func() { g.every(ctx, g.Lease, func() { g.hub.each(g.announce) }) })
+	wg.Go(func() { g.announceAll(ctx) })
+	wg.Go(func() { g.tidy(ctx) })
 	wg.Go(func() {
 		g.every(ctx, time.Minute, func() {
 			if err := g.tickets.sweep(ctx); err != nil {
@@ -223,6 +227,21 @@ func (g *gateway) work(ctx context.Context) error {
 		})
 		fetches.EachRecord(func(r *kgo.Record) { g.recent.pass(r, func() { g.deliver(r) }) })
 	}
+}
+
+// tidy gives the system back what many sockets needed to open, once they have: requests, tickets and the deep stacks of both, some 40 KiB each.
+// The runtime alone would keep it for minutes, or for as long as the gateway is quiet.
+func (g *gateway) tidy(ctx context.Context) {
+	const many = 1000
+	var tidied, before int64
+	g.every(ctx, time.Second, func() {
+		now := g.opened.Load()
+		if now-tidied >= many && now-before < many/10 {
+			tidied = now
+			debug.FreeOSMemory()
+		}
+		before = now
+	})
 }
 
 func (g *gateway) every(ctx context.Context, d time.Duration, f func()) {
@@ -252,19 +271,6 @@ func (g *gateway) deliver(r *kgo.Record) {
 	}
 }
 
-// announce tells presence which devices of a user are connected here, and which of them nobody is at.
-func (g *gateway) announce(user string) {
-	g.announces.Lock()
-	defer g.announces.Unlock()
-	devices, away, sessions := g.hub.count(user)
-	value := wire.Encode(wire.Lease{User: user, Gateway: g.id, Devices: devices, Away: away, Sessions: sessions, At: wire.At(g.Now())})
-	g.kafka.Produce(context.Background(), &kgo.Record{Topic: bus.Presence, Key: []byte(user), Value: value}, func(_ *kgo.Record, err error) {
-		if err != nil && !errors.Is(err, kgo.ErrClientClosed) {
-			g.Log.Warn("a lease did not reach presence", "user", user, "error", err) // the next one will
-		}
-	})
-}
-
 // drain sends the clients elsewhere, a few at a time, and lets Kafka have what they sent.
 func (g *gateway) drain(ctx context.Context) {
 	g.draining.Store(true)
@@ -283,6 +289,7 @@ func (g *gateway) drain(ctx context.Context) {
 			return
 		}
 	}
+	g.tellLeases()
 	if err := g.kafka.Flush(ctx); err != nil {
 		g.Log.Warn("not all reached kafka before the end; clients will send it again", "error", err)
 	}

@@ -107,7 +107,8 @@ func FuzzTicket(f *testing.F) {
 }
 
 func TestSlowClientIsClosed(t *testing.T) {
-	c := &conn{cut: func() {}, g: &gateway{slow: service.NewMetrics().Counter("x", "x")}, out: make(chan *frame, 2), done: make(chan struct{})}
+	c := &conn{cut: func() {}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
+	c.writing = true // by nobody, as if the client did not read
 	require.True(t, c.enqueue(nil))
 	require.True(t, c.enqueue(nil))
 	require.False(t, c.enqueue(nil))
@@ -115,4 +116,40 @@ func TestSlowClientIsClosed(t *testing.T) {
 	require.EqualValues(t, 4409, c.code)
 	c.close(1000, "")
 	require.EqualValues(t, 4409, c.code, "the first close counts")
+}
+
+// However many sockets come and go, what is still to be told of a user is told once.
+func TestLeasesAreToldTogether(t *testing.T) {
+	g := &gateway{leases: newLeases()}
+	for range 100 {
+		g.announce("ada")
+		g.announce("grace")
+	}
+	require.Equal(t, map[string]struct{}{"ada": {}, "grace": {}}, g.leases.users)
+	require.Len(t, g.leases.wake, 1)
+}
+
+// What a socket begins with does not count as waiting for a slow client, and is written first. Nothing is before the client has spoken.
+func TestQueue(t *testing.T) {
+	c := &conn{cut: func() {}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
+	for _, text := range []string{"hello", "early"} {
+		c.queue = append(c.queue, &frame{data: []byte(text)})
+	}
+	c.begin = 2
+	require.True(t, c.enqueue([]byte("one")))
+	require.True(t, c.enqueue([]byte("two")))
+	require.False(t, c.writing)
+	c.writing = true // by this test
+	for _, text := range []string{"hello", "early", "one"} {
+		f, closing := c.next()
+		require.False(t, closing)
+		require.Equal(t, text, string(f.data))
+	}
+	require.True(t, c.enqueue([]byte("three")))
+	require.False(t, c.enqueue([]byte("four")), "two wait")
+	f, closing := c.next()
+	require.Nil(t, f)
+	require.True(t, closing)
+	require.EqualValues(t, 4409, c.code)
+	require.False(t, c.enqueue([]byte("five")))
 }

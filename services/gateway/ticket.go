@@ -11,9 +11,12 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
@@ -32,6 +35,18 @@ type tickets struct {
 	ttl time.Duration
 	now func() time.Time
 	key []byte // set by start
+
+	mu      sync.Mutex
+	waiting []*use
+	writing bool
+}
+
+// use is a ticket that is being used up.
+type use struct {
+	doc   bson.D
+	done  chan struct{}
+	first bool
+	err   error
 }
 
 type ticket struct {
@@ -103,7 +118,7 @@ func (t *tickets) redeem(ctx context.Context, raw string) (ticket, error) {
 	if t.now().UnixMilli() >= k.Expires {
 		return k, errTicket
 	}
-	first, err := store.Insert(ctx, t.db.Collection("used_tickets"), bson.D{{Key: "_id", Value: k.ID}, {Key: "expires", Value: k.Expires}})
+	first, err := t.use(ctx, bson.D{{Key: "_id", Value: k.ID}, {Key: "expires", Value: k.Expires}})
 	if err != nil {
 		return k, err
 	}
@@ -111,6 +126,81 @@ func (t *tickets) redeem(ctx context.Context, raw string) (ticket, error) {
 		return k, errTicket
 	}
 	return k, nil
+}
+
+// useTime is how long the database may take for used tickets.
+const useTime = 10 * time.Second
+
+// use notes a ticket, together with those that come while others are noted. first is false if it was noted before.
+func (t *tickets) use(ctx context.Context, doc bson.D) (first bool, err error) {
+	u := &use{doc: doc, done: make(chan struct{})}
+	t.mu.Lock()
+	t.waiting = append(t.waiting, u)
+	if !t.writing {
+		t.writing = true
+		go t.write() //nolint:gosec // G118: for others, too
+	}
+	t.mu.Unlock()
+	select {
+	case <-u.done:
+		return u.first, u.err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+// write notes tickets until none waits.
+func (t *tickets) write() {
+	for {
+		t.mu.Lock()
+		all := t.waiting
+		t.waiting = nil
+		t.writing = len(all) > 0
+		t.mu.Unlock()
+		if len(all) == 0 {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), useTime)
+		t.note(ctx, all)
+		cancel()
+		for _, u := range all {
+			close(u.done)
+		}
+	}
+}
+
+// note writes tickets. What the database does not take in one with the others, it is asked for alone.
+func (t *tickets) note(ctx context.Context, all []*use) {
+	c := t.db.Collection("used_tickets")
+	alone := all
+	if len(all) > 1 {
+		docs := make([]bson.D, len(all))
+		for i, u := range all {
+			docs[i], u.first = u.doc, true
+		}
+		_, err := c.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+		var bulk mongo.BulkWriteException
+		switch {
+		case err == nil:
+			return
+		case errors.As(err, &bulk) && bulk.WriteConcernError == nil:
+			alone = nil
+			for _, e := range bulk.WriteErrors {
+				all[e.Index].first = false
+				if !mongo.IsDuplicateKeyError(e) {
+					alone = append(alone, all[e.Index])
+				}
+			}
+		default:
+			for _, u := range all {
+				u.first, u.err = false, fmt.Errorf("note used tickets: %w", err)
+			}
+			return
+		}
+	}
+	for _, u := range alone {
+		u.first, u.err = store.Insert(ctx, c, u.doc)
+	}
 }
 
 // sweep forgets used tickets that are expired anyway.

@@ -54,6 +54,30 @@ func (b *bucket) refill(r Rate, now time.Time) {
 	}
 }
 
+// Bucket counts one thing, for one goroutine.
+type Bucket struct {
+	rate Rate
+	bucket
+}
+
+// NewBucket makes a full bucket of that rate.
+func NewBucket(rate Rate, now time.Time) Bucket {
+	return Bucket{rate: rate, bucket: bucket{left: float64(rate.Burst), at: now}}
+}
+
+// Take takes one out, if there is one.
+func (b *Bucket) Take(now time.Time) bool {
+	if b.rate.Off() {
+		return true
+	}
+	b.refill(b.rate, now)
+	if b.left < 1 {
+		return false
+	}
+	b.left--
+	return true
+}
+
 // Buckets count by key. They are safe for concurrent use. A key costs memory only as long as its bucket is not full.
 type Buckets struct {
 	rate Rate

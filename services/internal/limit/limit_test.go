@@ -19,6 +19,22 @@ func TestParseRate(t *testing.T) {
 	}
 }
 
+func TestBucket(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	b := NewBucket(Rate{PerSecond: 2, Burst: 3}, now)
+	for range 3 {
+		require.True(t, b.Take(now))
+	}
+	require.False(t, b.Take(now))
+	now = now.Add(500 * time.Millisecond)
+	require.True(t, b.Take(now))
+	require.False(t, b.Take(now))
+	off := NewBucket(Rate{}, now)
+	for range 5 {
+		require.True(t, off.Take(now))
+	}
+}
+
 func TestBuckets(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	b := New(Rate{PerSecond: 2, Burst: 3}, func() time.Time { return now })

@@ -44,13 +44,6 @@ func Answered(span otel.Span, r *http.Request, status int) {
 	}
 }
 
-// Upgraded ends a request's span at the upgrade to a WebSocket.
-func Upgraded(r *http.Request) {
-	span := otel.SpanFromContext(r.Context())
-	Answered(span, r, http.StatusSwitchingProtocols)
-	span.End()
-}
-
 // Call begins the span of a request to another service, if its context has one, and lets the trace go on there. route is the path
 // with a name in place of each id.
 func Call(req *http.Request, route string) (*http.Request, otel.Span) {

@@ -209,9 +209,6 @@ func child(ctx context.Context, name string, opts ...otel.SpanStartOption) (cont
 	return otel.SpanFromContext(ctx).TracerProvider().Tracer(scope).Start(ctx, name, opts...)
 }
 
-// Without gives ctx without its span: what begins from it later is no part of that.
-func Without(ctx context.Context) context.Context { return otel.ContextWithSpan(ctx, none) }
-
 // Within gives ctx with the span of another context. That one may be nil, as a record's is.
 func Within(ctx, other context.Context) context.Context {
 	return otel.ContextWithSpan(ctx, otel.SpanFromContext(other))
