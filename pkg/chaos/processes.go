@@ -208,7 +208,7 @@ func (p *Processes) serve(ctx context.Context) error {
 		proxy := &httputil.ReverseProxy{
 			Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target); r.Out.Host = r.In.Host; r.SetXForwarded() },
 			FlushInterval: -1,
-			Transport:     &http.Transport{ResponseHeaderTimeout: 10 * time.Second, MaxIdleConnsPerHost: 64, IdleConnTimeout: 10 * time.Second},
+			Transport:     &http.Transport{ResponseHeaderTimeout: 10 * time.Second, MaxIdleConnsPerHost: 256, IdleConnTimeout: 10 * time.Second},
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(http.StatusServiceUnavailable)

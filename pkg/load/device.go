@@ -26,9 +26,13 @@ type device struct {
 
 	// Only the reader touches these, until it has ended.
 	last          map[int]int64 // seq by room
+	resumes       int           // answers until it has caught up for the first time
 	log           []Entry
 	stored, shown Histogram
 }
+
+// maxResume is how many conversations are in a resume.
+const maxResume = 300
 
 // open gives a socket that has said hello and asked for what it has missed.
 func (d *device) open(ctx context.Context) (*socket, error) {
@@ -52,12 +56,11 @@ func (d *device) open(ctx context.Context) (*socket, error) {
 		s.close()
 		return nil, err
 	}
-	const most = 300 // conversations in a resume
 	var rooms []int
 	for i := range d.last {
 		rooms = append(rooms, i)
 	}
-	for chunk := range slices.Chunk(rooms, most) {
+	for chunk := range slices.Chunk(rooms, maxResume) {
 		have := map[string]int64{}
 		for _, i := range chunk {
 			have[d.r.conversations[i]] = d.last[i]
@@ -218,6 +221,9 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 			return d.take(ctx, room, m.Seq, d.r.foreign(m), now)
 		}
 	case "resumed":
+		if d.resumes--; d.resumes == 0 {
+			d.r.caughtUp.Add(1)
+		}
 		for id := range f.Behind {
 			if room, ok := d.r.byName[id]; ok {
 				if err := d.fill(ctx, room); err != nil {

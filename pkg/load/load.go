@@ -61,7 +61,7 @@ type Result struct {
 	OpenSeconds float64 `json:"open_seconds"`
 	Reconnects  int64   `json:"reconnects"`
 	BackSeconds float64 `json:"back_seconds,omitempty"`       // from the storm until the last one is back
-	Memory      float64 `json:"kib_per_connection,omitempty"` // of the process with PID
+	Memory      float64 `json:"kib_per_connection,omitempty"` // of the process with PID, at the end
 
 	Verdict Verdict `json:"verdict"`
 }
@@ -83,6 +83,7 @@ type runner struct {
 	first         atomic.Int64 // nanoseconds since begin: when sending began
 
 	open, broken      atomic.Int64
+	caughtUp          atomic.Int64 // devices
 	answered, shown   atomic.Int64
 	lastAck, lastShow atomic.Int64 // nanoseconds since begin
 
@@ -149,9 +150,6 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 		return res, fmt.Errorf("load: %w", err)
 	}
 	res.Open, res.OpenSeconds = opened.Latency(), time.Since(start).Seconds()
-	if after, ok := memory(r.PID); known && ok {
-		res.Memory = float64(after-before) / float64(len(r.devices))
-	}
 	var storm errgroup.Group
 	if r.Storm {
 		storm.Go(func() error {
@@ -168,6 +166,9 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 		return res, fmt.Errorf("load: %w", err)
 	}
 	r.wait(ctx)
+	if after, ok := memory(r.PID); known && ok {
+		res.Memory = float64(after-before) / float64(len(r.devices))
+	}
 	histories, err := r.histories(ctx)
 	stop()
 	running.Wait()
@@ -207,12 +208,15 @@ func (r *runner) prepare() {
 			for _, i := range of[u] {
 				d.last[i] = r.base[i]
 			}
+			if d.resumes = (len(d.last) + maxResume - 1) / maxResume; d.resumes == 0 {
+				r.caughtUp.Add(1)
+			}
 			r.devices = append(r.devices, d)
 		}
 	}
 }
 
-// connect opens all sockets, many at once, and gives how long each took.
+// connect opens all sockets, many at once, and gives how long each took. It returns when all devices know that they have missed nothing.
 func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogram, error) {
 	var mu sync.Mutex
 	var all Histogram
@@ -239,7 +243,16 @@ func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogr
 			return nil
 		})
 	}
-	return &all, g.Wait()
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	for r.caughtUp.Load() < int64(len(r.devices)) {
+		r.Report.At(r.caughtUp.Load(), int64(len(r.devices)), "catching up")
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+	return &all, nil
 }
 
 // due gives when a message is to be sent, since begin. Whoever sends late, or waits for a socket, is late for its receivers.

@@ -55,16 +55,25 @@ func IsCode(err error, code string) bool {
 
 // Client speaks to one chat.
 type Client struct {
-	base string
-	http *http.Client
+	base    string
+	http    *http.Client
+	sockets *http.Client // each of its connections becomes a socket
 }
+
+// maxConns is how many requests of a client are under way at once, whoever's they are. The others wait: thousands of devices that come back together
+// would else take as many files, here and at whoever passes their requests on.
+const maxConns = 256
 
 // New makes a client of the chat at baseURL, such as http://127.0.0.1:8080.
 func New(baseURL string) *Client {
-	return &Client{base: strings.TrimSuffix(baseURL, "/"), http: &http.Client{
-		Timeout:   30 * time.Second,
-		Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16, IdleConnTimeout: 30 * time.Second},
-	}}
+	return &Client{
+		base: strings.TrimSuffix(baseURL, "/"),
+		http: &http.Client{
+			Timeout:   30 * time.Second,
+			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxConns, IdleConnTimeout: 30 * time.Second},
+		},
+		sockets: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
+	}
 }
 
 // Close ends idle connections.

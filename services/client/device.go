@@ -312,7 +312,7 @@ func (c *Client) Dial(ctx context.Context, ticket, origin string) (*websocket.Co
 	if origin != "" {
 		header.Set("Origin", origin)
 	}
-	ws, res, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: &http.Client{Transport: c.http.Transport}, HTTPHeader: header})
+	ws, res, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: c.sockets, HTTPHeader: header})
 	if err == nil {
 		ws.SetReadLimit(1 << 20)
 		if err := ws.Write(ctx, websocket.MessageText, []byte(`{"type":"hello"}`)); err != nil {

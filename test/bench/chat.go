@@ -134,7 +134,7 @@ func (b *chatBench) connections(ctx context.Context) ([]result, error) {
 		sockets = most
 	}
 	const each = 100
-	res, err := b.measure(ctx, "connections", "pairs", load.Options{Users: sockets / each, Devices: each, Duration: time.Second, Settle: time.Second})
+	res, err := b.measure(ctx, "connections", "pairs", load.Options{Users: sockets / each, Devices: each, Duration: 5 * time.Second, Settle: time.Second})
 	if err != nil {
 		return nil, err
 	}
