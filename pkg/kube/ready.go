@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -256,6 +257,9 @@ func WhyNotReady(p *corev1.Pod) string {
 	return "not started yet"
 }
 
+// unsynced is what a kubelet says that has not been told in time of a pod's secrets and config maps. It asks again.
+var unsynced = regexp.MustCompile(`^failed to sync (secret|configmap) cache`)
+
 // whyNotReady reads a pod's status for people. Fatal reasons do not go away by waiting.
 func whyNotReady(p *corev1.Pod) (reason, container string, fatal bool) {
 	statuses := append(append([]corev1.ContainerStatus(nil), p.Status.InitContainerStatuses...), p.Status.ContainerStatuses...)
@@ -265,7 +269,7 @@ func whyNotReady(p *corev1.Pod) (reason, container string, fatal bool) {
 			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
 				return fmt.Sprintf("image %s cannot be pulled: %s", s.Image, first(w.Message, w.Reason)), "", w.Reason != "ErrImagePull"
 			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-				return fmt.Sprintf("container %s cannot be made: %s", s.Name, first(w.Message, w.Reason)), "", true
+				return fmt.Sprintf("container %s cannot be made: %s", s.Name, first(w.Message, w.Reason)), "", !unsynced.MatchString(w.Message)
 			case "CrashLoopBackOff":
 				return fmt.Sprintf("container %s ended %d times%s", s.Name, s.RestartCount, lastExit(s)), s.Name, s.RestartCount >= crashLimit
 			}

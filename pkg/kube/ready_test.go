@@ -63,6 +63,19 @@ func TestWaitReadyGivesUpOnWhatDoesNotMendItself(t *testing.T) {
 	}
 }
 
+// A busy node's kubelet may hear of a secret late.
+func TestAKubeletThatWaitsForASecretIsWaitedFor(t *testing.T) {
+	for message, want := range map[string]bool{
+		"failed to sync secret cache: timed out waiting for the condition":    false,
+		"failed to sync configmap cache: timed out waiting for the condition": false,
+		`secret "db" not found`: true,
+	} {
+		reason, _, fatal := whyNotReady(pod(waiting("CreateContainerConfigError", message, 0)))
+		require.Equal(t, "container auth cannot be made: "+message, reason)
+		require.Equal(t, want, fatal, message)
+	}
+}
+
 func TestThePodsOfAnOldRevisionDoNotCount(t *testing.T) {
 	d := deployment(0)
 	d.UID = "1"
