@@ -103,6 +103,13 @@ func Deliver(ctx context.Context, baseURL string, a, b User) (Delivery, error) {
 				continue
 			}
 			out.Delivered = time.Since(begin)
+			// What a page asks for first when it is opened. The ingress may know messaging's way a moment after the others'.
+			if err := retry(ctx, func() error {
+				_, _, err := to.History(ctx, sent.Conversation, client.Page{Limit: 1})
+				return err
+			}); err != nil {
+				return fail("read it in the history", err)
+			}
 			// The sessions are of no more use; that they end is not what is tried.
 			_, _ = from.Logout(ctx), to.Logout(ctx)
 			return out, nil
