@@ -236,6 +236,30 @@ describe('the page', () => {
     expect(one('text').textContent).toBe('helo');
   });
 
+  it('shows what comes live with the page that stands before it, not alone', async () => {
+    server.addUser('alice');
+    const room = server.direct('u-alice', 'u-bob');
+    for (const n of [1, 2, 3]) server.say(room, 'u-bob', `earlier ${n}`);
+    let answer = () => undefined as void;
+    const asked = new Promise<void>((go) => (answer = go));
+    const ask = fetchFrom(server);
+    vi.stubGlobal('fetch', async (...[input, init]: Parameters<typeof fetch>) => {
+      if (String(input).startsWith('/api/messages?')) await asked;
+      return ask(input, init);
+    });
+    await type('username', 'alice');
+    await type('password', 'password');
+    await click('submit');
+    await click('conversation-item');
+    server.say(room, 'u-bob', 'live');
+    await pass(0);
+    expect(one('conversation-item').textContent).toContain('live');
+    expect(all('message')).toEqual([]);
+    await act(async () => answer());
+    await pass(0);
+    expect(all('text').map((t) => t.textContent)).toEqual(['earlier 1', 'earlier 2', 'earlier 3', 'live']);
+  });
+
   it('answers a message, and shows what it answers', async () => {
     await chatWithBob();
     const said = server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'a question');

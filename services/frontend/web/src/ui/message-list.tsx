@@ -34,7 +34,11 @@ export function MessageList({ conversation, now, reply, edit, leave }: ListProps
   const jump = useChatState((s) => (s.selected === id ? s.jump : null));
   // Where the line "new" stands does not move while one reads.
   const [readSeq] = useState(() => (conversation.unread > 0 ? conversation.readSeq : null));
-  const rows = useMemo(() => timeline(thread, me?.id ?? '', readSeq), [thread, me, readSeq]);
+  const first = firstSeq(thread);
+  const complete = thread.complete || (first > 0 && first <= conversation.firstSeq);
+  // What came live before the newest page is shown with it: alone it would pass for the whole conversation.
+  const early = !thread.opened && thread.loading && !complete;
+  const rows = useMemo(() => timeline(early ? { ...thread, stored: [], ahead: [] } : thread, me?.id ?? '', readSeq), [early, thread, me, readSeq]);
   const box = useRef<HTMLDivElement>(null);
   const [atEnd, setAtEnd] = useState(true);
   const [below, setBelow] = useState(0);
@@ -61,8 +65,6 @@ export function MessageList({ conversation, now, reply, edit, leave }: ListProps
     },
   });
 
-  const first = firstSeq(thread);
-  const complete = thread.complete || (first > 0 && first <= conversation.firstSeq);
   const mine = thread.outbox.reduce((n, o) => n + (o.change ? 0 : 1), 0);
   const shown = rows.length > 0;
 
