@@ -35,6 +35,11 @@ type archive struct {
 	// inboxes:  "<user>"; the conversations that the user is or was in
 	// settings: the day of the last pruning
 	messages, sends, rosters, heads, reads, buckets, words, inboxes, settings *mongo.Collection
+
+	// What all members of a large group ask for at once, after a break, is read for all of them together.
+	endReads    store.Shared[head]
+	rosterReads store.Shared[roster]
+	bucketReads store.Shared[bucket]
 }
 
 func newArchive(db *store.DB) *archive {
@@ -84,13 +89,17 @@ func (a *archive) open(ctx context.Context, id string) (*conversation, error) {
 	return c, err
 }
 
-// roster reads who is and was in a group.
-func (a *archive) roster(ctx context.Context, id string) (r roster, err error) {
-	if _, _, direct := wire.Direct(id); direct {
-		return r, nil
-	}
-	r, _, err = store.Get[roster](ctx, a.rosters, id)
-	return r, err
+// roster reads who is and was in a group, or who of a direct conversation blocks the other. Nobody may change it.
+func (a *archive) roster(ctx context.Context, id string) (roster, error) {
+	return a.rosterReads.Get(ctx, id, func(ctx context.Context) (roster, error) {
+		r, _, err := store.Get[roster](ctx, a.rosters, id)
+		return r, err
+	})
+}
+
+// end is last for those who change nothing of it.
+func (a *archive) end(ctx context.Context, id string) (head, error) {
+	return a.endReads.Get(ctx, id, func(ctx context.Context) (head, error) { return a.last(ctx, id) })
 }
 
 // head is where a conversation stands. Its numbers only grow, together.
@@ -265,9 +274,13 @@ type bucket struct {
 }
 
 // bucket reads the messages from one seq to another of one bucket, both included. The bucket may lack the newest, what a crash has kept
-// from it, or the last change of one: those are read alone.
+// from it, or the last change of one: those are read alone. Nobody may change what the messages refer to.
 func (a *archive) bucket(ctx context.Context, conversation string, n, from, to int64) ([]message, error) {
-	b, _, err := store.Get[bucket](ctx, a.buckets, bucketID(conversation, n))
+	id := bucketID(conversation, n)
+	b, err := a.bucketReads.Get(ctx, id, func(ctx context.Context) (bucket, error) {
+		b, _, err := store.Get[bucket](ctx, a.buckets, id)
+		return b, err
+	})
 	if err != nil {
 		return nil, err
 	}

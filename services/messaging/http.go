@@ -8,8 +8,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -23,9 +25,61 @@ const (
 	// Beyond these, presence is not worth telling to everyone.
 	maxPeers     = 2000
 	maxPeerGroup = 200
+	// readsAtOnce is less than the connections to the database, which storing needs, too.
+	readsAtOnce = 16
+	// searchesAtOnce is less, since a search reads many documents.
+	searchesAtOnce = 4
+	// freshTime bounds how long a request waits to see all.
+	freshTime = 5 * time.Second
 	// maxResumed is how many messages one resume gives in all.
 	maxResumed = 2000
 )
+
+// turns bounds how many requests are read for at once; the others wait in their order. If all were read for at once, then a few more than the
+// database can serve within the time that callers have would have none of them served in time, and all of them come again.
+type turns struct{ *semaphore.Weighted }
+
+func newTurns(n int64) turns { return turns{semaphore.NewWeighted(n)} }
+
+// answer writes what f has read, when it is its turn and all is stored that was told before.
+func (s *messaging) answer(t turns, w http.ResponseWriter, r *http.Request, f func() (any, error)) error {
+	v, err := t.do(r.Context(), func() (any, error) {
+		if err := s.catchUp(r.Context()); err != nil {
+			return nil, err
+		}
+		return f()
+	})
+	if err != nil {
+		return err
+	}
+	return service.Write(w, http.StatusOK, v)
+}
+
+// do runs f in turn. Who reads an answer slowly takes nobody's turn, so f writes none.
+func (t turns) do(ctx context.Context, f func() (any, error)) (any, error) {
+	if err := t.Acquire(ctx, 1); err != nil {
+		return nil, service.Unavailable("messaging", err)
+	}
+	defer t.Release(1)
+	return f()
+}
+
+// catchUp waits until all is stored that was told before.
+func (s *messaging) catchUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, freshTime)
+	defer cancel()
+	if err := s.ahead.wait(ctx); err != nil {
+		return service.Unavailable("the database", err)
+	}
+	return nil
+}
+
+// answers makes a handler of what reads for a user.
+func (s *messaging) answers(t turns, read func(r *http.Request, user string) (any, error)) http.Handler {
+	return service.Authenticated(s.verifier, func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+		return s.answer(t, w, r, func() (any, error) { return read(r, caller.User) })
+	})
+}
 
 // sight is what a user may read of a conversation: from first to the head's seq, both included.
 type sight struct {
@@ -41,10 +95,14 @@ func (a *archive) sight(ctx context.Context, user, id string) (v sight, ok bool,
 		return v, false, nil
 	}
 	v.conversation = &conversation{id: id}
-	if !v.direct() || v.member(user) {
-		if v.head, err = a.last(ctx, id); err != nil {
-			return v, false, err
+	if v.direct() {
+		if v.first, ok = v.since(user); ok {
+			v.head, err = a.end(ctx, id)
 		}
+		return v, ok && err == nil, err
+	}
+	if v.head, err = a.end(ctx, id); err != nil {
+		return v, false, err
 	}
 	if v.group, err = a.roster(ctx, id); err != nil {
 		return v, false, err
@@ -93,10 +151,13 @@ func (a *archive) view(ctx context.Context, user, id string, all bool) (v wire.C
 	}
 	// What was just said is read by who said it, though the head may not know yet.
 	if m.Kind == wire.Text && m.Seq > c.head.Reads[m.Sender].Seq {
-		if c.head.Reads == nil {
-			c.head.Reads = map[string]mark{}
+		reads := map[string]mark{m.Sender: {Seq: m.Seq, Texts: m.Texts}}
+		for user, read := range c.head.Reads {
+			if user != m.Sender {
+				reads[user] = read
+			}
 		}
-		c.head.Reads[m.Sender] = mark{Seq: m.Seq, Texts: m.Texts}
+		c.head.Reads = reads
 	}
 	read, err := a.read(ctx, user, c.head, c.conversation)
 	if err != nil {
@@ -127,21 +188,21 @@ func (v sight) reads() map[string]int64 {
 	return reads
 }
 
-func (s *messaging) conversation(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-	v, ok, err := s.archive.view(r.Context(), caller.User, r.PathValue("id"), true)
+func (s *messaging) conversation(r *http.Request, user string) (any, error) {
+	v, ok, err := s.archive.view(r.Context(), user, r.PathValue("id"), true)
 	if err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	if !ok {
-		return service.NotFound("conversation")
+		return nil, service.NotFound("conversation")
 	}
-	return service.Write(w, http.StatusOK, v)
+	return v, nil
 }
 
-func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-	ids, err := s.archive.inbox(r.Context(), caller.User)
+func (s *messaging) list(r *http.Request, user string) (any, error) {
+	ids, err := s.archive.inbox(r.Context(), user)
 	if err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	views := []wire.Conversation{}
 	var mu sync.Mutex
@@ -149,7 +210,7 @@ func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Cl
 	g.SetLimit(8)
 	for _, id := range ids {
 		g.Go(func() error {
-			v, ok, err := s.archive.view(ctx, caller.User, id, false)
+			v, ok, err := s.archive.view(ctx, user, id, false)
 			if err != nil || !ok || v.LastMessage == nil {
 				return err
 			}
@@ -160,7 +221,7 @@ func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Cl
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	slices.SortFunc(views, func(a, b wire.Conversation) int {
 		if c := b.LastMessage.At.Compare(a.LastMessage.At.Time); c != 0 {
@@ -168,36 +229,36 @@ func (s *messaging) list(w http.ResponseWriter, r *http.Request, caller token.Cl
 		}
 		return strings.Compare(a.ID, b.ID)
 	})
-	return service.Write(w, http.StatusOK, map[string][]wire.Conversation{"conversations": views})
+	return map[string][]wire.Conversation{"conversations": views}, nil
 }
 
-func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+func (s *messaging) history(r *http.Request, user string) (any, error) {
 	q := r.URL.Query()
 	if !q.Has("conversation") {
-		return service.BadRequest("conversation is missing")
+		return nil, service.BadRequest("conversation is missing")
 	}
 	limit, err := number(q, "limit", defaultPage)
 	if err != nil || limit < 1 || limit > maxPage {
-		return service.BadRequest("limit must be 1 to %d", maxPage)
+		return nil, service.BadRequest("limit must be 1 to %d", maxPage)
 	}
 	before, err := number(q, "before", 0)
 	if err != nil || before < 0 {
-		return service.BadRequest("before must be a seq")
+		return nil, service.BadRequest("before must be a seq")
 	}
 	after, err := number(q, "after", 0)
 	if err != nil || after < 0 {
-		return service.BadRequest("after must be a seq")
+		return nil, service.BadRequest("after must be a seq")
 	}
 	if q.Has("before") && q.Has("after") {
-		return service.BadRequest("before and after exclude each other")
+		return nil, service.BadRequest("before and after exclude each other")
 	}
 	ctx, id := r.Context(), q.Get("conversation")
-	c, ok, err := s.archive.sight(ctx, caller.User, id)
+	c, ok, err := s.archive.sight(ctx, user, id)
 	if err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	if !ok {
-		return service.NotFound("conversation")
+		return nil, service.NotFound("conversation")
 	}
 	first, last := c.first, c.head.Seq
 	to := last
@@ -214,14 +275,14 @@ func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token
 	}
 	messages, err := s.archive.page(ctx, id, from, to)
 	if err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
-	seen, ok, err := s.archive.see(ctx, caller.User, c, messages)
+	seen, ok, err := s.archive.see(ctx, user, c, messages)
 	if err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	if !ok {
-		return service.NotFound("conversation")
+		return nil, service.NotFound("conversation")
 	}
 	answer := struct {
 		Messages []wire.Message `json:"messages"`
@@ -230,7 +291,7 @@ func (s *messaging) history(w http.ResponseWriter, r *http.Request, caller token
 	if q.Has("after") {
 		answer.More = to < last
 	}
-	return service.Write(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // number gives a number of a query, or another one where it is absent.
@@ -250,12 +311,13 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Have) > wire.MaxResume {
 		return service.BadRequest("%d conversations; at most %d", len(req.Have), wire.MaxResume)
 	}
-	if err := s.catchUp(r.Context()); err != nil {
-		return err
-	}
+	return s.answer(s.reading, w, r, func() (any, error) { return s.resumed(r.Context(), req) })
+}
+
+func (s *messaging) resumed(ctx context.Context, req wire.ResumeRequest) (any, error) {
 	answer := wire.ResumeAnswer{Messages: []wire.Message{}, Behind: map[string]int64{}}
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(r.Context())
+	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(8)
 	for id, have := range req.Have {
 		g.Go(func() error {
@@ -277,9 +339,9 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
-	return service.Write(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // missed gives what came after have, or the last seq if that is too much.
@@ -304,20 +366,19 @@ func (s *messaging) missed(ctx context.Context, user, id string, have int64) (se
 }
 
 // peers gives the users who share a conversation with one.
-func (s *messaging) peers(w http.ResponseWriter, r *http.Request) error {
-	if err := s.catchUp(r.Context()); err != nil {
-		return err
-	}
+func (s *messaging) peers(r *http.Request) (any, error) {
 	user := r.PathValue("user")
 	ids, err := s.archive.inbox(r.Context(), user)
 	if err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	found := map[string]bool{}
 	for _, id := range ids {
 		c := &conversation{id: id}
-		if c.group, err = s.archive.roster(r.Context(), id); err != nil {
-			return service.Unavailable("the database", err)
+		if !c.direct() {
+			if c.group, err = s.archive.roster(r.Context(), id); err != nil {
+				return nil, service.Unavailable("the database", err)
+			}
 		}
 		members := c.members()
 		if !c.member(user) || len(members) > maxPeerGroup {
@@ -334,5 +395,5 @@ func (s *messaging) peers(w http.ResponseWriter, r *http.Request) error {
 		users = append(users, u)
 	}
 	slices.Sort(users)
-	return service.Write(w, http.StatusOK, wire.Users{Users: users})
+	return wire.Users{Users: users}, nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
-	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -27,29 +26,29 @@ const (
 )
 
 // search gives texts with all the words of a query.
-func (s *messaging) search(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+func (s *messaging) search(r *http.Request, user string) (any, error) {
 	q := r.URL.Query()
 	limit, err := number(q, "limit", defaultFound)
 	if err != nil || limit < 1 || limit > maxFound {
-		return service.BadRequest("limit must be 1 to %d", maxFound)
+		return nil, service.BadRequest("limit must be 1 to %d", maxFound)
 	}
 	text := q.Get("q")
 	wanted := words(text)
 	if utf8.RuneCountInString(text) > maxQuery || len(wanted) == 0 || len(wanted) > maxWords {
-		return service.BadRequest("q must hold 1 to %d words, and at most %d characters", maxWords, maxQuery)
+		return nil, service.BadRequest("q must hold 1 to %d words, and at most %d characters", maxWords, maxQuery)
 	}
-	if wait, ok := s.searches.Take(caller.User); !ok {
-		return service.Busy("too many searches", wait)
+	if wait, ok := s.searches.Take(user); !ok {
+		return nil, service.Busy("too many searches", wait)
 	}
 	ids := []string{q.Get("conversation")}
 	if !q.Has("conversation") {
-		if ids, err = s.archive.inbox(r.Context(), caller.User); err != nil {
-			return service.Unavailable("the database", err)
+		if ids, err = s.archive.inbox(r.Context(), user); err != nil {
+			return nil, service.Unavailable("the database", err)
 		}
-	} else if _, ok, err := s.archive.sight(r.Context(), caller.User, ids[0]); err != nil {
-		return service.Unavailable("the database", err)
+	} else if _, ok, err := s.archive.sight(r.Context(), user, ids[0]); err != nil {
+		return nil, service.Unavailable("the database", err)
 	} else if !ok {
-		return service.NotFound("conversation")
+		return nil, service.NotFound("conversation")
 	}
 
 	answer := struct {
@@ -62,7 +61,7 @@ func (s *messaging) search(w http.ResponseWriter, r *http.Request, caller token.
 	g.SetLimit(4)
 	for _, id := range ids {
 		g.Go(func() error {
-			found, more, err := s.find(ctx, caller.User, id, wanted, int(limit), &reads)
+			found, more, err := s.find(ctx, user, id, wanted, int(limit), &reads)
 			mu.Lock()
 			defer mu.Unlock()
 			answer.Messages, answer.More = append(answer.Messages, found...), answer.More || more
@@ -70,7 +69,7 @@ func (s *messaging) search(w http.ResponseWriter, r *http.Request, caller token.
 		})
 	}
 	if err := g.Wait(); err != nil {
-		return service.Unavailable("the database", err)
+		return nil, service.Unavailable("the database", err)
 	}
 	slices.SortFunc(answer.Messages, func(a, b wire.Message) int {
 		if c := b.At.Compare(a.At.Time); c != 0 {
@@ -84,7 +83,7 @@ func (s *messaging) search(w http.ResponseWriter, r *http.Request, caller token.
 	if int64(len(answer.Messages)) > limit {
 		answer.Messages, answer.More = answer.Messages[:limit], true
 	}
-	return service.Write(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // find gives the newest texts of a conversation that a user may see and that have all words, newest first, and whether older ones were

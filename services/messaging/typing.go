@@ -6,7 +6,6 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
-	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -22,7 +21,7 @@ func (s *messaging) typing(w http.ResponseWriter, r *http.Request) error {
 	}
 	c := &conversation{id: req.Conversation}
 	var err error
-	if c.group, _, err = store.Get[roster](r.Context(), s.archive.rosters, req.Conversation); err != nil {
+	if c.group, err = s.archive.roster(r.Context(), req.Conversation); err != nil {
 		return service.Unavailable("the database", err)
 	}
 	if c.member(req.User) && !c.group.Large && !c.group.blocked(c.id, req.User) {
