@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/load"
 )
 
 func TestAtLeast(t *testing.T) {
@@ -21,4 +23,14 @@ func TestPeers(t *testing.T) {
 	require.InDelta(t, 1.5, p.Core.Delivered.P50, 0)
 	require.InDelta(t, 7, p.Core.PerSecond, 0)
 	require.InDelta(t, 9, p.JetStream.Stored.P99, 0)
+}
+
+func TestMiddle(t *testing.T) {
+	var all []turn
+	for _, n := range []float64{5, 1, 9} {
+		all = append(all, turn{chat: load.Result{StoredPerSecond: n}, peers: peers{JetStream: peer{PerSecond: 2 * n}}})
+	}
+	r := rate("chat.stored_per_second", all, 6, "JetStream",
+		func(t turn) float64 { return t.chat.StoredPerSecond }, func(t turn) float64 { return t.peers.JetStream.PerSecond })
+	require.Equal(t, result{Name: "chat.stored_per_second", Value: 5, Unit: "1/s", Goal: 6, Peer: "JetStream: 10", Ratio: 0.5}, r)
 }

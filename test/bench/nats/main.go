@@ -1,6 +1,6 @@
 // Command nats measures the chat's peer in the way in which test/bench/chat.go measures the chat: NATS, through its WebSocket, its server a
 // process of its own and the generator beside it. Core NATS stores nothing; JetStream syncs each write, as the chat's broker does.
-// It is a module of its own, so that labctl does not depend on NATS. It prints JSON.
+// It is a module of its own, so that labctl does not depend on NATS. Its argument is what to measure: rooms, pairs or fan-out. It prints JSON.
 package main
 
 import (
@@ -38,9 +38,11 @@ const (
 )
 
 func main() {
-	err := run()
+	var err error
 	if dir := os.Getenv(asServer); dir != "" {
 		err = serve(dir)
+	} else if err = errors.New("usage: nats rooms|pairs|fan-out"); len(os.Args) == 2 {
+		err = run(os.Args[1])
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "nats:", err)
@@ -83,10 +85,7 @@ type peer struct {
 	PerSecond float64 `json:"per_second"`
 }
 
-func run() (err error) {
-	if os.Getenv(asServer) != "" {
-		return nil
-	}
+func run(what string) (err error) {
 	dir, err := os.MkdirTemp("", "labctl-bench-nats-")
 	if err != nil {
 		return err
@@ -119,17 +118,24 @@ func run() (err error) {
 		Core      peer `json:"core"`
 		JetStream peer `json:"jetstream"`
 	}
-	if result.Core.Delivered, err = coreRooms(url); err != nil {
-		return fmt.Errorf("core NATS in rooms: %w", err)
-	}
-	if result.Core.PerSecond, err = coreFanOut(url); err != nil {
-		return fmt.Errorf("core NATS in a large room: %w", err)
-	}
-	if result.JetStream.Stored, result.JetStream.Delivered, err = streamRooms(url); err != nil {
-		return fmt.Errorf("JetStream in rooms: %w", err)
-	}
-	if result.JetStream.PerSecond, err = streamPairs(url); err != nil {
-		return fmt.Errorf("JetStream in pairs: %w", err)
+	switch what {
+	case "rooms":
+		if result.Core.Delivered, err = coreRooms(url); err != nil {
+			return fmt.Errorf("core NATS in rooms: %w", err)
+		}
+		if result.JetStream.Stored, result.JetStream.Delivered, err = streamRooms(url); err != nil {
+			return fmt.Errorf("JetStream in rooms: %w", err)
+		}
+	case "pairs":
+		if result.JetStream.PerSecond, err = streamPairs(url); err != nil {
+			return fmt.Errorf("JetStream in pairs: %w", err)
+		}
+	case "fan-out":
+		if result.Core.PerSecond, err = coreFanOut(url); err != nil {
+			return fmt.Errorf("core NATS in a large room: %w", err)
+		}
+	default:
+		return fmt.Errorf("%q is none of rooms, pairs, fan-out", what)
 	}
 	return json.NewEncoder(os.Stdout).Encode(result)
 }
