@@ -62,13 +62,15 @@ type turn struct {
 	peers peers
 }
 
-// turns measures the chat and its peer, one after the other, n times.
+// turns measures the chat and its peer, one after the other, n times. What was written and deleted before, the disk has dealt with before each.
 func (b *chatBench) turns(ctx context.Context, n int, peer, name, shape string, o load.Options) (all []turn, err error) {
 	for i := range n {
 		var t turn
+		syscall.Sync()
 		if t.peers, err = b.peer(ctx, peer); err != nil {
 			return nil, err
 		}
+		syscall.Sync()
 		if t.chat, err = b.measure(ctx, fmt.Sprintf("%s (%d of %d)", name, i+1, n), shape, o); err != nil {
 			return nil, err
 		}
