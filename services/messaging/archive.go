@@ -273,18 +273,26 @@ type bucket struct {
 	Changed  map[string]int64 `bson:"changed"`
 }
 
-// bucket reads the messages from one seq to another of one bucket, both included. The bucket may lack the newest, what a crash has kept
-// from it, or the last change of one: those are read alone. Nobody may change what the messages refer to.
+// bucket reads the messages from one seq to another of one bucket, both included. Nobody may change what they refer to.
 func (a *archive) bucket(ctx context.Context, conversation string, n, from, to int64) ([]message, error) {
-	id := bucketID(conversation, n)
-	b, err := a.bucketReads.Get(ctx, id, func(ctx context.Context) (bucket, error) {
-		b, _, err := store.Get[bucket](ctx, a.buckets, id)
-		return b, err
-	})
+	b, err := a.readBucket(ctx, conversation, n)
 	if err != nil {
 		return nil, err
 	}
-	var found []message
+	return a.pick(ctx, b, conversation, n, from, to)
+}
+
+func (a *archive) readBucket(ctx context.Context, conversation string, n int64) (bucket, error) {
+	id := bucketID(conversation, n)
+	return a.bucketReads.Get(ctx, id, func(ctx context.Context) (bucket, error) {
+		b, _, err := store.Get[bucket](ctx, a.buckets, id)
+		return b, err
+	})
+}
+
+// pick gives the messages from one seq to another of a bucket that was read. The bucket may lack the newest, what a crash has kept from it, or
+// the last change of one: those are read alone.
+func (a *archive) pick(ctx context.Context, b bucket, conversation string, n, from, to int64) (found []message, err error) {
 	for seq := max(from, n*bucketSize+1); seq <= min(to, (n+1)*bucketSize); seq++ {
 		key := strconv.FormatInt(seq, 10)
 		e, ok := b.Messages[key]
@@ -300,6 +308,33 @@ func (a *archive) bucket(ctx context.Context, conversation string, n, from, to i
 		found = append(found, m)
 	}
 	return found, nil
+}
+
+// below gives the messages from one seq to another, both included, if the last of them stands in its bucket: then the conversation has them all.
+func (a *archive) below(ctx context.Context, conversation string, from, to int64) (found []message, ok bool, err error) {
+	begin, end := (from-1)/bucketSize, (to-1)/bucketSize
+	buckets := make([]bucket, end-begin+1)
+	g, gctx := errgroup.WithContext(ctx)
+	for i := range buckets {
+		g.Go(func() (err error) {
+			buckets[i], err = a.readBucket(gctx, conversation, begin+int64(i))
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, false, err
+	}
+	if _, ok = buckets[len(buckets)-1].Messages[strconv.FormatInt(to, 10)]; !ok {
+		return nil, false, nil
+	}
+	for i, b := range buckets {
+		messages, err := a.pick(ctx, b, conversation, begin+int64(i), from, to)
+		if err != nil {
+			return nil, false, err
+		}
+		found = append(found, messages...)
+	}
+	return found, true, nil
 }
 
 // page gives the messages from one seq to another, both included, of a conversation that has them.

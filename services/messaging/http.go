@@ -91,24 +91,47 @@ type sight struct {
 // sight looks a conversation up for a user. ok is false for who is no member. The end is read before the roster: whatever stands
 // below that end was said before any removal that the roster does not have yet.
 func (a *archive) sight(ctx context.Context, user, id string) (v sight, ok bool, err error) {
-	if !wire.ValidConversation(id) {
+	if v.conversation = (&conversation{id: id}); !v.open(user) {
 		return v, false, nil
-	}
-	v.conversation = &conversation{id: id}
-	if v.direct() {
-		if v.first, ok = v.since(user); ok {
-			v.head, err = a.end(ctx, id)
-		}
-		return v, ok && err == nil, err
 	}
 	if v.head, err = a.end(ctx, id); err != nil {
 		return v, false, err
 	}
-	if v.group, err = a.roster(ctx, id); err != nil {
-		return v, false, err
+	ok, err = a.admit(ctx, user, &v)
+	return v, ok, err
+}
+
+// earlier gives a page of messages, the last of them with seq to, and the sight of it, in fewer reads than sight and page take: where that page is
+// there, the conversation goes at least as far, and no more has to be known of its end. ok is false where that is not enough to answer.
+func (a *archive) earlier(ctx context.Context, user, id string, to, limit int64) (v sight, messages []message, ok bool, err error) {
+	if v.conversation = (&conversation{id: id}); to < 1 || !v.open(user) {
+		return v, nil, false, nil
+	}
+	if messages, ok, err = a.below(ctx, id, max(1, to-limit+1), to); err != nil || !ok {
+		return v, nil, false, err
+	}
+	v.head.Seq = to
+	if ok, err = a.admit(ctx, user, &v); err != nil || !ok {
+		return v, nil, false, err
+	}
+	messages = slices.DeleteFunc(messages, func(m message) bool { return m.Seq < v.first })
+	return v, messages, true, nil
+}
+
+// open says whether an id may be that of a conversation of the user's.
+func (v sight) open(user string) bool {
+	return wire.ValidConversation(v.id) && (!v.direct() || v.member(user))
+}
+
+// admit reads who is in a conversation, and so what the user may see of it. ok is false for who is no member.
+func (a *archive) admit(ctx context.Context, user string, v *sight) (ok bool, err error) {
+	if !v.direct() {
+		if v.group, err = a.roster(ctx, v.id); err != nil {
+			return false, err
+		}
 	}
 	v.first, ok = v.since(user)
-	return v, ok, nil
+	return ok, nil
 }
 
 // see gives messages as a user may see them. A change that was made since v was read may be one of after the user's removal, so then
@@ -253,6 +276,15 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 		return nil, service.BadRequest("before and after exclude each other")
 	}
 	ctx, id := r.Context(), q.Get("conversation")
+	if q.Has("before") {
+		c, messages, ok, err := s.archive.earlier(ctx, user, id, before-1, limit)
+		if err != nil {
+			return nil, service.Unavailable("the database", err)
+		}
+		if ok {
+			return s.page(ctx, user, c, messages, before-limit > c.first && before > c.first)
+		}
+	}
 	c, ok, err := s.archive.sight(ctx, user, id)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
@@ -277,6 +309,15 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
+	more := from > first && to >= first
+	if q.Has("after") {
+		more = to < last
+	}
+	return s.page(ctx, user, c, messages, more)
+}
+
+// page is the answer to history.
+func (s *messaging) page(ctx context.Context, user string, c sight, messages []message, more bool) (any, error) {
 	seen, ok, err := s.archive.see(ctx, user, c, messages)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
@@ -284,14 +325,10 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 	if !ok {
 		return nil, service.NotFound("conversation")
 	}
-	answer := struct {
+	return struct {
 		Messages []wire.Message `json:"messages"`
 		More     bool           `json:"more"`
-	}{Messages: seen, More: from > first && to >= first}
-	if q.Has("after") {
-		answer.More = to < last
-	}
-	return answer, nil
+	}{seen, more}, nil
 }
 
 // number gives a number of a query, or another one where it is absent.
