@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -35,6 +37,9 @@ type synced struct {
 	net.Conn
 	sync     *syncer
 	requests requests
+	left     error       // why nothing comes any more
+	leaves   []byte      // what is said in the client's place then; see leave.go
+	gone     atomic.Bool // nobody reads answers any more
 }
 
 func newSynced(c net.Conn, s *syncer) *synced {
@@ -42,9 +47,22 @@ func newSynced(c net.Conn, s *syncer) *synced {
 }
 
 func (c *synced) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	c.requests.take(b[:n])
-	return n, err
+	if c.left == nil {
+		n, err := c.Conn.Read(b)
+		c.requests.take(b[:n])
+		if err == nil || n > 0 || errors.Is(err, net.ErrClosed) {
+			return n, err
+		}
+		c.left, c.leaves = err, c.requests.leaves()
+		c.gone.Store(len(c.leaves) > 0)
+		c.requests.take(c.leaves)
+	}
+	if len(c.leaves) == 0 {
+		return 0, c.left
+	}
+	n := copy(b, c.leaves)
+	c.leaves = c.leaves[n:]
+	return n, nil
 }
 
 // Write takes one answer.
@@ -53,6 +71,9 @@ func (c *synced) Write(b []byte) (int, error) {
 		if err := c.sync.flush(); err != nil {
 			return 0, err
 		}
+	}
+	if c.gone.Load() {
+		return len(b), nil
 	}
 	return c.Conn.Write(b)
 }
@@ -82,6 +103,7 @@ type requests struct {
 type answer struct {
 	passes  bool
 	changes []string // what may have changed before it
+	joins   *joining // it is that to a member who joins a group
 }
 
 // take looks at bytes that have come.
@@ -95,7 +117,7 @@ func (r *requests) take(b []byte) {
 			}
 			key := int16(binary.BigEndian.Uint16(r.head[4:])) //nolint:gosec // G115: a key is signed
 			r.left = max(int(binary.BigEndian.Uint32(r.head))-2, 0)
-			r.ignored, r.body = key != produceKey && key != fetchKey, r.body[:0]
+			r.ignored, r.body = key != produceKey && key != fetchKey && key != joinKey, r.body[:0]
 			if r.left > 0 {
 				continue
 			}
@@ -126,6 +148,8 @@ func (r *requests) end(body []byte) {
 		a, answered = r.produce(body)
 	case fetchKey:
 		a = r.fetch(body)
+	case joinKey:
+		a.joins = joins(body)
 	}
 	r.sync.begin(a.changes)
 	r.mu.Lock()
