@@ -42,7 +42,7 @@ type conn struct {
 	queue   []*frame    // what came from Kafka and answers; a client that lets it fill up is closed
 	timer   *time.Timer // until the first frame, and then until the next ping
 
-	cut    func() // ends the connection at once
+	under  net.Conn // what is beneath the socket
 	once   sync.Once
 	done   chan struct{} // closed by close
 	code   websocket.StatusCode
@@ -110,9 +110,8 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 		return nil // Accept has answered
 	}
 	ws.SetReadLimit(wire.MaxFrame)
-	raw := under.conn // the rest of it belongs to the request
 	c := &conn{
-		g: g, ws: ws, cut: func() { _ = raw.Close() }, id: wire.NewID(), user: t.User, session: t.Session, address: address,
+		g: g, ws: ws, under: under.conn, id: wire.NewID(), user: t.User, session: t.Session, address: address,
 		frames: limit.NewBucket(g.ConnectionRate, g.Now()), done: make(chan struct{}), gone: make(chan struct{}),
 	}
 	c.ending.Add(1)
@@ -239,6 +238,9 @@ func (c *conn) end() {
 	close(c.gone)
 }
 
+// cut ends the connection at once.
+func (c *conn) cut() { _ = c.under.Close() }
+
 // close asks the socket to end with that code. The first call counts; it does not wait.
 func (c *conn) close(code websocket.StatusCode, reason string) { c.closeAfter(nil, code, reason) }
 
@@ -343,11 +345,21 @@ func (c *conn) ping() {
 func (c *conn) send(data []byte) bool {
 	ctx, cancel := context.WithTimeout(context.Background(), c.g.WriteTimeout)
 	defer cancel()
-	if err := c.ws.Write(ctx, websocket.MessageText, data); err != nil {
+	return c.sent(c.ws.Write(ctx, websocket.MessageText, data))
+}
+
+// deliver writes a frame of the queue. Its time is bounded by the connection, which costs less than a context does; next lifts the bound.
+func (c *conn) deliver(data []byte) bool {
+	_ = c.under.SetWriteDeadline(time.Now().Add(c.g.WriteTimeout))
+	return c.sent(c.ws.Write(context.Background(), websocket.MessageText, data))
+}
+
+// sent closes a socket to which a frame could not be written.
+func (c *conn) sent(err error) bool {
+	if err != nil {
 		c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
-		return false
 	}
-	return true
+	return err == nil
 }
 
 // write sends frames until none waits. If the socket is to close, it closes it.
@@ -365,7 +377,7 @@ func (c *conn) write() {
 			return
 		case f == nil:
 			return
-		case c.send(f.data):
+		case c.deliver(f.data):
 			f.end("")
 		default:
 			f.end("not written")
@@ -387,6 +399,8 @@ func (c *conn) next() (f *frame, closing bool) {
 	default:
 	}
 	if len(c.queue) == 0 {
+		// What is written without the queue, pings and answers to them, has a time of its own.
+		_ = c.under.SetWriteDeadline(time.Time{})
 		c.queue, c.writing = nil, false
 		return nil, false
 	}

@@ -107,7 +107,7 @@ func FuzzTicket(f *testing.F) {
 }
 
 func TestSlowClientIsClosed(t *testing.T) {
-	c := &conn{cut: func() {}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
+	c := &conn{under: unconnected{}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
 	c.writing = true // by nobody, as if the client did not read
 	require.True(t, c.enqueue(nil))
 	require.True(t, c.enqueue(nil))
@@ -131,7 +131,7 @@ func TestLeasesAreToldTogether(t *testing.T) {
 
 // What a socket begins with does not count as waiting for a slow client, and is written first. Nothing is before the client has spoken.
 func TestQueue(t *testing.T) {
-	c := &conn{cut: func() {}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
+	c := &conn{under: unconnected{}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
 	for _, text := range []string{"hello", "early"} {
 		c.queue = append(c.queue, &frame{data: []byte(text)})
 	}
