@@ -172,7 +172,8 @@ func Run(ctx context.Context, c Config) error {
 	return s.Run(ctx)
 }
 
-// start takes this gateway's place at the end of the topic users. It is ready only then: what is produced from now on, it sees.
+// start takes this gateway's place in the topic users. It is ready only then: what is produced from now on, it sees, and what was told ahead of
+// that and may not be stored yet it has for the sockets that open.
 func (g *gateway) start(ctx context.Context) error {
 	if err := g.tickets.start(ctx); err != nil {
 		return err
@@ -183,12 +184,12 @@ func (g *gateway) start(ctx context.Context) error {
 	if err := g.ended.Start(ctx); err != nil {
 		return err
 	}
-	ends, err := bus.Ends(ctx, g.kafka, bus.Users)
+	since, err := bus.Since(ctx, g.kafka, bus.Users, g.Now().Add(-bus.AheadTime))
 	if err != nil {
 		return err
 	}
 	at := map[int32]kgo.Offset{}
-	for p, o := range ends {
+	for p, o := range since {
 		at[p] = kgo.NewOffset().At(o)
 	}
 	g.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Users: at})

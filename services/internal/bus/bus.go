@@ -96,6 +96,14 @@ func Starts(ctx context.Context, c *kgo.Client, topic string) (map[int32]int64, 
 	return offsets(ctx, "start", topic, kadm.NewClient(c).ListStartOffsets)
 }
 
+// Since gives, of each partition of a topic, the offset of the first record that was produced at or after a time; where there is none, its end.
+// Times are the producers'.
+func Since(ctx context.Context, c *kgo.Client, topic string, at time.Time) (map[int32]int64, error) {
+	return offsets(ctx, "later", topic, func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+		return kadm.NewClient(c).ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...)
+	})
+}
+
 func offsets(ctx context.Context, what, topic string, ask func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[int32]int64, error) {
 	list, err := ask(ctx, topic)
 	if err == nil {
