@@ -58,11 +58,11 @@ type Device struct {
 	cancel context.CancelFunc
 	ready  chan struct{} // the first hello has come and what there was has been taken in
 	done   chan struct{}
-	err    error // why it ended; after done
+	err    error           // why it ended; after done
+	logs   map[string]*log // run's alone
 
 	mu      sync.Mutex
 	ws      *websocket.Conn
-	logs    map[string]*log
 	away    bool
 	waiting map[string]*waiting // by client id
 	order   []string            // of waiting
@@ -348,8 +348,6 @@ func (d *Device) catchUp(ctx context.Context, first bool) (have map[string]int64
 	if err != nil {
 		return nil, err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	have = map[string]int64{}
 	for _, c := range list {
 		l := d.logs[c.ID]
@@ -360,8 +358,7 @@ func (d *Device) catchUp(ctx context.Context, first bool) (have map[string]int64
 			}
 			d.logs[c.ID] = l
 		}
-		// Who was removed and is back missed what was said between, and will not see it.
-		l.last = max(l.last, c.FirstSeq-1)
+		d.skip(l, c.FirstSeq) // who was removed and is back missed what was said between, and will not see it
 		if c.LastSeq > l.last {
 			have[c.ID] = l.last
 		}
@@ -477,25 +474,22 @@ func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) err
 
 // take takes a message in, and tells it when all before it have been told.
 func (d *Device) take(ctx context.Context, m Message) error {
-	d.mu.Lock()
 	l := d.logs[m.Conversation]
-	d.mu.Unlock()
 	if l == nil { // new since the list was read
 		c, err := d.s.Conversation(ctx, m.Conversation)
-		if IsCode(err, "not_found") {
-			return nil // and gone again
+		if IsCode(err, "not_found") { // and gone again
+			d.acknowledge(m)
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 		l = &log{last: c.FirstSeq - 1, early: map[int64]Message{}}
-		d.mu.Lock()
 		d.logs[m.Conversation] = l
-		d.mu.Unlock()
 	}
 	// Added again after a removal: what is between is not for this user.
 	if m.Event != nil && (m.Event.Type == wire.MemberAdded || m.Event.Type == wire.Created) && slices.Contains(m.Event.Users, d.s.User.ID) {
-		l.last = max(l.last, m.Seq-1)
+		d.skip(l, m.Seq)
 	}
 	if m.Seq > l.last+1 {
 		l.early[m.Seq] = m
@@ -514,25 +508,38 @@ func (d *Device) tell(l *log, m Message) {
 				d.o.Message(m)
 			}
 		}
-		if m.Sender == d.s.User.ID {
-			d.settle(m.ClientID, result{message: m})
+		d.acknowledge(m)
+	}
+}
+
+// acknowledge lets the one who waits for a message of this user know that it is stored.
+func (d *Device) acknowledge(m Message) {
+	if m.Sender == d.s.User.ID {
+		d.settle(m.ClientID, result{message: m})
+	}
+}
+
+// skip goes to a seq before which nothing is for this user any more. What has come by the socket was.
+func (d *Device) skip(l *log, to int64) {
+	for _, seq := range slices.Sorted(maps.Keys(l.early)) {
+		if m, ok := l.early[seq]; ok && seq < to {
+			l.last = max(l.last, seq-1)
+			d.tell(l, m)
 		}
 	}
+	l.last = max(l.last, to-1)
 }
 
 // fill fetches what is missing of a conversation.
 func (d *Device) fill(ctx context.Context, id string) error {
-	d.mu.Lock()
 	l := d.logs[id]
-	d.mu.Unlock()
 	if l == nil {
 		return nil
 	}
 	missing, err := d.s.HistoryAfter(ctx, id, l.last)
 	if IsCode(err, "not_found") { // removed meanwhile: what came by the socket is all there is
-		for _, seq := range slices.Sorted(maps.Keys(l.early)) {
-			l.last = max(l.last, seq-1)
-			d.tell(l, l.early[seq])
+		for seq := range maps.Clone(l.early) {
+			d.skip(l, seq+1)
 		}
 		return nil
 	}
@@ -540,7 +547,7 @@ func (d *Device) fill(ctx context.Context, id string) error {
 		return err
 	}
 	for _, m := range missing {
-		l.last = max(l.last, m.Seq-1) // history has no holes but those that are not for this user
+		d.skip(l, m.Seq) // history has no holes but those that are not for this user
 		d.tell(l, m)
 	}
 	return nil
