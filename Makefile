@@ -91,8 +91,8 @@ bench-stacks: build ## the engine on 50 stacks, beside a shell loop of terraform
 	@go run ./test/bench stacks
 
 .PHONY: bench-chat
-bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its promise while it is broken
-	@go run ./test/bench chat
+bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its promise while it is broken (PARTS=rooms: a part of that)
+	@go run ./test/bench chat $(PARTS)
 
 .PHONY: bench-cold
 bench-cold: ## the first `make up` of a machine, with all caches empty (takes long)

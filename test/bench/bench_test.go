@@ -45,3 +45,16 @@ func TestDiskUsageCountsAFileOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.InDelta(t, 0.01, got, 0.001)
 }
+
+// What is not there to measure is told before anything is built.
+func TestBenchmark(t *testing.T) {
+	for _, args := range [][]string{{"up"}, {"chat"}, {"chat", "rooms"}, {"chat", "storm", "fan-out"}} {
+		measure, err := benchmark(args)
+		require.NoError(t, err, args)
+		require.NotNil(t, measure, args)
+	}
+	for _, args := range [][]string{{}, {"down"}, {"up", "rooms"}, {"chat", "rooms", "lobby"}} {
+		_, err := benchmark(args)
+		require.ErrorContains(t, err, "the chat's parts are rooms, pairs, fan-out, connections, storm, history, chaos", args)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,9 +30,19 @@ const (
 	otherFiles    = 1500
 )
 
+// chatParts are what is measured of the chat, in this order.
+var chatParts = []struct {
+	name    string
+	measure func(*chatBench, context.Context) ([]result, error)
+}{
+	{"rooms", (*chatBench).rooms}, {"pairs", (*chatBench).pairs}, {"fan-out", (*chatBench).fanOut}, {"connections", (*chatBench).connections},
+	{"storm", (*chatBench).storm}, {"history", (*chatBench).history}, {"chaos", (*chatBench).chaos},
+}
+
 // benchChat measures the chat, each part a process of its own, with the generator beside it on the same processors, and NATS in
 // the same way. Then it breaks the chat by a few seeds. Sockets lead to the gateway itself, as NATS's lead to its server.
-func benchChat(ctx context.Context, repository string) (results []result, err error) {
+// parts names some of chatParts; without any all are measured.
+func benchChat(ctx context.Context, repository string, parts []string) (results []result, err error) {
 	dir, err := os.MkdirTemp("", "labctl-bench-peer-")
 	if err != nil {
 		return nil, err
@@ -41,8 +52,11 @@ func benchChat(ctx context.Context, repository string) (results []result, err er
 	if err := buildNATS(ctx, repository, b.nats); err != nil {
 		return nil, err
 	}
-	for _, measure := range []func(context.Context) ([]result, error){b.rooms, b.pairs, b.fanOut, b.connections, b.storm, b.history, b.chaos} {
-		more, err := measure(ctx)
+	for _, part := range chatParts {
+		if len(parts) > 0 && !slices.Contains(parts, part.name) {
+			continue
+		}
+		more, err := part.measure(b, ctx)
 		results = append(results, more...)
 		if err != nil {
 			return results, err

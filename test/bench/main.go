@@ -63,15 +63,15 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) error {
-	benchmarks := map[string]func(context.Context, string) ([]result, error){"up": benchUp, "cold": benchCold, "image": benchImage, "stacks": benchStacks, "chat": benchChat}
-	if len(args) != 1 || benchmarks[args[0]] == nil {
-		return errors.New("usage: go run ./test/bench up|cold|image|stacks|chat")
+	measure, err := benchmark(args)
+	if err != nil {
+		return err
 	}
 	repository, err := repositoryRoot()
 	if err != nil {
 		return err
 	}
-	results, err := benchmarks[args[0]](ctx, repository)
+	results, err := measure(ctx, repository)
 	// What was measured before a failure is worth keeping.
 	if writeErr := write(repository, results, os.Stdout); writeErr != nil {
 		err = errors.Join(err, writeErr)
@@ -89,6 +89,33 @@ func run(ctx context.Context, args []string) error {
 		return fmt.Errorf("goals missed: %s", strings.Join(missed, ", "))
 	}
 	return nil
+}
+
+// benchmark gives the one that is asked for. The error says which there are.
+func benchmark(args []string) (func(ctx context.Context, repository string) ([]result, error), error) {
+	benchmarks := map[string]func(context.Context, string) ([]result, error){"up": benchUp, "cold": benchCold, "image": benchImage, "stacks": benchStacks}
+	var names []string
+	for _, p := range chatParts {
+		names = append(names, p.name)
+	}
+	usage := fmt.Errorf("usage: go run ./test/bench up|cold|image|stacks|chat [PART ...]; the chat's parts are %s", strings.Join(names, ", "))
+	switch {
+	case len(args) == 0:
+		return nil, usage
+	case args[0] != "chat":
+		if len(args) > 1 || benchmarks[args[0]] == nil {
+			return nil, usage
+		}
+		return benchmarks[args[0]], nil
+	}
+	for _, part := range args[1:] {
+		if !slices.Contains(names, part) {
+			return nil, fmt.Errorf("the chat has no part %q to measure; %w", part, usage)
+		}
+	}
+	return func(ctx context.Context, repository string) ([]result, error) {
+		return benchChat(ctx, repository, args[1:])
+	}, nil
 }
 
 // repositoryRoot is the nearest directory at or above the working one that holds a go.mod.
