@@ -443,15 +443,18 @@ type history struct {
 
 // histories reads, as each person, all of their conversations.
 func (r *run) histories(ctx context.Context) ([]history, error) {
+	within, cancel := context.WithTimeout(ctx, load.Takeover)
+	defer cancel()
+	acked := map[string]int64{}
+	for _, s := range r.said {
+		acked[s.conversation] = max(acked[s.conversation], s.seq)
+	}
 	var all []history
 	for _, id := range slices.Sorted(maps.Keys(r.of)) {
 		for _, i := range r.of[id] {
 			h := history{person: i, conversation: id}
-			err := load.Patiently(ctx, func() (err error) {
-				h.messages, err = r.sessions[i][1].HistoryAfter(ctx, id, 0)
-				return err
-			})
-			if err != nil && !client.IsCode(err, "not_found") {
+			var err error
+			if h.messages, err = load.HistoryWith(ctx, within, r.sessions[i][1], id, 0, acked[id]); err != nil && !client.IsCode(err, "not_found") {
 				return nil, fmt.Errorf("read history: %w", err)
 			}
 			all = append(all, h)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -55,10 +56,40 @@ func (r *runner) foreign(m client.Message) int32 {
 	return n
 }
 
+// Takeover is how long it takes at most until an instance of messaging has in its place another that died.
+const Takeover = 15 * time.Second
+
+// HistoryWith reads the messages of a conversation after a seq, until acked is among them or within ends. An instance of messaging may have
+// acknowledged what it has not written yet, and another one does not wait for that; if it died, who takes its place finds it in Kafka.
+func HistoryWith(ctx, within context.Context, s *client.Session, conversation string, after, acked int64) (all []client.Message, err error) {
+	for {
+		err = Patiently(ctx, func() (err error) {
+			all, err = s.HistoryAfter(ctx, conversation, after)
+			return err
+		})
+		last := after
+		if len(all) > 0 {
+			last = all[len(all)-1].Seq
+		}
+		if err != nil || last >= acked || sleep(within, 100*time.Millisecond) != nil {
+			return all, err
+		}
+	}
+}
+
 // histories reads what each room holds now, as one of its members sees it.
 func (r *runner) histories(ctx context.Context) ([]History, error) {
 	if r.NoHistory || r.Rate == 0 {
 		return nil, nil
+	}
+	within, cancel := context.WithTimeout(ctx, Takeover)
+	defer cancel()
+	acked := make([]int64, len(r.rooms))
+	if r.answered.Load() == int64(len(r.said)) { // else the devices may still write their answers
+		for i := range r.said {
+			s := &r.said[i]
+			acked[s.room] = max(acked[s.room], s.seq)
+		}
 	}
 	logs := make([]History, len(r.rooms))
 	var mu sync.Mutex
@@ -69,11 +100,7 @@ func (r *runner) histories(ctx context.Context) ([]History, error) {
 		g.Go(func() error {
 			s := r.sessions[room.members[len(room.members)-1]]
 			logs[i] = History{Log: Log{Name: s.User.Name, User: s.User.ID}, Conversation: int32(i)}
-			var all []client.Message
-			err := Patiently(ctx, func() (err error) {
-				all, err = s.HistoryAfter(ctx, r.conversations[i], r.base[i])
-				return err
-			})
+			all, err := HistoryWith(ctx, within, s, r.conversations[i], r.base[i], acked[i])
 			if err != nil {
 				return fmt.Errorf("read the history of %s: %w", r.conversations[i], err)
 			}
