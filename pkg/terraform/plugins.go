@@ -2,8 +2,6 @@ package terraform
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 
@@ -72,9 +70,6 @@ func (s *session) lockPlugins(ctx context.Context) (unlock func(), err error) {
 	dir := s.env["TF_PLUGIN_CACHE_DIR"]
 	if dir == "" || !s.needs.download {
 		return func() {}, nil
-	}
-	if err := os.MkdirAll(dir, 0o700); err != nil { // terraform refuses one that is not there
-		return nil, fmt.Errorf("make the cache of providers: %w", err)
 	}
 	lock, err := filelock.Wait(ctx, filepath.Join(dir, ".labctl-lock"), func() {
 		s.report.Doing("terraform init (waiting for another one, which fills the cache of providers)")

@@ -47,6 +47,11 @@ func (r *Runner) open(ctx context.Context, w stack.Work, report event.Report) (_
 	if err := prepare(s.dir, w); err != nil {
 		return nil, err
 	}
+	if dir := s.env["TF_PLUGIN_CACHE_DIR"]; dir != "" { // terraform complains of one that is not there, also where it needs none
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make the cache of providers: %w", err)
+		}
+	}
 	if note, err := guardState(s.dir); err != nil {
 		return nil, err
 	} else if note != "" {
