@@ -75,8 +75,8 @@ func (m *mesh) append(t *testing.T, name, content string) {
 
 type noResources struct{}
 
-func (noResources) Intact(_ context.Context, st *stack.State) (string, bool, error) {
-	return provider.New(provider.Options{}).Intact(context.Background(), st)
+func (noResources) CheckHealth(_ context.Context, st *stack.State) (string, bool, error) {
+	return provider.New(provider.Options{}).CheckHealth(context.Background(), st)
 }
 func (noResources) Sweep(context.Context, event.Report) error { return nil }
 

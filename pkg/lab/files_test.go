@@ -54,7 +54,7 @@ func TestJournal(t *testing.T) {
 	j, err := openJournal(path)
 	require.NoError(t, err)
 	at := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
-	require.NoError(t, j.put("1-cluster", entry{State: Done, Parts: parts{"main.tf": "h"}, At: at, Serial: 3}))
+	require.NoError(t, j.put("1-cluster", entry{State: Done, Digests: digests{"main.tf": "h"}, At: at, Serial: 3}))
 	require.NoError(t, j.put("2-databases", entry{State: Begun, At: at}))
 	require.NoError(t, j.remove("2-databases"))
 	require.NoError(t, j.remove("never there"))
@@ -62,7 +62,7 @@ func TestJournal(t *testing.T) {
 	require.NoError(t, err)
 	e, ok := j.get("1-cluster")
 	require.True(t, ok)
-	require.Equal(t, entry{State: Done, Parts: parts{"main.tf": "h"}, At: at, Serial: 3}, e)
+	require.Equal(t, entry{State: Done, Digests: digests{"main.tf": "h"}, At: at, Serial: 3}, e)
 	_, ok = j.get("2-databases")
 	require.False(t, ok)
 	left, err := os.ReadDir(filepath.Dir(path))
@@ -164,22 +164,22 @@ func TestTheNextHolderKnowsOfADeadOne(t *testing.T) {
 	last.release()
 }
 
-func TestUnlikeSaysWhatChanged(t *testing.T) {
-	done := entry{State: Done, Parts: parts{"main.tf": "1", "input a": "1", "old.tf": "1"}}
+func TestChangedInputs(t *testing.T) {
+	done := entry{State: Done, Digests: digests{"main.tf": "1", "input a": "1", "old.tf": "1"}}
 	for _, tc := range []struct {
 		name  string
 		entry entry
 		there bool
-		now   parts
+		now   digests
 		want  string
 	}{
-		{"the same", done, true, parts{"main.tf": "1", "input a": "1", "old.tf": "1"}, ""},
-		{"never done", entry{}, false, parts{}, "it was not there yet"},
-		{"killed", entry{State: Begun}, true, parts{}, "it was interrupted"},
-		{"failed", entry{State: Failed}, true, parts{}, "it failed"},
-		{"changed, new and gone", done, true, parts{"main.tf": "2", "input a": "1", "new.tf": "1"}, "main.tf changed, new.tf is new, old.tf is gone"},
-		{"a lot", entry{State: Done}, true, parts{"a": "1", "b": "1", "c": "1", "d": "1", "e": "1", "f": "1"}, "a is new, b is new, c is new, d is new, and 2 more"},
+		{"the same", done, true, digests{"main.tf": "1", "input a": "1", "old.tf": "1"}, ""},
+		{"never done", entry{}, false, digests{}, "it was not there yet"},
+		{"killed", entry{State: Begun}, true, digests{}, "it was interrupted"},
+		{"failed", entry{State: Failed}, true, digests{}, "it failed"},
+		{"changed, new and gone", done, true, digests{"main.tf": "2", "input a": "1", "new.tf": "1"}, "main.tf changed, new.tf is new, old.tf is gone"},
+		{"a lot", entry{State: Done}, true, digests{"a": "1", "b": "1", "c": "1", "d": "1", "e": "1", "f": "1"}, "a is new, b is new, c is new, d is new, and 2 more"},
 	} {
-		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, tc.entry.unlike(tc.there, tc.now)) })
+		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, tc.entry.changedInputs(tc.there, tc.now)) })
 	}
 }

@@ -9,20 +9,20 @@ import (
 	"strings"
 )
 
-// parts are hashes of what a step depends on, by names that people understand. The journal keeps them, so that labctl can
+// digests are hashes of what a step depends on, by names that people understand. The journal keeps them, so that labctl can
 // say what changed.
-type parts map[string]string
+type digests map[string]string
 
-// partLength is the number of hexadecimal digits that are kept of a hash: 80 bits, far more than a lab can collide in.
-const partLength = 20
+// digestLength is the number of hexadecimal digits that are kept of a hash: 80 bits, far more than a lab can collide in.
+const digestLength = 20
 
-func (p parts) add(name string, data []byte) {
+func (d digests) add(name string, data []byte) {
 	sum := sha256.Sum256(data)
-	p[name] = hex.EncodeToString(sum[:])[:partLength]
+	d[name] = hex.EncodeToString(sum[:])[:digestLength]
 }
 
 // tree adds every regular file below dir but terraform's own and the one called skip.
-func (p parts) tree(dir, prefix, skip string) error {
+func (d digests) tree(dir, prefix, skip string) error {
 	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -44,7 +44,7 @@ func (p parts) tree(dir, prefix, skip string) error {
 		if err != nil {
 			return err
 		}
-		p.add(prefix+filepath.ToSlash(name), data)
+		d.add(prefix+filepath.ToSlash(name), data)
 		return nil
 	})
 }

@@ -27,7 +27,7 @@ const (
 // entry is what the journal remembers of a step.
 type entry struct {
 	State   State     `json:"state"`
-	Parts   parts     `json:"parts,omitempty"` // of everything that the step depends on
+	Digests digests   `json:"digests,omitempty"` // of everything that the step depends on
 	At      time.Time `json:"at"`
 	Detail  string    `json:"detail,omitempty"`
 	Lineage string    `json:"lineage,omitempty"` // of the terraform state that the step left

@@ -26,33 +26,33 @@ var ErrNotUp = errors.New("the lab is not up: run `labctl up`")
 type Terraform interface {
 	// Version says which engine runs; another version means that applied stacks are looked at again.
 	Version(ctx context.Context, report event.Report) (string, error)
-	Apply(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error)
+	Apply(ctx context.Context, w stack.RunRequest, report event.Report) (stack.Changes, error)
 	// ApplyPlan does what a plan that Plan kept in a file says, and nothing else.
-	ApplyPlan(ctx context.Context, w stack.Work, plan string, report event.Report) (stack.Changes, error)
+	ApplyPlan(ctx context.Context, w stack.RunRequest, plan string, report event.Report) (stack.Changes, error)
 	// Plan says what Apply would do. With keep it keeps the plan in that file.
-	Plan(ctx context.Context, w stack.Work, keep string, report event.Report) (*stack.Plan, error)
+	Plan(ctx context.Context, w stack.RunRequest, keep string, report event.Report) (*stack.Plan, error)
 	// PlanPartly says what Apply would do as far as the inputs are known, and keeps nothing. The error is a
 	// *stack.UnplannableError where nothing can be said.
-	PlanPartly(ctx context.Context, w stack.Work, report event.Report) (*stack.Plan, error)
+	PlanPartly(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.Plan, error)
 	// Drift says what differs between the state and the world.
-	Drift(ctx context.Context, w stack.Work, report event.Report) ([]stack.Action, error)
-	Destroy(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error)
+	Drift(ctx context.Context, w stack.RunRequest, report event.Report) ([]stack.Action, error)
+	Destroy(ctx context.Context, w stack.RunRequest, report event.Report) (stack.Changes, error)
 	// State reads the state, from a file or from its backend. The error wraps fs.ErrNotExist where there is none.
-	State(ctx context.Context, w stack.Work, report event.Report) (*stack.State, error)
+	State(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.State, error)
 	// Move brings the state to where w.Backend says, and tells whether it was elsewhere.
-	Move(ctx context.Context, w stack.Work, report event.Report) (moved bool, err error)
+	Move(ctx context.Context, w stack.RunRequest, report event.Report) (moved bool, err error)
 }
 
 // Shell runs Terraform as its user types it.
 type Shell interface {
-	Exec(ctx context.Context, w stack.Work, args []string, streams *iostreams.Streams) (int, error)
+	Exec(ctx context.Context, w stack.RunRequest, args []string, streams *iostreams.Streams) (int, error)
 }
 
 // Resources knows the lab's own resources without Terraform.
 type Resources interface {
-	// Intact says whether what a state records is there and well: reason is why not, known is false where the state holds
+	// CheckHealth says whether what a state records is there and well: reason is why not, known is false where the state holds
 	// resources that only Terraform can judge.
-	Intact(ctx context.Context, st *stack.State) (reason string, known bool, err error)
+	CheckHealth(ctx context.Context, st *stack.State) (reason string, known bool, err error)
 	// Sweep removes what a cut-off apply left behind and no state knows of.
 	Sweep(ctx context.Context, report event.Report) error
 }

@@ -48,16 +48,16 @@ func (r *run) planPartly(ctx context.Context, s *stack.Stack, p *StackPlan, repo
 }
 
 // partialWork is the work of s with the inputs that are known.
-func (r *run) partialWork(s *stack.Stack) (stack.Work, error) {
+func (r *run) partialWork(s *stack.Stack) (stack.RunRequest, error) {
 	known := r.snapshot()
 	r.mu.Lock()
 	maps.Copy(known.Outputs, r.maybe)
 	r.mu.Unlock()
 	inputs, open, err := r.lab.graph.PartialInputs(s, known)
 	if err != nil {
-		return stack.Work{}, err
+		return stack.RunRequest{}, err
 	}
-	w := stack.Work{Stack: s, Path: r.lab.graph.Path, Inputs: inputs, Secrets: r.secrets, Waits: map[string][]string{}}
+	w := stack.RunRequest{Stack: s, Path: r.lab.graph.Path, Inputs: inputs, Secrets: r.secrets, Waits: map[string][]string{}}
 	for _, v := range inputs {
 		r.secrets.Add(stack.Secrets(v)...)
 	}

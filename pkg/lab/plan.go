@@ -56,9 +56,9 @@ type savedPlans struct {
 }
 
 type savedPlan struct {
-	Parts   parts  `json:"parts"`             // of the stack's files, inputs and engine
-	Lineage string `json:"lineage,omitempty"` // of the state that it was made for; "" where there was none
-	Serial  uint64 `json:"serial,omitempty"`
+	Digests digests `json:"digests"`           // of the stack's files, inputs and engine
+	Lineage string  `json:"lineage,omitempty"` // of the state that it was made for; "" where there was none
+	Serial  uint64  `json:"serial,omitempty"`
 }
 
 const savedVersion = 1
@@ -201,7 +201,7 @@ func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, k
 		return err
 	}
 	e, ok := r.journal.get(s.ID)
-	if p.Why = e.unlike(ok, t.parts); p.Why == "" && r.options.Affected {
+	if p.Why = e.changedInputs(ok, t.digests); p.Why == "" && r.options.Affected {
 		return nil
 	}
 	file := ""
@@ -223,7 +223,7 @@ func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, k
 	if keep == "" {
 		return nil
 	}
-	kept := savedPlan{Parts: t.parts}
+	kept := savedPlan{Digests: t.digests}
 	st, err := r.lab.deps.Terraform.State(ctx, t.work, report)
 	switch {
 	case err == nil:
@@ -249,12 +249,12 @@ func (r *run) planRelease(ctx context.Context, s *stack.Stack, rel *stack.Releas
 	if err != nil {
 		return p, err
 	}
-	hashed, err := releaseParts(spec)
+	hashed, err := releaseDigests(spec)
 	if err != nil {
 		return p, err
 	}
 	e, ok := r.journal.get(releaseStep(s, rel))
-	if p.Why = e.unlike(ok, hashed); p.Why != "" || changes || r.options.Affected {
+	if p.Why = e.changedInputs(ok, hashed); p.Why != "" || changes || r.options.Affected {
 		return p, nil
 	}
 	p.Why, err = r.lab.deps.Releases.Deployed(ctx, spec)
@@ -336,7 +336,7 @@ func (l *Lab) Plans(ctx context.Context, dir string) (*Plans, error) {
 			continue
 		}
 		plans.Stacks = append(plans.Stacks, s.ID)
-		why, err := r.moved(ctx, s, kept)
+		why, err := r.whyStale(ctx, s, kept)
 		if err != nil {
 			return nil, err
 		}
@@ -355,23 +355,23 @@ func (l *Lab) Plans(ctx context.Context, dir string) (*Plans, error) {
 	return plans, nil
 }
 
-// moved says why a plan is not for what there is now. Inputs that an earlier plan will make known are compared when that
-// one has been applied, by still.
-func (r *run) moved(ctx context.Context, s *stack.Stack, kept savedPlan) (string, error) {
-	var now parts
+// whyStale says why a plan is not for what there is now. Inputs that an earlier plan will make known are compared when that
+// one has been applied, by ensureFresh.
+func (r *run) whyStale(ctx context.Context, s *stack.Stack, kept savedPlan) (string, error) {
+	var now digests
 	t, err := r.target(ctx, s, nil)
 	switch {
 	case err == nil:
-		now = t.parts
+		now = t.digests
 	case errors.Is(err, stack.ErrNotKnown):
 		version, err := r.lab.deps.Terraform.Version(ctx, nil)
 		if err != nil {
 			return "", err
 		}
-		if now, err = terraformParts(stack.Work{Stack: s}, version); err != nil {
+		if now, err = terraformDigests(stack.RunRequest{Stack: s}, version); err != nil {
 			return "", err
 		}
-		for name, hash := range kept.Parts {
+		for name, hash := range kept.Digests {
 			if strings.HasPrefix(name, "input ") || name == "the backend" {
 				now[name] = hash
 			}
@@ -379,7 +379,7 @@ func (r *run) moved(ctx context.Context, s *stack.Stack, kept savedPlan) (string
 	default:
 		return "", err
 	}
-	if why := (entry{State: Done, Parts: kept.Parts}).unlike(true, now); why != "" && !r.changing(s, kept, now) {
+	if why := (entry{State: Done, Digests: kept.Digests}).changedInputs(true, now); why != "" && !r.differsByWiring(s, kept, now) {
 		return why, nil
 	}
 	st, err := r.state(ctx, s, nil)
@@ -395,19 +395,19 @@ func (r *run) moved(ctx context.Context, s *stack.Stack, kept savedPlan) (string
 	return "", nil
 }
 
-// changing says whether what differs are only inputs from stacks, which their own plans may still change.
-func (r *run) changing(s *stack.Stack, kept savedPlan, now parts) bool {
+// differsByWiring says whether what differs are only inputs from stacks, which their own plans may still change.
+func (r *run) differsByWiring(s *stack.Stack, kept savedPlan, now digests) bool {
 	wired := map[string]bool{}
 	for _, in := range s.Inputs {
 		wired["input "+in.Name] = len(in.Refs) > 0
 	}
 	wired["the backend"] = s.Backend != nil && len(s.Backend.Refs) > 0
 	for name, hash := range now {
-		if kept.Parts[name] != hash && !wired[name] {
+		if kept.Digests[name] != hash && !wired[name] {
 			return false
 		}
 	}
-	for name := range kept.Parts {
+	for name := range kept.Digests {
 		if _, has := now[name]; !has && !wired[name] {
 			return false
 		}
@@ -415,12 +415,12 @@ func (r *run) changing(s *stack.Stack, kept savedPlan, now parts) bool {
 	return true
 }
 
-// still refuses a plan that was not made for what there is now.
-func (p *Plans) still(s *stack.Stack, t target) error {
+// ensureFresh refuses a plan that was not made for what there is now.
+func (p *Plans) ensureFresh(s *stack.Stack, t target) error {
 	if p == nil {
 		return nil
 	}
-	if why := (entry{State: Done, Parts: p.saved[s.ID].Parts}).unlike(true, t.parts); why != "" {
+	if why := (entry{State: Done, Digests: p.saved[s.ID].Digests}).changedInputs(true, t.digests); why != "" {
 		return &MovedError{Dir: p.dir, Moved: []string{s.ID + ": " + why}}
 	}
 	return nil

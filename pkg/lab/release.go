@@ -39,12 +39,12 @@ func (r *run) release(ctx context.Context, s *stack.Stack, rel *stack.Release) e
 		if err != nil {
 			return outcome{}, err
 		}
-		p, err := releaseParts(spec)
+		p, err := releaseDigests(spec)
 		if err != nil {
 			return outcome{}, err
 		}
 		e, ok := r.journal.get(name)
-		why := e.unlike(ok, p)
+		why := e.changedInputs(ok, p)
 		if why == "" {
 			if r.options.Affected {
 				return outcome{skipped: true, message: "nothing changed"}, nil
@@ -63,7 +63,7 @@ func (r *run) release(ctx context.Context, s *stack.Stack, rel *stack.Release) e
 			return outcome{}, err
 		}
 		var changed bool
-		err = r.record(name, entry{Parts: p}, func(e *entry) error {
+		err = r.record(name, entry{Digests: p}, func(e *entry) error {
 			err := r.retry.try(ctx, report, func() error {
 				done, err := r.lab.deps.Releases.Ensure(ctx, spec, report)
 				changed = changed || done
@@ -86,8 +86,8 @@ func (r *run) release(ctx context.Context, s *stack.Stack, rel *stack.Release) e
 	})
 }
 
-func releaseParts(spec ReleaseSpec) (parts, error) {
-	p := parts{}
+func releaseDigests(spec ReleaseSpec) (digests, error) {
+	p := digests{}
 	p.add("the kubeconfig", []byte(spec.Kubeconfig))
 	p.add("the namespace", []byte(spec.Namespace))
 	for name, value := range spec.Values {
@@ -154,7 +154,7 @@ func (r *run) gone(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	reason, _, err := r.lab.deps.Resources.Intact(ctx, st)
+	reason, _, err := r.lab.deps.Resources.CheckHealth(ctx, st)
 	if reason != "" {
 		reason = s.ID + ": " + reason
 	}

@@ -126,11 +126,11 @@ func (r *run) learnImage(name, ref string) {
 }
 
 // work is what a runner of Terraform needs for s.
-func (r *run) work(s *stack.Stack, inputs map[string]ctyValue) (stack.Work, error) {
+func (r *run) work(s *stack.Stack, inputs map[string]ctyValue) (stack.RunRequest, error) {
 	for _, v := range inputs {
 		r.secrets.Add(stack.Secrets(v)...)
 	}
-	w := stack.Work{Stack: s, Path: r.lab.graph.Path, Inputs: inputs, Secrets: r.secrets}
+	w := stack.RunRequest{Stack: s, Path: r.lab.graph.Path, Inputs: inputs, Secrets: r.secrets}
 	var err error
 	w.Backend, err = r.backend(s)
 	return w, err

@@ -19,7 +19,7 @@ const (
 	EndUnchanged Ending = "unchanged"
 	EndFailed    Ending = "failed"
 	EndBlocked   Ending = "blocked"     // a stack that it needs failed
-	EndNotBegun  Ending = "not started" // the run ended before
+	NotStarted   Ending = "not started" // the run ended before
 )
 
 // Result is what a run did to one stack.
@@ -84,7 +84,7 @@ type tally struct {
 func newTally(stacks []*stack.Stack) *tally {
 	t := &tally{results: map[string]*Result{}}
 	for _, s := range stacks {
-		t.results[s.ID] = &Result{Stack: s.ID, Ending: EndNotBegun}
+		t.results[s.ID] = &Result{Stack: s.ID, Ending: NotStarted}
 	}
 	return t
 }

@@ -17,8 +17,8 @@ import (
 
 // target is what a stack's Terraform is to be brought to.
 type target struct {
-	work  stack.Work
-	parts map[string]string // hashes of all that the result depends on
+	work    stack.RunRequest
+	digests digests // of all that the result depends on
 }
 
 // target evaluates the inputs of s.
@@ -35,8 +35,8 @@ func (r *run) target(ctx context.Context, s *stack.Stack, report event.Report) (
 	if err != nil {
 		return target{}, err
 	}
-	parts, err := terraformParts(w, version)
-	return target{w, parts}, err
+	hashed, err := terraformDigests(w, version)
+	return target{w, hashed}, err
 }
 
 // terraform brings the Terraform of s to what its files and inputs say.
@@ -58,7 +58,7 @@ func (r *run) terraform(ctx context.Context, s *stack.Stack) error {
 			r.learn(s.Name, st.Outputs)
 			return outcome{skipped: true, message: "nothing changed"}, nil
 		}
-		if err := r.options.Plans.still(s, t); err != nil {
+		if err := r.options.Plans.ensureFresh(s, t); err != nil {
 			return outcome{}, err
 		}
 		r.tally.note(s.ID, func(res *Result) { res.Detail = why })
@@ -76,7 +76,7 @@ func (r *run) terraform(ctx context.Context, s *stack.Stack) error {
 
 func (r *run) apply(ctx context.Context, s *stack.Stack, t target, why string, report event.Report) (outcome, error) {
 	var changes stack.Changes
-	err := r.record(s.ID, entry{Parts: t.parts}, func(e *entry) error {
+	err := r.record(s.ID, entry{Digests: t.digests}, func(e *entry) error {
 		err := r.retry.try(ctx, report, func() error {
 			var done stack.Changes
 			var err error
@@ -120,7 +120,7 @@ func because(say bool, what, why string) string {
 // and what it records is there and well. Else it gives nil, and why.
 func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.State, string, error) {
 	e, ok := r.journal.get(s.ID)
-	why := e.unlike(ok, t.parts)
+	why := e.changedInputs(ok, t.digests)
 	if why != "" {
 		return nil, why, nil
 	}
@@ -133,7 +133,7 @@ func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.S
 	case r.options.Affected: // only what changed is wanted, not a look at the world
 		return st, "", nil
 	}
-	reason, known, err := r.lab.deps.Resources.Intact(ctx, st)
+	reason, known, err := r.lab.deps.Resources.CheckHealth(ctx, st)
 	if err != nil {
 		return nil, "", err
 	}
@@ -146,8 +146,8 @@ func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.S
 	return st, "", nil
 }
 
-// unlike says why a step that ended with e has to be done again for parts, or "".
-func (e entry) unlike(there bool, parts map[string]string) string {
+// changedInputs says why a step that ended with e has to be done again now, or "" where nothing changed.
+func (e entry) changedInputs(there bool, now digests) string {
 	switch {
 	case !there:
 		return "it was not there yet"
@@ -159,15 +159,15 @@ func (e entry) unlike(there bool, parts map[string]string) string {
 		return "it is not done"
 	}
 	var changed []string
-	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		if was, had := e.Parts[name]; !had {
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if was, had := e.Digests[name]; !had {
 			changed = append(changed, name+" is new")
-		} else if was != parts[name] {
+		} else if was != now[name] {
 			changed = append(changed, name+" changed")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(e.Parts)) {
-		if _, has := parts[name]; !has {
+	for _, name := range slices.Sorted(maps.Keys(e.Digests)) {
+		if _, has := now[name]; !has {
 			changed = append(changed, name+" is gone")
 		}
 	}
@@ -178,9 +178,9 @@ func (e entry) unlike(there bool, parts map[string]string) string {
 	return strings.Join(changed, ", ")
 }
 
-// terraformParts are the hashes of everything that a stack's Terraform depends on, by names that people understand.
-func terraformParts(w stack.Work, version string) (map[string]string, error) {
-	p := parts{}
+// terraformDigests are the hashes of everything that a stack's Terraform depends on, by names that people understand.
+func terraformDigests(w stack.RunRequest, version string) (map[string]string, error) {
+	p := digests{}
 	p.add("the engine", []byte(version))
 	if err := p.tree(w.Stack.Dir, "", "stack.hcl"); err != nil {
 		return nil, fmt.Errorf("hash stack %q: %w", w.Stack.ID, err)
@@ -269,7 +269,7 @@ func (r *run) bringStateBack(ctx context.Context, s *stack.Stack) error {
 }
 
 func (r *run) move(ctx context.Context, s *stack.Stack, to *stack.StateBackend, report event.Report) (moved bool, err error) {
-	w := stack.Work{Stack: s, Path: r.lab.graph.Path, Secrets: r.secrets, Backend: to}
+	w := stack.RunRequest{Stack: s, Path: r.lab.graph.Path, Secrets: r.secrets, Backend: to}
 	err = r.retry.try(ctx, report, func() error {
 		done, err := r.lab.deps.Terraform.Move(ctx, w, report)
 		moved = moved || done

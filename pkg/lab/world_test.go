@@ -306,12 +306,12 @@ type spy struct {
 	w *world
 }
 
-func (s spy) Apply(ctx context.Context, k stack.Work, r event.Report) (c stack.Changes, err error) {
+func (s spy) Apply(ctx context.Context, k stack.RunRequest, r event.Report) (c stack.Changes, err error) {
 	err = s.w.act(ctx, "apply "+k.Stack.ID, func() error { c, err = s.Runner.Apply(ctx, k, r); return err })
 	return c, err
 }
 
-func (s spy) Destroy(ctx context.Context, k stack.Work, r event.Report) (c stack.Changes, err error) {
+func (s spy) Destroy(ctx context.Context, k stack.RunRequest, r event.Report) (c stack.Changes, err error) {
 	err = s.w.act(ctx, "destroy "+k.Stack.ID, func() error { c, err = s.Runner.Destroy(ctx, k, r); return err })
 	return c, err
 }

@@ -80,9 +80,9 @@ type Provider struct{ options Options }
 // New gives a Provider.
 func New(o Options) *Provider { return &Provider{options: o} }
 
-// Intact says whether what st records is there and well, as far as that can be told without terraform: reason is why
+// CheckHealth says whether what st records is there and well, as far as that can be told without terraform: reason is why
 // not, known is false where st holds resources of other providers.
-func (p *Provider) Intact(ctx context.Context, st *stack.State) (reason string, known bool, err error) {
+func (p *Provider) CheckHealth(ctx context.Context, st *stack.State) (reason string, known bool, err error) {
 	known = true
 	for _, r := range st.Resources {
 		switch {

@@ -132,10 +132,10 @@ func (b *bench) runner() *terraform.Runner {
 }
 
 // work is a stack with one cluster and one workspace.
-func (b *bench) work(name string, change map[string]cty.Value) (stack.Work, error) {
+func (b *bench) work(name string, change map[string]cty.Value) (stack.RunRequest, error) {
 	source := filepath.Join(b.dir, "source", name)
 	if err := os.MkdirAll(source, 0o700); err != nil {
-		return stack.Work{}, err
+		return stack.RunRequest{}, err
 	}
 	file := filepath.Join(source, "main.tf")
 	err := os.WriteFile(file, []byte(`
@@ -171,7 +171,7 @@ output "kubeconfig" {
 	for k, v := range change {
 		inputs[k] = v
 	}
-	return stack.Work{
+	return stack.RunRequest{
 		Stack: &stack.Stack{ID: name, Name: name, Dir: source, Files: []string{file}}, Inputs: inputs,
 		Path: func(p string) string { return p }, Secrets: &secret.Set{},
 	}, err
@@ -210,7 +210,7 @@ func TestClusterIsMadeRepairedAndDestroyed(t *testing.T) {
 	require.Empty(t, b.clusters.took(), "a second apply has nothing to do")
 
 	b.clusters.set("c1", func(i *provider.ClusterInfo) { *i = provider.ClusterInfo{Reason: "the kubelet does not run"} })
-	reason, known, err := b.provider().Intact(ctx, b.state(t, "c1"))
+	reason, known, err := b.provider().CheckHealth(ctx, b.state(t, "c1"))
 	require.NoError(t, err)
 	require.True(t, known)
 	require.Equal(t, "lab_cluster.this: the kubelet does not run", reason)
@@ -221,14 +221,14 @@ func TestClusterIsMadeRepairedAndDestroyed(t *testing.T) {
 	require.Equal(t, []stack.Action{{Address: "lab_cluster.this", Verb: "update"}}, changes)
 	require.NoError(t, b.apply(ctx, "c1", nil))
 	require.Equal(t, []string{"ensure c1"}, b.clusters.took(), "a stopped cluster is repaired in place")
-	reason, _, err = b.provider().Intact(ctx, b.state(t, "c1"))
+	reason, _, err = b.provider().CheckHealth(ctx, b.state(t, "c1"))
 	require.NoError(t, err)
 	require.Empty(t, reason)
 
 	b.clusters.mu.Lock()
 	delete(b.clusters.there, "c1")
 	b.clusters.mu.Unlock()
-	reason, _, err = b.provider().Intact(ctx, b.state(t, "c1"))
+	reason, _, err = b.provider().CheckHealth(ctx, b.state(t, "c1"))
 	require.NoError(t, err)
 	require.Contains(t, reason, "the cluster is gone")
 	require.NoError(t, b.apply(ctx, "c1", nil))
@@ -307,7 +307,7 @@ func TestReadErrorStopsTheRun(t *testing.T) {
 	require.NoError(t, b.apply(ctx, "c1", nil))
 	b.clusters.readErr = errors.New("permission denied")
 	require.ErrorContains(t, b.apply(ctx, "c1", nil), "permission denied")
-	_, _, err := b.provider().Intact(ctx, b.state(t, "c1"))
+	_, _, err := b.provider().CheckHealth(ctx, b.state(t, "c1"))
 	require.ErrorContains(t, err, "permission denied")
 }
 
@@ -385,13 +385,13 @@ func TestIntactDoesNotJudgeOthersResources(t *testing.T) {
 	b := newBench(t)
 	st, err := stack.ParseState("x", []byte(`{"version":4,"resources":[{"mode":"managed","type":"azurerm_resource_group","name":"a","instances":[{"attributes":{}}]}]}`))
 	require.NoError(t, err)
-	reason, known, err := b.provider().Intact(context.Background(), st)
+	reason, known, err := b.provider().CheckHealth(context.Background(), st)
 	require.NoError(t, err)
 	require.Empty(t, reason)
 	require.False(t, known)
 	st, err = stack.ParseState("x", []byte(`{"version":4,"resources":[{"mode":"managed","type":"terraform_data","name":"a","instances":[{"status":"tainted","attributes":{}}]}]}`))
 	require.NoError(t, err)
-	reason, _, err = b.provider().Intact(context.Background(), st)
+	reason, _, err = b.provider().CheckHealth(context.Background(), st)
 	require.NoError(t, err)
 	require.Equal(t, "terraform_data.a is half made", reason)
 }

@@ -66,8 +66,8 @@ type Known struct {
 	Images  map[string]string               // image name → pull reference
 }
 
-// Work is one stack with the values for its variables: what a runner of Terraform needs.
-type Work struct {
+// RunRequest is one stack with the values for its variables: what a runner of Terraform needs.
+type RunRequest struct {
 	Stack   *Stack
 	Path    func(path string) string // shows a source path as people know it
 	Inputs  map[string]cty.Value     // nil: keep the values of the last run

@@ -28,7 +28,7 @@ const planFile = "labctl.tfplan"
 const lockTimeout = "60s"
 
 // ready opens a session whose directory is initialised.
-func (r *Runner) ready(ctx context.Context, w stack.Work, report event.Report) (*session, error) {
+func (r *Runner) ready(ctx context.Context, w stack.RunRequest, report event.Report) (*session, error) {
 	version, err := r.Version(ctx, report)
 	if err != nil {
 		return nil, err
@@ -46,7 +46,7 @@ func (r *Runner) ready(ctx context.Context, w stack.Work, report event.Report) (
 }
 
 // Apply brings the stack to what its files and inputs say: init where needed, and one apply.
-func (r *Runner) Apply(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error) {
+func (r *Runner) Apply(ctx context.Context, w stack.RunRequest, report event.Report) (stack.Changes, error) {
 	s, err := r.ready(ctx, w, report)
 	if err != nil {
 		return stack.Changes{}, err
@@ -56,7 +56,7 @@ func (r *Runner) Apply(ctx context.Context, w stack.Work, report event.Report) (
 }
 
 // ApplyPlan does what a plan that Plan kept says, and nothing else. Terraform refuses one that the state has moved on from.
-func (r *Runner) ApplyPlan(ctx context.Context, w stack.Work, plan string, report event.Report) (stack.Changes, error) {
+func (r *Runner) ApplyPlan(ctx context.Context, w stack.RunRequest, plan string, report event.Report) (stack.Changes, error) {
 	s, err := r.ready(ctx, w, report)
 	if err != nil {
 		return stack.Changes{}, err
@@ -90,7 +90,7 @@ func (s *session) apply(ctx context.Context, plan ...string) (stack.Changes, err
 
 // Plan says what an apply would do, and changes nothing but, where it has to, the place of the state. With keep it keeps
 // the plan in that file, for ApplyPlan: it holds the inputs in clear and is 0600.
-func (r *Runner) Plan(ctx context.Context, w stack.Work, keep string, report event.Report) (*stack.Plan, error) {
+func (r *Runner) Plan(ctx context.Context, w stack.RunRequest, keep string, report event.Report) (*stack.Plan, error) {
 	s, err := r.ready(ctx, w, report)
 	if err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func (r *Runner) Plan(ctx context.Context, w stack.Work, keep string, report eve
 }
 
 // Drift says what differs between the state and the world, and changes neither.
-func (r *Runner) Drift(ctx context.Context, w stack.Work, report event.Report) ([]stack.Action, error) {
+func (r *Runner) Drift(ctx context.Context, w stack.RunRequest, report event.Report) ([]stack.Action, error) {
 	s, err := r.ready(ctx, w, report)
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func ofJSON(v any, t cty.Type) (cty.Value, error) {
 }
 
 // Destroy destroys everything in the stack's state. With Inputs nil it uses those of the last run.
-func (r *Runner) Destroy(ctx context.Context, w stack.Work, report event.Report) (stack.Changes, error) {
+func (r *Runner) Destroy(ctx context.Context, w stack.RunRequest, report event.Report) (stack.Changes, error) {
 	s, err := r.ready(ctx, w, report)
 	if err != nil {
 		return stack.Changes{}, err

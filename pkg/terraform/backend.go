@@ -322,7 +322,7 @@ func (s *session) sameLineage(ctx context.Context, backend []byte, lineage strin
 }
 
 // Move brings the stack's state to where w.Backend says and does nothing else. It tells whether there was anything to do.
-func (r *Runner) Move(ctx context.Context, w stack.Work, report event.Report) (moved bool, err error) {
+func (r *Runner) Move(ctx context.Context, w stack.RunRequest, report event.Report) (moved bool, err error) {
 	place := func() string {
 		mark, _ := os.ReadFile(filepath.Join(WorkDir(r.options.Dir, w.Stack.ID), backendMark)) // none: it is at home
 		return string(mark)

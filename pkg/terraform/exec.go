@@ -20,7 +20,7 @@ import (
 
 // Exec runs terraform with the user's own arguments and streams in the stack's directory, with its variables, its state
 // and the lab provider. The error is nil whenever terraform ran; its exit code is returned.
-func (r *Runner) Exec(ctx context.Context, w stack.Work, args []string, streams *iostreams.Streams) (int, error) {
+func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, streams *iostreams.Streams) (int, error) {
 	s, err := r.open(ctx, w, nil)
 	if err != nil {
 		return 1, err

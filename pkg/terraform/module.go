@@ -144,7 +144,7 @@ func second(t hcl.Traversal) (string, bool) {
 
 // blind refuses a plan in which a provider would not know what to look at: it would look somewhere else, and what it finds
 // there means nothing.
-func (m *moduleFiles) blind(w stack.Work) error {
+func (m *moduleFiles) blind(w stack.RunRequest) error {
 	for _, name := range slices.Sorted(maps.Keys(m.providers)) {
 		for _, input := range m.inputs(m.providers[name]) {
 			if after, open := w.Waits[input]; open {
@@ -174,7 +174,7 @@ func (m *moduleFiles) configures(address string) bool {
 
 // unknownAttributes gives, by address, the attributes in a partial plan that depend on inputs which are not known, and
 // for what they wait.
-func (m *moduleFiles) unknownAttributes(w stack.Work, plan *tfjson.Plan) map[string][]stack.Unknown {
+func (m *moduleFiles) unknownAttributes(w stack.RunRequest, plan *tfjson.Plan) map[string][]stack.Unknown {
 	out := map[string][]stack.Unknown{}
 	for _, change := range plan.ResourceChanges {
 		parts := m.resources[change.Type+"."+change.Name]

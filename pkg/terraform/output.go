@@ -274,7 +274,7 @@ type logFile struct {
 	rest   string
 }
 
-func openLog(dir string, w stack.Work) (*logFile, error) {
+func openLog(dir string, w stack.RunRequest) (*logFile, error) {
 	logs := filepath.Join(dir, "logs")
 	if err := os.MkdirAll(logs, 0o700); err != nil {
 		return nil, fmt.Errorf("open the stack's log: %w", err)

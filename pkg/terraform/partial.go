@@ -42,7 +42,7 @@ const (
 // state, because only an input from a resource can be unknown to terraform. Nothing is kept: neither the plan nor anything
 // that it was made in. The error is a *stack.UnplannableError where terraform cannot plan with so little, or a provider
 // would have to look into the world without knowing where.
-func (r *Runner) PlanPartly(ctx context.Context, w stack.Work, report event.Report) (_ *stack.Plan, err error) {
+func (r *Runner) PlanPartly(ctx context.Context, w stack.RunRequest, report event.Report) (_ *stack.Plan, err error) {
 	files, err := readModule(w.Stack.Files)
 	if err != nil {
 		return nil, err
@@ -113,7 +113,7 @@ func unplannable(err error) error {
 }
 
 // rawState gives the content of the stack's state, wherever it is. The error wraps fs.ErrNotExist where there is none.
-func (r *Runner) rawState(ctx context.Context, w stack.Work, report event.Report) ([]byte, error) {
+func (r *Runner) rawState(ctx context.Context, w stack.RunRequest, report event.Report) ([]byte, error) {
 	w.Inputs = nil
 	if dir := WorkDir(r.options.Dir, w.Stack.ID); !remote(dir) && (w.Backend == nil || w.Backend.Keep) {
 		data, err := os.ReadFile(StateFile(r.options.Dir, w.Stack.ID))
@@ -135,7 +135,7 @@ func (r *Runner) rawState(ctx context.Context, w stack.Work, report event.Report
 }
 
 // aside opens a session in a directory of its own, which the caller removes.
-func (r *Runner) aside(ctx context.Context, w stack.Work, report event.Report) (_ *session, err error) {
+func (r *Runner) aside(ctx context.Context, w stack.RunRequest, report event.Report) (_ *session, err error) {
 	path, err := r.find(ctx, report)
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ output "secret" {
 `
 
 // partialWork is that of the stack above, with the inputs that an apply of others would make known left open.
-func (b *bench) partialWork(known string) stack.Work {
+func (b *bench) partialWork(known string) stack.RunRequest {
 	w := b.work(map[string]cty.Value{
 		"known":  cty.StringVal(known),
 		"list":   cty.UnknownVal(cty.List(cty.String)),
@@ -114,7 +114,7 @@ module "inner" { source = "./inner" }
 	before, err := os.ReadFile(terraform.StateFile(b.state(), "3-test"))
 	require.NoError(t, err)
 
-	verbs := func(w stack.Work) map[string]string {
+	verbs := func(w stack.RunRequest) map[string]string {
 		plan, err := b.runner().PlanPartly(ctx, w, nil)
 		require.NoError(t, err)
 		out := map[string]string{}

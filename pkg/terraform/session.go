@@ -19,7 +19,7 @@ import (
 type session struct {
 	runner *Runner
 	tf     *tfexec.Terraform
-	work   stack.Work
+	work   stack.RunRequest
 	dir    string
 	path   string
 	env    map[string]string
@@ -30,7 +30,7 @@ type session struct {
 	inner  bool // the stack is a module of the root that the session works on
 }
 
-func (r *Runner) open(ctx context.Context, w stack.Work, report event.Report) (_ *session, err error) {
+func (r *Runner) open(ctx context.Context, w stack.RunRequest, report event.Report) (_ *session, err error) {
 	path, err := r.find(ctx, report)
 	if err != nil {
 		return nil, err

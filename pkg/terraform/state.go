@@ -15,7 +15,7 @@ import (
 
 // State gives the stack's state: read from its file where it has one, which starts no terraform, else pulled from its
 // backend, once until the stack runs again. The error wraps fs.ErrNotExist where there is none.
-func (r *Runner) State(ctx context.Context, w stack.Work, report event.Report) (*stack.State, error) {
+func (r *Runner) State(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.State, error) {
 	dir := WorkDir(r.options.Dir, w.Stack.ID)
 	if !remote(dir) && (w.Backend == nil || w.Backend.Keep) {
 		st, err := stack.ReadState(StateFile(r.options.Dir, w.Stack.ID))
@@ -45,7 +45,7 @@ func (r *Runner) State(ctx context.Context, w stack.Work, report event.Report) (
 }
 
 // pull asks the backend, and gives nil where it holds nothing.
-func (r *Runner) pull(ctx context.Context, w stack.Work, report event.Report) (*stack.State, error) {
+func (r *Runner) pull(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.State, error) {
 	data, err := r.pullRaw(ctx, w, report)
 	if err != nil || len(data) == 0 {
 		return nil, err
@@ -53,7 +53,7 @@ func (r *Runner) pull(ctx context.Context, w stack.Work, report event.Report) (*
 	return stack.ParseState("of stack "+w.Stack.ID, data)
 }
 
-func (r *Runner) pullRaw(ctx context.Context, w stack.Work, report event.Report) ([]byte, error) {
+func (r *Runner) pullRaw(ctx context.Context, w stack.RunRequest, report event.Report) ([]byte, error) {
 	version, err := r.Version(ctx, report)
 	if err != nil {
 		return nil, err

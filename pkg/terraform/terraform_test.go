@@ -74,7 +74,7 @@ func (b *bench) runner() *terraform.Runner {
 	})
 }
 
-func (b *bench) work(inputs map[string]cty.Value) stack.Work {
+func (b *bench) work(inputs map[string]cty.Value) stack.RunRequest {
 	files, err := filepath.Glob(filepath.Join(b.source(), "*.tf"))
 	if err != nil {
 		panic(err)
@@ -83,7 +83,7 @@ func (b *bench) work(inputs map[string]cty.Value) stack.Work {
 	for _, v := range inputs {
 		set.Add(stack.Secrets(v)...)
 	}
-	return stack.Work{
+	return stack.RunRequest{
 		Stack: &stack.Stack{ID: "3-test", Number: 3, Name: "test", Dir: b.source(), Files: files}, Inputs: inputs, Secrets: set,
 		Path: func(p string) string {
 			rel, err := filepath.Rel(b.dir, p)

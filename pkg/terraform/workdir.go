@@ -35,7 +35,7 @@ func own(name string) bool {
 }
 
 // prepare makes the working directory a copy of the stack's files, and writes the values of its variables beside them.
-func prepare(dir string, w stack.Work) error {
+func prepare(dir string, w stack.RunRequest) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the working directory: %w", err)
 	}

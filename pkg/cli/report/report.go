@@ -203,7 +203,7 @@ func writeJUnit(w io.Writer, s *lab.Summary, environment string) error {
 			text := r.Err.Error()
 			first, _, _ := strings.Cut(text, "\n")
 			c.Failure = &junitText{Message: first, Text: text}
-		case lab.EndBlocked, lab.EndNotBegun:
+		case lab.EndBlocked, lab.NotStarted:
 			out.Skipped++
 			c.Skipped = &junitText{Message: strings.TrimSpace(string(r.Ending) + " " + r.Detail)}
 		default:
