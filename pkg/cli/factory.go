@@ -87,7 +87,7 @@ func (f *Factory) Progress(ctx context.Context, verb string, asJSON bool, do fun
 	opts := render.Options{Streams: f.IO, JSON: asJSON, Verbose: f.Verbose, Log: log, Size: f.terminalSize}
 	r := render.New(opts)
 	said := context.AfterFunc(ctx, func() {
-		r.Emit(event.Event{Kind: event.Warning, Message: "stopping cleanly; once more stops at once"})
+		r.Emit(event.Event{Kind: event.Warning, Message: "stopping cleanly: terraform saves its state first. Once more leaves it to that and ends labctl now"})
 	})
 	err := do(r)
 	said()

@@ -19,25 +19,29 @@ import (
 // Down takes the chosen stacks down, in reverse, and with the last of them the lab's state directory. It may be run again
 // at any time, on a lab that is half made, half gone, or was never up. Errors are as those of Up.
 func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
-	stacks, err := o.Selection.choose(l.graph, needed)
-	if err != nil {
-		return nil, err
-	}
 	start := time.Now()
 	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) && !l.findable() {
 		event.For(o.Sink, "down")(event.Event{Time: time.Now(), Kind: event.Skipped, Message: "the lab is not up"})
 		return &Summary{Command: o.Command}, removeLeftovers(filepath.Dir(l.graph.Dir))
 	}
-	r, err := l.begin(o)
+	r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer r.end()
-	if err := r.recall(ctx); err != nil {
+	if r.lab, err = l.withOrphans(ctx); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	stacks, err := o.Selection.choose(r.lab.graph, needed)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.recall(ctx, recorded); err != nil {
 		return nil, r.failed(ctx, err)
 	}
 	slices.Reverse(stacks)
-	summary, err := r.over(ctx, start, stacks, reversed(dependencies(l.graph)), func(ctx context.Context, s *stack.Stack) error {
+	after := waitsForOrphans(r.lab.graph, reversed(dependencies(r.lab.graph)))
+	summary, err := r.over(ctx, start, stacks, after, func(ctx context.Context, s *stack.Stack) error {
 		return r.within(ctx, s, "down", func(ctx context.Context) error { return r.unstack(ctx, s) })
 	})
 	if err != nil || !o.Selection.Whole() {
@@ -47,11 +51,43 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 		if err := l.deps.Resources.Sweep(ctx, report); err != nil {
 			return outcome{}, err
 		}
+		if err := r.ensureNothingRecorded(ctx); err != nil {
+			return outcome{}, err
+		}
 		r.logs.close()
 		return outcome{message: "nothing is left"}, removeState(l.graph.Dir, "/proc/self/mountinfo")
 	})
 	summary.Elapsed = time.Since(start)
 	return summary, r.failed(ctx, err)
+}
+
+// ensureNothingRecorded refuses to go on while a state records resources: what a state records is never forgotten.
+func (r *run) ensureNothingRecorded(ctx context.Context) error {
+	records, err := r.lab.deps.Terraform.Records("")
+	if err != nil {
+		return err
+	}
+	for _, record := range records {
+		if _, destroyed := r.empty.Load(record.ID); destroyed {
+			continue
+		}
+		if record.Resources < 0 { // in a backend, which has to be asked
+			s, err := r.lab.graph.Stack(record.ID)
+			if err != nil {
+				return unplaced(record)
+			}
+			st, err := r.state(ctx, s, nil)
+			if errors.Is(err, fs.ErrNotExist) || err == nil && len(st.Resources) == 0 {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			record.Resources = len(st.Resources)
+		}
+		return fmt.Errorf("the state of %s is kept, although its stack is down", record)
+	}
+	return nil
 }
 
 // findable says whether the lab may be up by another machine's doing.
@@ -68,7 +104,7 @@ func (r *run) unstack(ctx context.Context, s *stack.Stack) error {
 			return err
 		}
 	}
-	if s.HasTerraform() {
+	if s.HasTerraform() || s.Orphan {
 		if err := r.destroy(ctx, s); err != nil {
 			return err
 		}
@@ -93,21 +129,21 @@ func (r *run) destroy(ctx context.Context, s *stack.Stack) error {
 	if err := r.bringStateBack(ctx, s); err != nil {
 		return err
 	}
-	return r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
+	err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
 		st, err := r.state(ctx, s, report)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			return outcome{skipped: true, message: "it was not up"}, r.journal.remove(s.ID)
-		case err == nil && len(st.Resources) == 0 && len(st.Outputs) == 0:
+		case err == nil && st.IsEmpty():
 			return outcome{skipped: true, message: "it is down"}, r.journal.remove(s.ID)
+		case s.Orphan && !s.HasTerraform():
+			record := stack.Record{ID: s.ID, Resources: -1}
+			if err == nil {
+				record.Resources = len(st.Resources)
+			}
+			return outcome{}, unplaced(record)
 		}
-		inputs, err := r.lab.graph.Inputs(s, r.snapshot())
-		if errors.Is(err, stack.ErrNotKnown) {
-			inputs = nil // an earlier down got as far as the stack that they come from: those of the last run serve
-		} else if err != nil {
-			return outcome{}, err
-		}
-		w, err := r.work(s, inputs)
+		w, err := r.destruction(s, report)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -128,6 +164,39 @@ func (r *run) destroy(ctx context.Context, s *stack.Stack) error {
 		}
 		return outcome{message: changes.String()}, nil
 	})
+	if err == nil {
+		r.empty.Store(s.ID, true)
+	}
+	return err
+}
+
+// destruction says by what a stack is destroyed: its files and inputs as they are now, else, where those cannot be had, the files and the
+// inputs that it was last applied with.
+func (r *run) destruction(s *stack.Stack, report event.Report) (stack.RunRequest, error) {
+	inputs, err := r.lab.graph.Inputs(s, r.snapshot())
+	if err == nil && !s.Orphan {
+		return r.work(s, inputs)
+	}
+	var config *stack.ConfigError
+	if err != nil && !errors.Is(err, stack.ErrNotKnown) && !errors.As(err, &config) {
+		return stack.RunRequest{}, err
+	}
+	applied := s
+	if !s.Orphan {
+		report.Doing("by the files and inputs of its last run: %s", firstLine(r.secrets.Redact(err.Error())))
+		kept, copied := r.lab.deps.Terraform.Applied(s.ID)
+		switch {
+		case copied == nil:
+			applied = kept
+		case !errors.Is(copied, fs.ErrNotExist):
+			return stack.RunRequest{}, copied
+		case config != nil: // nothing was kept, and what there is cannot be used
+			return stack.RunRequest{}, err
+		}
+	}
+	w := r.request(applied)
+	w.Backend = r.stay(nil)
+	return w, nil
 }
 
 // removeState removes the state directory, and .lab where no other environment lives in it. It refuses while something

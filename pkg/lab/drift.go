@@ -36,12 +36,15 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.begin(o)
+	r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer r.end()
-	if err := r.recall(ctx); err != nil {
+	if err := r.inspect(); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	if err := r.recall(ctx, recorded); err != nil {
 		return nil, r.failed(ctx, err)
 	}
 	found := make([]*StackDrift, len(stacks))

@@ -3,9 +3,11 @@ package lab
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -21,30 +23,43 @@ func (d digests) add(name string, data []byte) {
 	d[name] = hex.EncodeToString(sum[:])[:digestLength]
 }
 
-// tree adds every regular file below dir but terraform's own and the one called skip.
-func (d digests) tree(dir, prefix, skip string) error {
-	return filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		name, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		if e.IsDir() {
-			if e.Name() == ".terraform" {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if name == skip || strings.Contains(e.Name(), ".tfstate") {
-			return nil
-		}
-		data, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		d.add(prefix+filepath.ToSlash(name), data)
+// tree adds every regular file below dir, links followed, but terraform's own and the one called skip. What is no file (a socket, a pipe, a
+// link to nowhere) is left out: nothing can be read of it.
+func (d digests) tree(dir, prefix, skip string) error { return d.walk(dir, prefix, skip, nil) }
+
+func (d digests) walk(dir, prefix, skip string, above []string) error {
+	at, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	if slices.Contains(above, at) { // a loop of links
 		return nil
-	})
+	}
+	entries, err := os.ReadDir(at)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		name, path := e.Name(), filepath.Join(at, e.Name())
+		if name == skip || name == ".terraform" || strings.Contains(name, ".tfstate") {
+			continue
+		}
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return err
+		case info.IsDir():
+			if err := d.walk(path, prefix+name+"/", "", append(slices.Clone(above), at)); err != nil {
+				return err
+			}
+		case info.Mode().IsRegular():
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			d.add(prefix+name, data)
+		}
+	}
+	return nil
 }

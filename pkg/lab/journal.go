@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,7 +33,8 @@ type entry struct {
 	Detail  string    `json:"detail,omitempty"`
 	Lineage string    `json:"lineage,omitempty"` // of the terraform state that the step left
 	Serial  uint64    `json:"serial,omitempty"`
-	Ref     string    `json:"ref,omitempty"` // pull reference of an image
+	Ref     string    `json:"ref,omitempty"`     // pull reference of an image
+	Outputs []string  `json:"outputs,omitempty"` // of terraform: those that the files declared, whether they have a value or not
 }
 
 // journal is what was done, written before the next step begins. It holds no sensitive value.
@@ -47,7 +49,7 @@ type journalFile struct {
 	Steps   map[string]entry `json:"steps"`
 }
 
-const journalVersion = 2
+const journalVersion = 3
 
 // openJournal reads the journal. One that cannot be understood counts as empty: each step looks at the world before it
 // acts, so what is lost is time only.
@@ -98,6 +100,21 @@ func (j *journal) follow(step string, state func() (*stack.State, error)) error 
 	}
 	e.Lineage, e.Serial = st.Lineage, st.Serial
 	return j.put(step, e)
+}
+
+// rename gives the steps of a stack to another id.
+func (j *journal) rename(from, to string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for step, e := range j.file.Steps {
+		rest, ok := strings.CutPrefix(step, from)
+		if !ok || rest != "" && rest[0] != '/' {
+			continue
+		}
+		delete(j.file.Steps, step)
+		j.file.Steps[to+rest] = e
+	}
+	return j.save()
 }
 
 func (j *journal) remove(step string) error {

@@ -24,8 +24,8 @@ var ErrNotUp = errors.New("the lab is not up: run `labctl up`")
 
 // Terraform works on one stack.
 type Terraform interface {
-	// Version says which engine runs; another version means that applied stacks are looked at again.
-	Version(ctx context.Context, report event.Report) (string, error)
+	// Version says which engine runs a stack; another version means that an applied stack is looked at again.
+	Version(ctx context.Context, s *stack.Stack, report event.Report) (string, error)
 	Apply(ctx context.Context, w stack.RunRequest, report event.Report) (stack.Changes, error)
 	// ApplyPlan does what a plan that Plan kept in a file says, and nothing else.
 	ApplyPlan(ctx context.Context, w stack.RunRequest, plan string, report event.Report) (stack.Changes, error)
@@ -41,10 +41,22 @@ type Terraform interface {
 	State(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.State, error)
 	// Move brings the state to where w.Backend says, and tells whether it was elsewhere.
 	Move(ctx context.Context, w stack.RunRequest, report event.Report) (moved bool, err error)
+	// Await returns when no terraform that another labctl began is at work on this environment any more.
+	Await(ctx context.Context, report event.Report) error
+	// Stored gives the ids of all stacks that have, or had, a state here.
+	Stored() ([]string, error)
+	// Records gives the states in an environment's directory that record something; "" means this environment's.
+	Records(dir string) ([]stack.Record, error)
+	// Applied gives a stack by the files that it was last applied with. The error wraps fs.ErrNotExist where they were not kept.
+	Applied(id string) (*stack.Stack, error)
+	// Rename gives a stack the state that it has under one of its former ids, and says which; "" where there is none.
+	Rename(s *stack.Stack) (from string, err error)
 }
 
 // Shell runs Terraform as its user types it.
 type Shell interface {
+	// Writes says whether these arguments may change anything.
+	Writes(args []string) bool
 	Exec(ctx context.Context, w stack.RunRequest, args []string, streams *iostreams.Streams) (int, error)
 }
 
@@ -109,11 +121,12 @@ type Options struct {
 	User    string // who runs it, for the lock
 
 	Selection Selection
-	Parallel  int    // stacks at once, where they do not need each other; less than 2 means one by one, by number
-	FailFast  bool   // the first failure ends the run
-	Affected  bool   // leave out stacks whose files, inputs and state did not change, without a look at the world
-	Why       bool   // say why a stack is worked on
-	Plans     *Plans // where given, these are applied and nothing else
+	Parallel  int      // stacks at once, where they do not need each other; less than 2 means one by one, by number
+	FailFast  bool     // the first failure ends the run
+	Affected  bool     // leave out stacks whose files, inputs and state did not change, without a look at the world
+	Since     []string // paths that changed; where not nil, Affected means the stacks that are made of them and what uses those
+	Why       bool     // say why a stack is worked on
+	Plans     *Plans   // where given, these are applied and nothing else
 }
 
 // Lab is one environment of a lab.
@@ -184,11 +197,14 @@ func (l *Lab) Output(ctx context.Context, stackRef, output string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	r := l.reader()
+	r, err := l.reader()
+	if err != nil {
+		return "", err
+	}
 	if s.Backend != nil { // its place can depend on the outputs of others
-		err = r.recall(ctx)
+		err = r.recall(ctx, recorded)
 	} else {
-		err = r.recallStack(ctx, s)
+		err = r.recallStack(ctx, s, recorded)
 	}
 	if err != nil {
 		return "", err
@@ -203,16 +219,22 @@ func (l *Lab) Output(ctx context.Context, stackRef, output string) (string, erro
 // Outputs gives the outputs of every stack that stands: name of the stack → output → value, sensitive ones marked. They are
 // read from the states, never from a memory of them.
 func (l *Lab) Outputs(ctx context.Context) (map[string]map[string]ctyValue, error) {
-	r := l.reader()
-	if err := r.recall(ctx); err != nil {
+	r, err := l.reader()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.recall(ctx, recorded); err != nil {
 		return nil, err
 	}
 	return r.known.Outputs, nil
 }
 
 // reader is a run that changes nothing, takes no lock and says nothing.
-func (l *Lab) reader() *run {
-	return l.newRun(Options{Sink: event.SinkFunc(func(event.Event) {})})
+func (l *Lab) reader() (*run, error) {
+	r := l.newRun(Options{Sink: event.SinkFunc(func(event.Event) {})})
+	var err error
+	r.journal, err = openJournal(l.journalPath())
+	return r, err
 }
 
 // Alone does something to what the lab stands on while no other labctl works on it. The error is a *LockedError where one
@@ -221,7 +243,7 @@ func (l *Lab) Alone(ctx context.Context, o Options, do func(ctx context.Context)
 	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
 		return ErrNotUp
 	}
-	r, err := l.begin(o)
+	r, err := l.begin(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -229,9 +251,10 @@ func (l *Lab) Alone(ctx context.Context, o Options, do func(ctx context.Context)
 	return do(ctx)
 }
 
-// Exec runs terraform with the user's arguments for one stack, with the stack's directory, variables and state. The
-// error is nil whenever terraform ran; its exit code is returned.
-func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams *iostreams.Streams) (int, error) {
+// Exec runs terraform with the user's arguments for one stack, with the stack's directory, variables and state. A stack whose inputs are
+// not all known has those of its last run. The lab's lock is taken for what may write. The error is nil whenever terraform ran; its exit
+// code is returned.
+func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams *iostreams.Streams, o Options) (int, error) {
 	s, err := l.graph.Stack(stackRef)
 	if err != nil {
 		return 1, err
@@ -239,22 +262,32 @@ func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams 
 	if !s.HasTerraform() {
 		return 1, fmt.Errorf("stack %q has no Terraform", s.ID)
 	}
-	r := l.reader()
-	if err := r.recall(ctx); err != nil {
-		return 1, err
-	}
-	inputs, err := l.graph.Inputs(s, r.snapshot())
-	if errors.Is(err, stack.ErrNotKnown) {
-		return 1, fmt.Errorf("exec %s: %w", s.ID, err)
+	var r *run
+	if l.deps.Shell.Writes(args) {
+		if r, err = l.begin(ctx, o); err == nil {
+			defer r.end()
+		}
+	} else {
+		r, err = l.reader()
 	}
 	if err != nil {
 		return 1, err
+	}
+	if err := r.recall(ctx, vouched); err != nil {
+		return 1, err
+	}
+	inputs, notKnown := l.graph.Inputs(s, r.snapshot())
+	if notKnown != nil && !errors.Is(notKnown, stack.ErrNotKnown) {
+		return 1, notKnown
 	}
 	w, err := r.work(s, inputs)
 	if err != nil {
 		return 1, err
 	}
 	code, err := l.deps.Shell.Exec(ctx, w, args, streams)
+	if errors.Is(err, stack.ErrNoInputs) {
+		err = fmt.Errorf("exec %s: %w", s.ID, notKnown)
+	}
 	return code, r.secrets.Error(err)
 }
 
@@ -267,12 +300,12 @@ func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
 	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("ship %s: %w", service, ErrNotUp)
 	}
-	r, err := l.begin(o)
+	r, err := l.begin(ctx, o)
 	if err != nil {
 		return err
 	}
 	defer r.end()
-	if err := r.recall(ctx); err != nil {
+	if err := r.recall(ctx, vouched); err != nil {
 		return r.failed(ctx, err)
 	}
 	if _, ok := r.known.Images[img.Name]; !ok {

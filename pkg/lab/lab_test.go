@@ -169,7 +169,7 @@ func TestUpDoesWhatChanged(t *testing.T) {
 			l, err := w.lab()
 			require.NoError(t, err)
 			var out bytes.Buffer
-			code, err := l.Exec(ctx, "0-foundation", []string{"state", "rm", "terraform_data.a"}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+			code, err := l.Exec(ctx, "0-foundation", []string{"state", "rm", "terraform_data.a"}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out}, w.options("labctl exec"))
 			require.NoError(t, err)
 			require.Zero(t, code, out.String())
 		}, []string{"apply 0-foundation"}},
@@ -576,7 +576,7 @@ func TestExec(t *testing.T) {
 		l, err := w.lab()
 		require.NoError(t, err)
 		var out bytes.Buffer
-		code, err := l.Exec(ctx, stack, args, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+		code, err := l.Exec(ctx, stack, args, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out}, w.options("labctl exec"))
 		return code, out.String(), err
 	}
 	_, _, err := run("1-cluster", "plan")

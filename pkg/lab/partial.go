@@ -29,12 +29,7 @@ func (r *run) planPartly(ctx context.Context, s *stack.Stack, p *StackPlan, repo
 		return err
 	}
 	p.Partial, p.Actions, p.Changes = true, plan.Actions, plan.Changes
-	outputs := maps.Clone(plan.Outputs)
-	for name, v := range before { // outputs that do not change are not in every engine's plan
-		if _, planned := outputs[name]; !planned {
-			outputs[name] = v
-		}
-	}
+	outputs := r.plannedOutputs(s, plan, before)
 	for _, v := range outputs {
 		r.secrets.Add(stack.Secrets(v)...)
 	}
@@ -57,17 +52,19 @@ func (r *run) partialWork(s *stack.Stack) (stack.RunRequest, error) {
 	if err != nil {
 		return stack.RunRequest{}, err
 	}
-	w := stack.RunRequest{Stack: s, Path: r.lab.graph.Path, Inputs: inputs, Secrets: r.secrets, Waits: map[string][]string{}}
+	w := r.request(s)
+	w.Inputs, w.Waits = inputs, map[string][]string{}
 	for _, v := range inputs {
 		r.secrets.Add(stack.Secrets(v)...)
 	}
 	for name, refs := range open {
 		w.Waits[name] = r.waits(refs)
 	}
-	w.Backend, err = r.backend(s)
+	wanted, err := r.backend(s)
 	if errors.Is(err, stack.ErrNotKnown) { // what state there is lies where it was
-		w.Backend, err = &stack.StateBackend{Keep: true}, nil
+		err = nil
 	}
+	w.Backend = r.stay(wanted)
 	return w, err
 }
 

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/zclconf/go-cty/cty"
+
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -72,7 +74,7 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.begin(o)
+	r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +82,10 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 	if err := r.engine(ctx); err != nil {
 		return nil, r.failed(ctx, err)
 	}
-	if err := r.recall(ctx); err != nil {
+	if err := r.inspect(); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	if err := r.recall(ctx, vouched); err != nil {
 		return nil, r.failed(ctx, err)
 	}
 	saved := savedPlans{Version: savedVersion, Lab: l.graph.Lab.Name, Env: l.graph.Env.Name, Made: time.Now().UTC(), Stacks: map[string]savedPlan{}}
@@ -213,13 +218,7 @@ func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, k
 		return err
 	}
 	p.Actions, p.Changes = plan.Actions, plan.Changes
-	outputs := maps.Clone(plan.Outputs)
-	for name, v := range r.snapshot().Outputs[s.Name] { // outputs that do not change are not in every engine's plan
-		if _, planned := outputs[name]; !planned {
-			outputs[name] = v
-		}
-	}
-	r.learn(s.Name, outputs)
+	r.learn(s.Name, r.plannedOutputs(s, plan, r.snapshot().Outputs[s.Name]))
 	if keep == "" {
 		return nil
 	}
@@ -233,6 +232,26 @@ func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, k
 	}
 	saved.Stacks[s.ID] = kept
 	return nil
+}
+
+// plannedOutputs gives the outputs of a stack as they are after a plan. Those that do not change are not in every engine's plan; what is
+// declared and in neither is null.
+func (r *run) plannedOutputs(s *stack.Stack, plan *stack.Plan, before map[string]ctyValue) map[string]ctyValue {
+	outputs := maps.Clone(plan.Outputs)
+	if outputs == nil {
+		outputs = map[string]ctyValue{}
+	}
+	for name := range s.Outputs {
+		if _, planned := outputs[name]; planned {
+			continue
+		}
+		v, had := before[name]
+		if !had {
+			v = cty.NullVal(cty.DynamicPseudoType)
+		}
+		outputs[name] = v
+	}
+	return outputs
 }
 
 // planRelease looks at a release where everything that it needs is known. changes says that its own stack changes before.
@@ -268,7 +287,7 @@ func (r *run) waits(refs []stack.Ref) []string {
 	for _, ref := range refs {
 		outputs, there := known.Outputs[ref.Stack]
 		v, has := outputs[ref.Output]
-		if there && (!has || v.IsWhollyKnown()) { // terraform keeps no output that is null
+		if there && has && v.IsWhollyKnown() {
 			continue
 		}
 		s, err := r.lab.graph.Stack(ref.Stack)
@@ -325,8 +344,11 @@ func (l *Lab) Plans(ctx context.Context, dir string) (*Plans, error) {
 	if saved.Lab != l.graph.Lab.Name || saved.Env != l.graph.Env.Name {
 		return nil, fmt.Errorf("the plans in %s are for environment %q of lab %q, not for %q of %q", dir, saved.Env, saved.Lab, l.graph.Env.Name, l.graph.Lab.Name)
 	}
-	r := l.reader()
-	if err := r.recall(ctx); err != nil {
+	r, err := l.reader()
+	if err != nil {
+		return nil, err
+	}
+	if err := r.recall(ctx, vouched); err != nil {
 		return nil, err
 	}
 	plans, moved := &Plans{dir: dir, saved: saved.Stacks}, &MovedError{Dir: dir}
@@ -364,11 +386,11 @@ func (r *run) whyStale(ctx context.Context, s *stack.Stack, kept savedPlan) (str
 	case err == nil:
 		now = t.digests
 	case errors.Is(err, stack.ErrNotKnown):
-		version, err := r.lab.deps.Terraform.Version(ctx, nil)
+		version, err := r.lab.deps.Terraform.Version(ctx, s, nil)
 		if err != nil {
 			return "", err
 		}
-		if now, err = terraformDigests(stack.RunRequest{Stack: s}, version); err != nil {
+		if now, err = terraformDigests(r.request(s), nil, version); err != nil {
 			return "", err
 		}
 		for name, hash := range kept.Digests {

@@ -31,10 +31,12 @@ type run struct {
 	secrets *secret.Set
 	journal *journal
 	lock    *lock
+	moves   bool // states are brought to where the stacks' backends say; else they stay where they are
 	tally   *tally
 	retry   attempts
 	logs    *stackLogs
 	touched sync.Map // ids of stacks whose before-hooks ran in this run
+	empty   sync.Map // ids of stacks that record nothing, as this run has seen or made sure
 
 	mu    sync.Mutex
 	known stack.Known
@@ -45,7 +47,7 @@ type run struct {
 func (l *Lab) newRun(o Options) *run {
 	r := &run{
 		lab: l, options: o, secrets: &secret.Set{}, tally: newTally(nil),
-		known: stack.Known{Outputs: map[string]map[string]ctyValue{}, Images: map[string]string{}},
+		known: stack.Known{Outputs: map[string]map[string]ctyValue{}, Images: map[string]string{}, Why: map[string]string{}},
 		retry: attempts{max: l.graph.Lab.Retry.Attempts, wait: l.graph.Lab.Retry.Wait, on: slices.Clone(l.graph.Lab.Retry.On), pause: l.deps.Pause},
 		logs:  &stackLogs{dir: filepath.Join(l.graph.Dir, "logs"), graph: l.graph},
 	}
@@ -63,8 +65,9 @@ func (l *Lab) newRun(o Options) *run {
 	return r
 }
 
-// begin takes the lock and opens the journal.
-func (l *Lab) begin(o Options) (*run, error) {
+// begin takes the lock, opens the journal, waits for what a labctl that is gone has begun, and takes over the states of stacks that
+// have another name now.
+func (l *Lab) begin(ctx context.Context, o Options) (*run, error) {
 	r := l.newRun(o)
 	var err error
 	me := LockedError{PID: os.Getpid(), Command: o.Command, User: o.User, Since: time.Now().UTC()}
@@ -76,11 +79,41 @@ func (l *Lab) begin(o Options) (*run, error) {
 			Message: fmt.Sprintf("`%s` of %s (process %d) ended in the middle of its work, which it began at %s; this run goes on from there",
 				dead.Command, dead.User, dead.PID, dead.Since.Local().Format("15:04:05 on 2 January"))})
 	}
-	if r.journal, err = openJournal(l.journalPath()); err != nil {
-		r.lock.release()
-		return nil, err
+	if r.journal, err = openJournal(l.journalPath()); err == nil {
+		err = r.takeOver(ctx)
+	}
+	if err != nil {
+		r.end()
+		return nil, r.failed(ctx, err)
 	}
 	return r, nil
+}
+
+func (r *run) takeOver(ctx context.Context) error {
+	report := event.For(r.sink, "")
+	if err := r.lab.deps.Terraform.Await(ctx, report); err != nil {
+		return err
+	}
+	if err := r.lab.rememberEnvironment(); err != nil {
+		return err
+	}
+	for _, s := range r.lab.graph.Stacks {
+		if len(s.MovedFrom) == 0 {
+			continue
+		}
+		from, err := r.lab.deps.Terraform.Rename(s)
+		if err != nil {
+			return err
+		}
+		if from == "" {
+			continue
+		}
+		if err := r.journal.rename(from, s.ID); err != nil {
+			return err
+		}
+		report.Line(fmt.Sprintf("the state of %s is that of %s now", from, s.ID))
+	}
+	return nil
 }
 
 func (r *run) end() {
@@ -106,7 +139,7 @@ func (r *run) failed(ctx context.Context, err error) error {
 func (r *run) snapshot() stack.Known {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return stack.Known{Outputs: maps.Clone(r.known.Outputs), Images: maps.Clone(r.known.Images)}
+	return stack.Known{Outputs: maps.Clone(r.known.Outputs), Images: maps.Clone(r.known.Images), Why: maps.Clone(r.known.Why)}
 }
 
 // learn takes note of a stack's outputs and masks the sensitive ones from now on.
@@ -117,6 +150,7 @@ func (r *run) learn(name string, outputs map[string]ctyValue) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.known.Outputs[name] = outputs
+	delete(r.known.Why, name)
 }
 
 func (r *run) learnImage(name, ref string) {
@@ -130,10 +164,28 @@ func (r *run) work(s *stack.Stack, inputs map[string]ctyValue) (stack.RunRequest
 	for _, v := range inputs {
 		r.secrets.Add(stack.Secrets(v)...)
 	}
-	w := stack.RunRequest{Stack: s, Path: r.lab.graph.Path, Inputs: inputs, Secrets: r.secrets}
-	var err error
-	w.Backend, err = r.backend(s)
+	w := r.request(s)
+	w.Inputs = inputs
+	wanted, err := r.backend(s)
+	w.Backend = r.stay(wanted)
 	return w, err
+}
+
+func (r *run) request(s *stack.Stack) stack.RunRequest {
+	return stack.RunRequest{Stack: s, Root: r.lab.graph.Root, Path: r.lab.graph.Path, Secrets: r.secrets}
+}
+
+// stay leaves a state where it is, unless the run moves states.
+func (r *run) stay(wanted *stack.StateBackend) *stack.StateBackend {
+	if r.moves {
+		return wanted
+	}
+	if wanted == nil {
+		return &stack.StateBackend{Keep: true}
+	}
+	kept := *wanted
+	kept.Keep = true
+	return &kept
 }
 
 // backend says where the state of s lives. One that refers to the stack's own outputs stays where it is until moveState.
@@ -173,17 +225,28 @@ func (r *run) state(ctx context.Context, s *stack.Stack, report event.Report) (*
 	return r.lab.deps.Terraform.State(ctx, w, report)
 }
 
+// trust says which outputs count.
+type trust bool
+
+const (
+	recorded trust = false // whatever a state holds
+	vouched  trust = true  // what a run left that ended well
+)
+
 // recall learns the outputs of every stack that stands, and the images that were built.
-func (r *run) recall(ctx context.Context) error {
+func (r *run) recall(ctx context.Context, which trust) error {
 	for _, s := range r.lab.graph.Stacks {
-		if err := r.recallStack(ctx, s); err != nil {
+		if err := r.recallStack(ctx, s, which); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (r *run) recallStack(ctx context.Context, s *stack.Stack) error {
+func (r *run) recallStack(ctx context.Context, s *stack.Stack, which trust) error {
+	if s.Orphan { // nothing refers to it, and another stack may have its name now
+		return nil
+	}
 	for _, img := range s.Images {
 		if r.journal != nil {
 			if e, ok := r.journal.get(imageStep(s, img)); ok && e.Ref != "" {
@@ -202,10 +265,41 @@ func (r *run) recallStack(ctx context.Context, s *stack.Stack) error {
 	if err != nil {
 		return err
 	}
-	if len(st.Outputs) > 0 || len(st.Resources) > 0 {
-		r.learn(s.Name, st.Outputs)
+	e, ran := r.journal.get(s.ID)
+	if st.IsEmpty() && e.State != Done {
+		return nil
 	}
+	if which == vouched && ran && e.State != Done {
+		for _, v := range st.Outputs { // they are secret all the same
+			r.secrets.Add(stack.Secrets(v)...)
+		}
+		r.doubt(s.Name, map[State]string{Begun: "its last run was interrupted", Failed: "its last run failed"}[e.State])
+		return nil
+	}
+	r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
 	return nil
+}
+
+// withNulls adds the outputs that an apply left without a value: terraform keeps no output that is null.
+func withNulls(outputs map[string]ctyValue, declared []string) map[string]ctyValue {
+	all := maps.Clone(outputs)
+	if all == nil {
+		all = map[string]ctyValue{}
+	}
+	for _, name := range declared {
+		if _, has := all[name]; !has {
+			all[name] = cty.NullVal(cty.DynamicPseudoType)
+		}
+	}
+	return all
+}
+
+// doubt notes why the outputs of a stack do not count.
+func (r *run) doubt(name, why string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.known.Outputs, name)
+	r.known.Why[name] = why
 }
 
 // outcome is how a step ended well.

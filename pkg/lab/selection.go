@@ -126,6 +126,7 @@ func (s Selection) choose(g *stack.Graph, d direction) ([]*stack.Stack, error) {
 func dependencies(g *stack.Graph) map[*stack.Stack][]*stack.Stack {
 	edges := map[*stack.Stack][]*stack.Stack{}
 	for _, s := range g.Stacks {
+		edges[s] = append(edges[s], s.Needs...)
 		for _, ref := range references(s) {
 			other, err := g.Stack(ref.Stack)
 			if err == nil && other != s && !slices.Contains(edges[s], other) { // a checked graph refers to nothing else

@@ -31,11 +31,22 @@ func (r *run) target(ctx context.Context, s *stack.Stack, report event.Report) (
 	if err != nil {
 		return target{}, err
 	}
-	version, err := r.lab.deps.Terraform.Version(ctx, report)
+	wanted, err := r.backend(s)
 	if err != nil {
 		return target{}, err
 	}
-	hashed, err := terraformDigests(w, version)
+	version, err := r.lab.deps.Terraform.Version(ctx, s, report)
+	if err != nil {
+		return target{}, err
+	}
+	if err := r.lab.graph.CheckEngine(version); err != nil {
+		return target{}, err
+	}
+	hashed, err := terraformDigests(w, wanted, version)
+	if err != nil {
+		return target{}, err
+	}
+	w.Digest, err = filesDigest(w)
 	return target{w, hashed}, err
 }
 
@@ -55,7 +66,8 @@ func (r *run) terraform(ctx context.Context, s *stack.Stack) error {
 			return outcome{}, err
 		}
 		if st != nil {
-			r.learn(s.Name, st.Outputs)
+			e, _ := r.journal.get(s.ID)
+			r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
 			return outcome{skipped: true, message: "nothing changed"}, nil
 		}
 		if err := r.options.Plans.ensureFresh(s, t); err != nil {
@@ -96,7 +108,8 @@ func (r *run) apply(ctx context.Context, s *stack.Stack, t target, why string, r
 		if err != nil {
 			return fmt.Errorf("apply stack %q: %w", s.ID, err)
 		}
-		r.learn(s.Name, st.Outputs)
+		e.Outputs = slices.Sorted(maps.Keys(s.Outputs))
+		r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
 		e.Lineage, e.Serial, e.Detail = st.Lineage, st.Serial, changes.String()
 		return nil
 	})
@@ -143,6 +156,9 @@ func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.S
 	if !known {
 		return nil, "only terraform can tell whether anything changed", nil
 	}
+	if s.Impure != "" {
+		return nil, s.Impure, nil
+	}
 	return st, "", nil
 }
 
@@ -178,12 +194,41 @@ func (e entry) changedInputs(there bool, now digests) string {
 	return strings.Join(changed, ", ")
 }
 
-// terraformDigests are the hashes of everything that a stack's Terraform depends on, by names that people understand.
-func terraformDigests(w stack.RunRequest, version string) (map[string]string, error) {
+// files adds the files of a stack: those in its directory, and those of its modules.
+func (d digests) files(w stack.RunRequest) error {
+	if err := d.tree(w.Stack.Dir, "", "stack.hcl"); err != nil {
+		return fmt.Errorf("hash stack %q: %w", w.Stack.ID, err)
+	}
+	for _, dir := range w.Stack.Modules {
+		if err := d.tree(dir, w.Path(dir)+"/", ""); err != nil {
+			return fmt.Errorf("hash a module of stack %q: %w", w.Stack.ID, err)
+		}
+	}
+	return nil
+}
+
+// filesDigest is one hash of all files of a stack.
+func filesDigest(w stack.RunRequest) (string, error) {
+	files := digests{}
+	if err := files.files(w); err != nil {
+		return "", err
+	}
+	data, err := canonical(files)
+	if err != nil {
+		return "", err
+	}
+	one := digests{}
+	one.add("", data)
+	return one[""], nil
+}
+
+// terraformDigests are the hashes of everything that a stack's Terraform depends on, by names that people understand. Wanted is where its
+// state belongs.
+func terraformDigests(w stack.RunRequest, wanted *stack.StateBackend, version string) (digests, error) {
 	p := digests{}
 	p.add("the engine", []byte(version))
-	if err := p.tree(w.Stack.Dir, "", "stack.hcl"); err != nil {
-		return nil, fmt.Errorf("hash stack %q: %w", w.Stack.ID, err)
+	if err := p.files(w); err != nil {
+		return nil, err
 	}
 	for name, v := range w.Inputs {
 		data, err := stack.JSON(v)
@@ -192,7 +237,7 @@ func terraformDigests(w stack.RunRequest, version string) (map[string]string, er
 		}
 		p.add("input "+name, data)
 	}
-	if b := w.Backend; b != nil && !b.Keep {
+	if b := wanted; b != nil && !b.Keep {
 		data, err := stack.JSON(cty.ObjectVal(b.Config))
 		if err != nil {
 			return nil, fmt.Errorf("hash the backend of stack %q: %w", w.Stack.ID, err)
@@ -269,7 +314,8 @@ func (r *run) bringStateBack(ctx context.Context, s *stack.Stack) error {
 }
 
 func (r *run) move(ctx context.Context, s *stack.Stack, to *stack.StateBackend, report event.Report) (moved bool, err error) {
-	w := stack.RunRequest{Stack: s, Path: r.lab.graph.Path, Secrets: r.secrets, Backend: to}
+	w := r.request(s)
+	w.Backend = to
 	err = r.retry.try(ctx, report, func() error {
 		done, err := r.lab.deps.Terraform.Move(ctx, w, report)
 		moved = moved || done

@@ -19,16 +19,20 @@ func (l *Lab) Up(ctx context.Context, o Options) (*Summary, error) {
 		return nil, err
 	}
 	start := time.Now()
-	r, err := l.begin(o)
+	r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	defer r.end()
+	r.moves = true
 	if err := r.engine(ctx); err != nil {
 		return nil, r.failed(ctx, err)
 	}
+	if err := r.inspect(); err != nil {
+		return nil, r.failed(ctx, err)
+	}
 	if !o.Selection.Whole() { // the others' outputs are those of their last run
-		if err := r.recall(ctx); err != nil {
+		if err := r.recall(ctx, vouched); err != nil {
 			return nil, r.failed(ctx, err)
 		}
 	}
@@ -37,17 +41,24 @@ func (l *Lab) Up(ctx context.Context, o Options) (*Summary, error) {
 	})
 }
 
-// engine refuses an engine that lab.hcl does not want, before anything runs.
+// engine refuses an engine that lab.hcl does not want, before anything runs. It may be another one in each stack's directory.
 func (r *run) engine(ctx context.Context) error {
-	want := r.lab.graph.Lab.Engine
-	if want == nil {
+	if r.lab.graph.Lab.Engine == nil {
 		return nil
 	}
-	version, err := r.lab.deps.Terraform.Version(ctx, event.For(r.sink, ""))
-	if err != nil {
-		return err
+	for _, s := range r.lab.graph.Stacks {
+		if !s.HasTerraform() {
+			continue
+		}
+		version, err := r.lab.deps.Terraform.Version(ctx, s, event.For(r.sink, ""))
+		if err != nil {
+			return err
+		}
+		if err := r.lab.graph.CheckEngine(version); err != nil {
+			return err
+		}
 	}
-	return r.lab.graph.CheckEngine(version)
+	return nil
 }
 
 // over works on stacks and sums up.

@@ -63,6 +63,17 @@ func (g *Graph) Used() []string {
 	return out
 }
 
+// Overridden gives the lines of *.tfvars files that set what stack.hcl wires, as people read it.
+func (g *Graph) Overridden() []string {
+	var out []string
+	for _, d := range g.loader.diags {
+		if kind, ok := d.Extra.(code); ok && kind == "set-twice" {
+			out = append(out, g.loader.place(*d.Subject)+": "+d.Summary+". "+d.Detail)
+		}
+	}
+	return out
+}
+
 // Warnings gives what is not wrong, but probably not meant: outputs that nothing refers to. Left out are those of the
 // last number, which nothing could refer to, and those in used: what labctl, people or another target read, as OUTPUT or STACK.OUTPUT.
 func (g *Graph) Warnings(used ...string) []Finding {

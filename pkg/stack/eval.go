@@ -3,6 +3,7 @@ package stack
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -23,16 +24,24 @@ const Sensitive mark = "sensitive"
 // output are a *NotKnownError.
 var ErrNotKnown = errors.New("not known yet")
 
+// ErrNoInputs says that a stack was never run, so that there are no values of a last run.
+var ErrNoInputs = errors.New("the stack has no inputs of an earlier run")
+
 // NotKnownError says which outputs and images a value waits for.
 type NotKnownError struct {
-	Refs   []Ref    // each output once
-	Images []string // each image once
+	Refs   []Ref             // each output once
+	Images []string          // each image once
+	Why    map[string]string // name of a stack → why its outputs do not count, where it was applied
 }
 
 func (e *NotKnownError) Error() string {
 	var parts []string
 	for _, r := range e.Refs {
-		parts = append(parts, fmt.Sprintf("output %q of stack %q", r.Output, r.Stack))
+		part := fmt.Sprintf("output %q of stack %q", r.Output, r.Stack)
+		if why := e.Why[r.Stack]; why != "" {
+			part += " (" + why + ")"
+		}
+		parts = append(parts, part)
 	}
 	for _, name := range e.Images {
 		parts = append(parts, fmt.Sprintf("image %q", name))
@@ -58,21 +67,29 @@ func (e *NotKnownError) add(other *NotKnownError) {
 			e.Images = append(e.Images, name)
 		}
 	}
+	if e.Why == nil {
+		e.Why = map[string]string{}
+	}
+	maps.Copy(e.Why, other.Why)
 }
 
-// Known is what has been found out so far.
+// Known is what has been found out so far. An output that is missing is not known; one that is null is known to be null, and
+// one that is unknown is known to change.
 type Known struct {
 	Outputs map[string]map[string]cty.Value // stack name → output → value, sensitive ones marked
 	Images  map[string]string               // image name → pull reference
+	Why     map[string]string               // stack name → why what its state holds does not count: "its last run failed"
 }
 
 // RunRequest is one stack with the values for its variables: what a runner of Terraform needs.
 type RunRequest struct {
 	Stack   *Stack
+	Root    string                   // Graph.Root
 	Path    func(path string) string // shows a source path as people know it
 	Inputs  map[string]cty.Value     // nil: keep the values of the last run
 	Waits   map[string][]string      // of inputs that are not known: what makes them known, "1-cluster: kubeconfig"
 	Backend *StateBackend            // nil: the state is a file of the lab
+	Digest  string                   // of the stack's files; an apply keeps a copy of them under this name. "" keeps none
 	Secrets *secret.Set
 }
 
@@ -185,12 +202,9 @@ func (g *Graph) value(expr hcl.Expression, refs []Ref, images []string, k Known)
 	for _, ref := range refs {
 		applied, ok := k.Outputs[ref.Stack]
 		v, has := applied[ref.Output]
-		if !ok || (has && !v.IsWhollyKnown()) {
-			missing.add(&NotKnownError{Refs: []Ref{ref}})
+		if !ok || !has || !v.IsWhollyKnown() {
+			missing.add(&NotKnownError{Refs: []Ref{ref}, Why: map[string]string{ref.Stack: k.Why[ref.Stack]}})
 			continue
-		}
-		if !has { // Terraform keeps no output whose value is null
-			v = cty.NullVal(cty.DynamicPseudoType)
 		}
 		if outputs[ref.Stack] == nil {
 			outputs[ref.Stack] = map[string]cty.Value{}

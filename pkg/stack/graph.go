@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -23,6 +24,8 @@ type Options struct {
 	// ResourceTypes are the types of resources' attributes, by the resource's type ("lab_cluster"), as far as they are
 	// known: with them the types of outputs are known that come from such a resource.
 	ResourceTypes map[string]cty.Type
+	// Tofu says that OpenTofu runs the stacks where lab.hcl names no engine. It reads *.tofu beside, and instead of, *.tf.
+	Tofu bool
 }
 
 // Graph is one environment of a lab with its stacks in order, checked: every reference leads somewhere.
@@ -30,6 +33,7 @@ type Graph struct {
 	Lab    *Lab
 	Env    *Environment
 	Dir    string // the environment's state directory, <lab>/.lab/<env>; Open does not create it
+	Root   string // the highest directory that the stacks' files lead to by relative paths, without links; the lab's source or above
 	Stacks []*Stack
 
 	loader *loader
@@ -42,7 +46,10 @@ type Stack struct {
 	Number    int
 	Name      string // "cluster", as in stack.cluster.kubeconfig
 	Dir       string
-	Files     []string // its *.tf, absolute; empty for a stack without Terraform
+	Real      string   // Dir with every link resolved
+	Files     []string // the files that the engine reads in Dir (*.tf, of OpenTofu *.tofu, too); empty for a stack without Terraform
+	Modules   []string // directories outside Real of the local modules that it calls, also by other modules, without links
+	Impure    string   // why a run may give something else although no file and no input changed; "" where it cannot
 	Variables map[string]*Variable
 	Outputs   map[string]*Output
 	Inputs    []Input
@@ -51,14 +58,29 @@ type Stack struct {
 	Hooks     []*Hook
 	Backend   *Backend      // nil: the state stays in the lab's own directory
 	Timeout   time.Duration // of one run of the stack; 0 means none
+	MovedFrom []string      // ids that the stack had before; a state under one of them is its own
+	Needs     []*Stack      // earlier stacks that it must wait for, beside those whose outputs it uses
+	Orphan    bool          // a state without a stack: it is here to be destroyed, by the files that it was last applied with
 
 	skipped    map[string]hcl.Range // images that are left out by their when
 	stateBlock *hcl.Range           // a backend or cloud block in its *.tf
 	broken     bool                 // a file could not be parsed, so what it declares is not known
+	reach      string               // the highest directory that a relative path in its files leads to
+	varFiles   map[string]hcl.Range // variables that a *.tfvars file of the stack sets, and where
 }
 
 // HasTerraform says whether there is anything for terraform to do.
 func (s *Stack) HasTerraform() bool { return len(s.Files) > 0 }
+
+// HasEphemeral says whether the stack has a variable that no plan holds.
+func (s *Stack) HasEphemeral() bool {
+	for _, v := range s.Variables {
+		if v.Ephemeral {
+			return true
+		}
+	}
+	return false
+}
 
 // Input is one entry of a stack's inputs.
 type Input struct {
@@ -125,18 +147,70 @@ func Open(o Options) (*Graph, error) {
 		l.add(problem("unknown-environment", hcl.Range{Filename: lab.File}, suggest(name, "environments", environmentNames(lab)), "no environment %q", name))
 		return nil, l.err()
 	}
-	g := &Graph{Lab: lab, Env: env, Dir: filepath.Join(lab.Dir, ".lab", env.Name), loader: l, used: map[string]map[string]bool{}}
+	l.tofu = o.Tofu
+	if lab.Engine != nil && lab.Engine.Name != "" {
+		l.tofu = lab.Engine.Name == "tofu"
+	}
+	g := &Graph{Lab: lab, Env: env, Dir: stateDir(lab, env.Name), loader: l, used: map[string]map[string]bool{}}
 	g.discover()
 	for _, s := range g.Stacks {
 		l.module(s)
+		l.variableFiles(s)
 	}
 	for _, s := range g.Stacks {
 		g.wiring(s)
+		l.sources(s)
 	}
+	g.checkMoves()
 	if err := l.err(); err != nil {
 		return nil, err
 	}
+	g.Root = g.root()
 	return g, nil
+}
+
+func stateDir(lab *Lab, env string) string { return filepath.Join(lab.Dir, ".lab", env) }
+
+// OpenForgotten gives an environment that lab.hcl does not name, with no stacks of its own, so that what is left of it can be
+// taken down. The error is as that of Open.
+func OpenForgotten(o Options) (*Graph, error) {
+	file := o.File
+	if file == "" {
+		found, err := Find(o.Dir)
+		if err != nil {
+			return nil, err
+		}
+		file = found
+	}
+	l := &loader{parser: hclparse.NewParser(), resources: o.ResourceTypes, functions: terraformFunctions()}
+	lab := l.labFile(file)
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	g := &Graph{Lab: lab, Env: &Environment{Name: o.Env, Vars: map[string]cty.Value{}}, Dir: stateDir(lab, o.Env), loader: l, used: map[string]map[string]bool{}}
+	g.Root = g.root()
+	return g, nil
+}
+
+// WithOrphans gives the graph with stacks that it does not describe any more, in the order of the numbers.
+func (g *Graph) WithOrphans(orphans []*Stack) *Graph {
+	out := *g
+	out.Stacks = append(slices.Clone(g.Stacks), orphans...)
+	sort.SliceStable(out.Stacks, func(i, j int) bool { return out.Stacks[i].Number < out.Stacks[j].Number })
+	return &out
+}
+
+// root gives the directory that holds the lab's source, every stack, and all that their relative paths lead to.
+func (g *Graph) root() string {
+	root := real(g.Lab.Source)
+	for _, s := range g.Stacks {
+		for _, dir := range append([]string{s.Real, s.reach}, s.Modules...) {
+			if dir != "" {
+				root = commonDir(root, dir)
+			}
+		}
+	}
+	return root
 }
 
 // Stack gives the stack that ref means: "1-cluster", "cluster" or "1".
@@ -169,13 +243,17 @@ func (g *Graph) discover() {
 	}
 	byNumber, byName := map[int]string{}, map[string]string{}
 	for _, e := range entries {
-		if !e.IsDir() || !numbered.MatchString(e.Name()) {
+		if !numbered.MatchString(e.Name()) {
 			continue
 		}
 		dir := filepath.Join(root, e.Name())
 		number, name, ok := strings.Cut(e.Name(), "-")
 		n, err := strconv.Atoi(number)
-		if !ok || err != nil || !nameRule.MatchString(name) {
+		wellNamed := ok && err == nil && nameRule.MatchString(name)
+		if isDir, ok := l.stackDir(dir, e, wellNamed); !ok || !isDir {
+			continue
+		}
+		if !wellNamed {
 			l.add(problem("bad-name", hcl.Range{Filename: dir}, "Name the directory NUMBER-NAME, such as 3-monitoring. "+nameHint, "%q is no name for a stack", e.Name()))
 			continue
 		}
@@ -186,13 +264,17 @@ func (g *Graph) discover() {
 			l.add(problem("duplicate-stack", hcl.Range{Filename: dir}, "Give one of them another name: stack."+name+" would mean both.", "stack name %q is taken by %s", name, other))
 		}
 		byNumber[n], byName[name] = e.Name(), e.Name()
-		s := &Stack{ID: e.Name(), Number: n, Name: name, Dir: dir, Variables: map[string]*Variable{}, Outputs: map[string]*Output{}, skipped: map[string]hcl.Range{}}
-		if s.Files, err = terraformFiles(dir); err != nil {
+		s := &Stack{ID: e.Name(), Number: n, Name: name, Dir: dir, Real: real(dir), Variables: map[string]*Variable{}, Outputs: map[string]*Output{}, skipped: map[string]hcl.Range{}}
+		if s.Files, err = terraformFiles(dir, l.tofu); err != nil {
 			l.add(problem("unreadable", hcl.Range{Filename: dir}, "", "cannot be read: %v", err))
 			continue
 		}
 		if _, err := os.Stat(filepath.Join(dir, "stack.hcl")); err != nil && len(s.Files) == 0 {
-			l.add(problem("empty-stack", hcl.Range{Filename: dir}, "Add *.tf, or a stack.hcl with images or releases.", "the stack is empty"))
+			hint := "Add *.tf, or a stack.hcl with images or releases."
+			if others, _ := terraformFiles(dir, true); len(others) > 0 {
+				hint = "Only OpenTofu reads its *.tofu files. Ask for it in lab.hcl: lab \"" + g.Lab.Name + "\" { required_engine = \"tofu >= 1.8\" }"
+			}
+			l.add(problem("empty-stack", hcl.Range{Filename: dir}, hint, "the stack is empty"))
 			continue
 		}
 		g.Stacks = append(g.Stacks, s)
@@ -201,6 +283,29 @@ func (g *Graph) discover() {
 	if len(g.Stacks) == 0 && !l.diags.HasErrors() {
 		l.add(problem("unknown-target", g.Env.targetRange, "A stack is a directory such as "+l.display(filepath.Join(root, "0-foundation"))+".", "target %q has no stacks", g.Env.Target))
 	}
+}
+
+// stackDir says whether a numbered entry of a target's directory is a directory, by a link or not. An entry that cannot be one
+// although its name says so is a problem; then ok is false.
+func (l *loader) stackDir(path string, e os.DirEntry, wellNamed bool) (isDir, ok bool) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		l.add(problem("broken-link", hcl.Range{Filename: path}, "Mend the link, or remove it.", "the stack %q cannot be read: %v", e.Name(), err))
+		return false, false
+	case info.IsDir():
+		return true, true
+	case !wellNamed: // a file such as 0-README.md
+		return false, true
+	}
+	hint := "A stack is a directory, or a link to one."
+	if text, err := os.ReadFile(path); err == nil && len(text) < 1024 {
+		if to, err := os.Stat(filepath.Join(filepath.Dir(path), strings.TrimSpace(string(text)))); err == nil && to.IsDir() {
+			hint = "It looks like a link that Git wrote as a file: git config core.symlinks true, then git checkout -- " + l.display(path)
+		}
+	}
+	l.add(problem("not-a-directory", hcl.Range{Filename: path}, hint, "the stack %q is a file", e.Name()))
+	return false, false
 }
 
 // directories gives the names of the directories in dir, as far as they can be read.

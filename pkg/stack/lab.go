@@ -74,6 +74,7 @@ type loader struct {
 	lab       *Lab
 	resources map[string]cty.Type          // Options.ResourceTypes
 	functions map[string]function.Function // Terraform's
+	tofu      bool                         // the engine is OpenTofu
 }
 
 func (l *loader) display(path string) string {

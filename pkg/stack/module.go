@@ -3,6 +3,7 @@ package stack
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -18,6 +19,7 @@ type Variable struct {
 	Required   bool           // it has no default
 	Nullable   bool
 	Sensitive  bool
+	Ephemeral  bool // it is in no plan and no state
 	Range      hcl.Range
 
 	defaults *typeexpr.Defaults // of optional attributes
@@ -126,7 +128,7 @@ func (l *loader) variable(s *Stack, block *hcl.Block, override bool) {
 		s.Variables[name] = v
 	}
 	content, _, diags := block.Body.PartialContent(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{
-		{Name: "type"}, {Name: "default"}, {Name: "sensitive"}, {Name: "nullable"},
+		{Name: "type"}, {Name: "default"}, {Name: "sensitive"}, {Name: "nullable"}, {Name: "ephemeral"},
 	}})
 	l.add(diags...)
 	if attr, ok := content.Attributes["type"]; ok {
@@ -137,6 +139,7 @@ func (l *loader) variable(s *Stack, block *hcl.Block, override bool) {
 	}
 	l.flag(content.Attributes["sensitive"], &v.Sensitive)
 	l.flag(content.Attributes["nullable"], &v.Nullable)
+	l.flag(content.Attributes["ephemeral"], &v.Ephemeral)
 }
 
 func (l *loader) output(s *Stack, block *hcl.Block, override bool) {
@@ -168,14 +171,26 @@ func (l *loader) flag(attr *hcl.Attribute, to *bool) {
 	}
 }
 
+// ignored says whether the engine leaves a file out because it belongs to an editor (Terraform's IsIgnoredFile).
+func ignored(name string) bool {
+	return strings.HasPrefix(name, ".") || strings.HasSuffix(name, "~") || strings.HasPrefix(name, "#") && strings.HasSuffix(name, "#")
+}
+
+func isConfig(name string, tofu bool) bool {
+	name = strings.TrimSuffix(name, ".json")
+	return strings.HasSuffix(name, ".tf") || tofu && strings.HasSuffix(name, ".tofu")
+}
+
 // isOverride says whether Terraform merges path's blocks into those of other files.
 func isOverride(path string) bool {
-	base := strings.TrimSuffix(strings.TrimSuffix(filepath.Base(path), ".json"), ".tf")
+	base := strings.TrimSuffix(filepath.Base(path), ".json")
+	base = strings.TrimSuffix(strings.TrimSuffix(base, ".tf"), ".tofu")
 	return base == "override" || strings.HasSuffix(base, "_override")
 }
 
-// terraformFiles lists dir's *.tf and *.tf.json, overrides last as Terraform reads them.
-func terraformFiles(dir string) ([]string, error) {
+// terraformFiles lists the configuration files in dir, overrides last as the engine reads them: *.tf and *.tf.json, for OpenTofu
+// also *.tofu and *.tofu.json. There main.tofu stands for main.tf (OpenTofu 1.8).
+func terraformFiles(dir string, tofu bool) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -183,8 +198,17 @@ func terraformFiles(dir string) ([]string, error) {
 	var files, overrides []string
 	for _, e := range entries {
 		name := e.Name()
-		if e.IsDir() || strings.HasPrefix(name, ".") || !(strings.HasSuffix(name, ".tf") || strings.HasSuffix(name, ".tf.json")) {
+		if e.IsDir() || ignored(name) || !isConfig(name, tofu) {
 			continue
+		}
+		if tf, json := strings.CutSuffix(name, ".tf.json"); tofu && (json || strings.HasSuffix(name, ".tf")) {
+			twin := strings.TrimSuffix(name, ".tf") + ".tofu"
+			if json {
+				twin = tf + ".tofu.json"
+			}
+			if slices.ContainsFunc(entries, func(o os.DirEntry) bool { return o.Name() == twin }) {
+				continue
+			}
 		}
 		path := filepath.Join(dir, name)
 		if isOverride(path) {

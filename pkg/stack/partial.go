@@ -48,12 +48,8 @@ func (g *Graph) PartialInputs(s *Stack, k Known) (values map[string]cty.Value, o
 
 // expected is what is known of an output: its value, or only its type.
 func (g *Graph) expected(ref Ref, k Known) cty.Value {
-	applied, ok := k.Outputs[ref.Stack]
-	v, has := applied[ref.Output]
-	switch {
-	case ok && !has: // Terraform keeps no output whose value is null
-		return cty.NullVal(cty.DynamicPseudoType)
-	case has && v.Type() != cty.DynamicPseudoType:
+	v, has := k.Outputs[ref.Stack][ref.Output]
+	if has && (v.IsNull() || v.Type() != cty.DynamicPseudoType) {
 		return v
 	}
 	o := g.byName(ref.Stack).Outputs[ref.Output]

@@ -410,7 +410,7 @@ func TestEvaluation(t *testing.T) {
 	require.ErrorAs(t, err, &config)
 	require.ErrorContains(t, err, "stacks/local/5-release/stack.hcl:3:14")
 	require.NotContains(t, err.Error(), "nonsense")
-	delete(k.Outputs["cluster"], "kubeconfig")
+	k.Outputs["cluster"]["kubeconfig"] = cty.NullVal(cty.String)
 	_, err = g.Kubeconfig(release, release.Releases[0], k)
 	require.ErrorContains(t, err, "kubeconfig is empty")
 	require.ErrorAs(t, err, &config)

@@ -25,6 +25,26 @@ type Resource struct {
 	Attributes json.RawMessage
 }
 
+// Record is a state that records something: resources, or outputs.
+type Record struct {
+	ID        string `json:"stack"`
+	Resources int    `json:"resources"` // -1: not known, because the state is in a backend
+}
+
+// String says it as people do.
+func (r Record) String() string {
+	switch r.Resources {
+	case -1:
+		return r.ID + " (its state is in a backend)"
+	case 1:
+		return r.ID + " (1 resource)"
+	}
+	return fmt.Sprintf("%s (%d resources)", r.ID, r.Resources)
+}
+
+// IsEmpty says whether the state records nothing.
+func (s *State) IsEmpty() bool { return len(s.Resources) == 0 && len(s.Outputs) == 0 }
+
 type stateFile struct {
 	Version int    `json:"version"`
 	Serial  uint64 `json:"serial"`

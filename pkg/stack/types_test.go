@@ -135,6 +135,7 @@ module "m" { source = "./m" }
 		t.Run(tc.name, func(t *testing.T) {
 			open := func(of string) error {
 				_, err := stack.Open(stack.Options{ResourceTypes: node, Dir: write(t, map[string]string{
+					"stacks/local/2-source/m/x.tf":    "output \"x\" { value = [] }\n",
 					"stacks/local/2-source/main.tf":   module + "output \"value\" { value = " + tc.value + " }\n",
 					"stacks/local/2-source/stack.hcl": "inputs = { text = \"t\", items = [], anything = 1, shape = { a = 1 } }\n",
 					"stacks/local/3-more/main.tf":     "variable \"value\" { type = " + of + " }\n",

@@ -9,7 +9,7 @@ import (
 )
 
 var stackSchema = &hcl.BodySchema{
-	Attributes: []hcl.AttributeSchema{{Name: "inputs"}, {Name: "timeout"}},
+	Attributes: []hcl.AttributeSchema{{Name: "inputs"}, {Name: "timeout"}, {Name: "moved_from"}, {Name: "needs"}},
 	Blocks: []hcl.BlockHeaderSchema{
 		{Type: "image", LabelNames: []string{"name"}},
 		{Type: "release", LabelNames: []string{"name"}},
@@ -42,6 +42,12 @@ func (g *Graph) wiring(s *Stack) {
 	}
 	if attr, has := content.Attributes["timeout"]; has && g.check(s, attr.Expr, scope{static: true}).ok {
 		s.Timeout, _ = l.duration(attr, g.staticContext())
+	}
+	if attr, has := content.Attributes["moved_from"]; has {
+		g.movedFrom(s, attr)
+	}
+	if attr, has := content.Attributes["needs"]; has {
+		g.needs(s, attr)
 	}
 	for _, block := range content.Blocks.OfType("image") {
 		g.image(s, block)
@@ -86,6 +92,12 @@ func (g *Graph) inputs(s *Stack, attr *hcl.Attribute) bool {
 		}
 		found := g.check(s, pair.Value, scope{})
 		s.Inputs = append(s.Inputs, Input{Name: name, Expr: pair.Value, Refs: found.refs})
+		if also, set := s.varFiles[name]; set {
+			d := problem("set-twice", also, "The wiring wins. Remove the line here, or the input at "+g.loader.place(pair.Key.Range())+".",
+				"variable %q of stack %q is set here and wired in stack.hcl", name, s.ID)
+			d.Severity = hcl.DiagWarning
+			g.loader.add(d)
+		}
 		if declared && found.ok {
 			g.checkInput(s, v, pair.Value, found)
 		}
@@ -128,6 +140,9 @@ func (g *Graph) checkInputs(s *Stack, stackFile string) {
 	given := map[string]bool{}
 	for _, in := range s.Inputs {
 		given[in.Name] = true
+	}
+	for name := range s.varFiles {
+		given[name] = true
 	}
 	for _, name := range names(s.Variables) {
 		if v := s.Variables[name]; v.Required && !given[name] {

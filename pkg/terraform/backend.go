@@ -1,19 +1,17 @@
 package terraform
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 
-	"github.com/hashicorp/terraform-exec/tfexec"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -23,30 +21,58 @@ import (
 const (
 	// backendFile names the backend to terraform. It can hold credentials and is 0600 like every file of a run.
 	backendFile = "labctl_backend.tf.json"
-	// backendMark holds the hash of the backendFile with which init last ended well.
-	backendMark = ".labctl-backend"
-	// movingMark holds the hash of the backendFile while a state moves there: the place was found to be free before.
-	movingMark = ".labctl-moving"
-	// leftFile is the backendFile of the place that a state is leaving, until nothing of it is left there.
-	leftFile = ".labctl-left.json"
+	// backendNote holds the hash of the backendFile with which init last ended well.
+	backendNote = "backend"
+	// movingNote holds the hash of the backendFile while a state moves there: the place was found to be free before.
+	movingNote = "moving"
+	// leftNote is the backendFile of the place that a state is leaving, until nothing of it is left there.
+	leftNote = "left.json"
 )
 
 // metaFile is where terraform notes which backend it initialised.
 const metaFile = ".terraform/terraform.tfstate"
 
+// meta is what terraform notes about its backend.
+type meta struct {
+	Backend *struct {
+		Type   string         `json:"type"`
+		Config map[string]any `json:"config"`
+	} `json:"backend"`
+}
+
+func readMeta(dir string) meta {
+	var m meta
+	if data, err := os.ReadFile(filepath.Join(dir, metaFile)); err == nil {
+		d := json.NewDecoder(bytes.NewReader(data))
+		d.UseNumber()
+		_ = d.Decode(&m) // one that was cut off says nothing
+	}
+	return m
+}
+
 // remote says whether the state lies in a backend, by terraform's own account. What labctl remembers is no witness: it
 // can be killed between a move and the note of it.
 func remote(dir string) bool {
-	data, err := os.ReadFile(filepath.Join(dir, metaFile))
-	if err != nil {
-		return false
+	m := readMeta(dir)
+	return m.Backend != nil && m.Backend.Type != ""
+}
+
+// currentBackend gives, as a backendFile, the backend that a work directory's state lies in.
+func currentBackend(dir string) ([]byte, error) {
+	content, err := os.ReadFile(filepath.Join(dir, backendFile))
+	if err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return content, err
 	}
-	var meta struct {
-		Backend *struct {
-			Type string `json:"type"`
-		} `json:"backend"`
+	m := readMeta(dir)
+	if m.Backend == nil {
+		return nil, fmt.Errorf("%s names no backend", filepath.Join(dir, metaFile))
 	}
-	return json.Unmarshal(data, &meta) == nil && meta.Backend != nil && meta.Backend.Type != ""
+	for name, v := range m.Backend.Config {
+		if v == nil {
+			delete(m.Backend.Config, name)
+		}
+	}
+	return json.Marshal(map[string]any{"terraform": map[string]any{"backend": map[string]any{m.Backend.Type: m.Backend.Config}}})
 }
 
 // encodeBackend is the content of backendFile.
@@ -58,17 +84,17 @@ func encodeBackend(b *stack.StateBackend) ([]byte, error) {
 	return json.MarshalIndent(map[string]any{"terraform": map[string]any{"backend": map[string]any{b.Type: json.RawMessage(config)}}}, "", "  ")
 }
 
-// settle moves the state to where the work wants it: from the lab's own directory to a backend, back, or from one backend
+// reconcileBackend moves the state to where the request wants it: from the lab's own directory to a backend, back, or from one backend
 // to another, through the lab's own directory. It can be cut off anywhere: what terraform copied twice is the same state.
-func (s *session) settle(ctx context.Context) error {
+func (s *session) reconcileBackend(ctx context.Context) error {
 	b := s.work.Backend
-	path, mark := filepath.Join(s.dir, backendFile), filepath.Join(s.dir, backendMark)
+	path, mark := filepath.Join(s.dir, backendFile), filepath.Join(s.notes, backendNote)
 	there := remote(s.dir)
 	if b != nil && b.Keep {
 		switch {
 		case there == fileExists(path):
 			if !there && b.Type != "" {
-				return s.find(ctx, b)
+				return s.adoptRemote(ctx, b)
 			}
 			return nil
 		case !there: // a move out was cut off before terraform took note of it, and will begin again
@@ -80,14 +106,13 @@ func (s *session) settle(ctx context.Context) error {
 		if there {
 			s.report.Doing("moving the state into the lab's own directory")
 		}
-		return s.home(ctx, there)
+		return s.migrateToLocal(ctx, there)
 	}
 	content, err := encodeBackend(b)
 	if err != nil {
 		return err
 	}
-	sum := sha256.Sum256(content)
-	want := hex.EncodeToString(sum[:])
+	want := hash(content)
 	have, err := os.ReadFile(mark)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read the backend's mark: %w", err)
@@ -97,7 +122,7 @@ func (s *session) settle(ctx context.Context) error {
 		return writeFile(path, content)
 	case there && len(have) > 0:
 		s.report.Doing("moving the state from one backend to the other")
-		if err := s.home(ctx, true); err != nil {
+		if err := s.migrateToLocal(ctx, true); err != nil {
 			return err
 		}
 	case !there && len(have) > 0: // .terraform is gone, the state in the backend is not
@@ -112,7 +137,7 @@ func (s *session) settle(ctx context.Context) error {
 	local, err := stack.ReadState(filepath.Join(s.dir, stateFile))
 	switch {
 	case err == nil && (len(local.Resources) > 0 || len(local.Outputs) > 0):
-		moving := filepath.Join(s.dir, movingMark)
+		moving := filepath.Join(s.notes, movingNote)
 		if begun, err := os.ReadFile(moving); err != nil || string(begun) != want {
 			// Terraform gives what it moves another lineage, so half a move of ours would look like another's state.
 			if err := s.sameLineage(ctx, content, local.Lineage); err != nil {
@@ -139,18 +164,19 @@ func (s *session) settle(ctx context.Context) error {
 	default:
 		return err
 	}
-	for _, name := range []string{stateFile, goodState, stateFile + ".backup", movingMark} { // they are in the backend now
-		if err := removeFile(filepath.Join(s.dir, name)); err != nil {
+	// They are in the backend now.
+	for _, path := range []string{filepath.Join(s.dir, stateFile), filepath.Join(s.dir, stateFile+".backup"), filepath.Join(s.notes, goodNote), filepath.Join(s.notes, movingNote)} {
+		if err := removeFile(path); err != nil {
 			return err
 		}
 	}
 	return writeFile(mark, []byte(want))
 }
 
-// find takes the state over that another machine left in a backend, where this one has none.
-func (s *session) find(ctx context.Context, b *stack.StateBackend) error {
-	for _, name := range []string{stateFile, goodState, backendMark, movingMark, leftFile} {
-		if fileExists(filepath.Join(s.dir, name)) {
+// adoptRemote takes over the state that another machine left in a backend, where this one has none.
+func (s *session) adoptRemote(ctx context.Context, b *stack.StateBackend) error {
+	for _, path := range []string{filepath.Join(s.dir, stateFile), filepath.Join(s.notes, goodNote), filepath.Join(s.notes, backendNote), filepath.Join(s.notes, movingNote), filepath.Join(s.notes, leftNote)} {
+		if fileExists(path) {
 			return nil
 		}
 	}
@@ -159,21 +185,11 @@ func (s *session) find(ctx context.Context, b *stack.StateBackend) error {
 		return err
 	}
 	s.report.Doing("looking for the state in %s", b.Type)
-	var data string
-	err = s.beside(ctx, content, func(tf *tfexec.Terraform, _ string) (err error) {
-		data, err = tf.StatePull(ctx)
-		return err
-	})
-	if refused := (*Error)(nil); errors.As(err, &refused) && ctx.Err() == nil {
-		if nothingThere.MatchString(refused.Error()) {
-			return nil
-		}
-		return fmt.Errorf("look for the state of stack %q where find in %s says: %w", s.work.Stack.ID, s.work.Path(filepath.Join(s.work.Stack.Dir, "stack.hcl")), err)
-	}
-	if err != nil || data == "" {
+	data, err := s.pullFrom(ctx, b.Type, content)
+	if err != nil || len(data) == 0 {
 		return err
 	}
-	st, err := stack.ParseState("in the backend", []byte(data))
+	st, err := stack.ParseState("in the backend", data)
 	if err != nil || len(st.Resources) == 0 && len(st.Outputs) == 0 {
 		return err
 	}
@@ -183,18 +199,28 @@ func (s *session) find(ctx context.Context, b *stack.StateBackend) error {
 	if err := s.initNow(ctx); err != nil {
 		return err
 	}
-	sum := sha256.Sum256(content)
-	return writeFile(filepath.Join(s.dir, backendMark), []byte(hex.EncodeToString(sum[:])))
+	return writeFile(filepath.Join(s.notes, backendNote), []byte(hash(content)))
 }
 
-// nothingThere is how backends say that the place of a state does not exist, so that no machine has put one there.
-// Whatever else they say, of rights and of networks, leaves it open.
-var nothingThere = regexp.MustCompile(`(?i)\b404\b|NotFound|not found|NoSuch|does not exist|doesn't exist|could not be found|no such host`)
+// pullFrom gives the content of the state in a backend, or nothing where the place is known not to be there.
+func (s *session) pullFrom(ctx context.Context, kind string, backend []byte) (data []byte, err error) {
+	err = s.withScratchDir(ctx, backend, func(in *session) (err error) {
+		data, err = in.statePull(ctx)
+		return err
+	})
+	if refused := (*Error)(nil); errors.As(err, &refused) && ctx.Err() == nil {
+		if isAbsent(ctx, net.DefaultResolver, kind, refused) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("look for the state of stack %q in its backend (%s): %w", s.work.Stack.ID, s.work.Path(filepath.Join(s.work.Stack.Dir, "stack.hcl")), err)
+	}
+	return data, err
+}
 
-// home brings the state from its backend into the lab's own directory. Terraform leaves a copy behind, which a later lab
+// migrateToLocal brings the state from its backend into the lab's own directory. Terraform leaves a copy behind, which a later lab
 // would take for somebody else's state, so that is emptied.
-func (s *session) home(ctx context.Context, there bool) error {
-	path, left := filepath.Join(s.dir, backendFile), filepath.Join(s.dir, leftFile)
+func (s *session) migrateToLocal(ctx context.Context, there bool) error {
+	path, left := filepath.Join(s.dir, backendFile), filepath.Join(s.notes, leftNote)
 	if there {
 		content, err := os.ReadFile(path)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -214,7 +240,7 @@ func (s *session) home(ctx context.Context, there bool) error {
 			return err
 		}
 	}
-	if err := removeFile(filepath.Join(s.dir, backendMark)); err != nil {
+	if err := removeFile(filepath.Join(s.notes, backendNote)); err != nil {
 		return err
 	}
 	content, err := os.ReadFile(left)
@@ -224,21 +250,21 @@ func (s *session) home(ctx context.Context, there bool) error {
 	if err != nil {
 		return fmt.Errorf("read the backend that was left: %w", err)
 	}
-	if err := s.empty(ctx, content); err != nil {
+	if err := s.emptyRemote(ctx, content); err != nil {
 		return err
 	}
 	return removeFile(left)
 }
 
-// empty makes the state in a backend one that holds nothing.
-func (s *session) empty(ctx context.Context, backend []byte) error {
-	return s.beside(ctx, backend, func(tf *tfexec.Terraform, dir string) error {
-		data, err := tf.StatePull(ctx)
-		if err != nil || data == "" {
+// emptyRemote makes the state in a backend one that holds nothing.
+func (s *session) emptyRemote(ctx context.Context, backend []byte) error {
+	return s.withScratchDir(ctx, backend, func(in *session) error {
+		data, err := in.statePull(ctx)
+		if err != nil || len(data) == 0 {
 			return err
 		}
 		var st map[string]any
-		if err := json.Unmarshal([]byte(data), &st); err != nil {
+		if err := json.Unmarshal(data, &st); err != nil {
 			return fmt.Errorf("read the state that was left: %w", err)
 		}
 		st["resources"], st["outputs"] = []any{}, map[string]any{}
@@ -246,16 +272,20 @@ func (s *session) empty(ctx context.Context, backend []byte) error {
 		if err != nil {
 			return err
 		}
-		if err := writeFile(filepath.Join(dir, "empty.tfstate"), out); err != nil {
+		const name = "empty.tfstate"
+		if err := writeFile(filepath.Join(in.dir, name), out); err != nil {
 			return err
 		}
-		return tf.StatePush(ctx, "empty.tfstate", tfexec.Force(true)) // the serial is the same, and the content is not
+		return in.quiet(ctx, io.Discard, "state", "push", "-force", name) // the serial is the same, and the content is not
 	})
 }
 
-// beside gives do a terraform that works on the state in a backend, in a directory that holds nothing else.
-func (s *session) beside(ctx context.Context, backend []byte, do func(tf *tfexec.Terraform, dir string) error) (err error) {
-	dir, err := os.MkdirTemp(filepath.Dir(s.dir), ".look-")
+// withScratchDir gives do a session that works on the state in a backend, in a directory that holds nothing else.
+func (s *session) withScratchDir(ctx context.Context, backend []byte, do func(in *session) error) (err error) {
+	if err := os.MkdirAll(s.runner.options.Dir, 0o700); err != nil {
+		return fmt.Errorf("look into the backend: %w", err)
+	}
+	dir, err := os.MkdirTemp(s.runner.options.Dir, scratchPrefix)
 	if err != nil {
 		return fmt.Errorf("look into the backend: %w", err)
 	}
@@ -263,20 +293,20 @@ func (s *session) beside(ctx context.Context, backend []byte, do func(tf *tfexec
 	if err := writeFile(filepath.Join(dir, backendFile), backend); err != nil {
 		return err
 	}
-	tf, err := newTerraform(dir, s.path, s.env)
-	if err != nil {
+	in := *s
+	in.dir, in.attach, in.needs = dir, nil, needs{backend: true}
+	in.notes = filepath.Join(dir, ".notes")
+	if err := os.Mkdir(in.notes, 0o700); err != nil {
 		return err
 	}
-	tf.SetStderr(s.log)
-	_, err = s.run(ctx, "in the backend alone", func(w io.Writer, _ tfexec.ReattachInfo) error {
-		if err := tf.InitJSON(ctx, w); err != nil {
-			return err
-		}
-		tf.SetStdout(io.Discard) // a state is no log
-		return do(tf, dir)
-	})
-	return err
+	if err := in.initNow(ctx); err != nil {
+		return err
+	}
+	return do(&in)
 }
+
+// scratchPrefix begins the names of directories in which labctl looks into a backend.
+const scratchPrefix = ".look-"
 
 // migrate runs the init that copies the state to where the files now say. Terraform has no JSON log of that.
 func (s *session) migrate(ctx context.Context) error {
@@ -285,31 +315,21 @@ func (s *session) migrate(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	_, err = s.run(ctx, "init -migrate-state", func(w io.Writer, info tfexec.ReattachInfo) error {
-		opts := []tfexec.InitOption{tfexec.ForceCopy(true)}
-		if info != nil {
-			opts = append(opts, tfexec.Reattach(info))
-		}
-		if _, _, err := s.tf.Version(ctx, false); err != nil { // asked now, so that its answer is not taken for init's
-			return err
-		}
-		s.tf.SetStdout(w)
-		return s.tf.Init(ctx, opts...)
-	})
+	_, err = s.terraform(ctx, "init", "-no-color", "-input=false", "-migrate-state", "-force-copy")
 	return err
 }
 
 // sameLineage refuses to move a state over one that began elsewhere.
 func (s *session) sameLineage(ctx context.Context, backend []byte, lineage string) error {
-	var data string
-	err := s.beside(ctx, backend, func(tf *tfexec.Terraform, _ string) (err error) {
-		data, err = tf.StatePull(ctx)
+	var data []byte
+	err := s.withScratchDir(ctx, backend, func(in *session) (err error) {
+		data, err = in.statePull(ctx)
 		return err
 	})
-	if err != nil || data == "" {
+	if err != nil || len(data) == 0 {
 		return err
 	}
-	st, err := stack.ParseState("in the backend", []byte(data))
+	st, err := stack.ParseState("in the backend", data)
 	if err != nil {
 		return err
 	}
@@ -324,7 +344,7 @@ func (s *session) sameLineage(ctx context.Context, backend []byte, lineage strin
 // Move brings the stack's state to where w.Backend says and does nothing else. It tells whether there was anything to do.
 func (r *Runner) Move(ctx context.Context, w stack.RunRequest, report event.Report) (moved bool, err error) {
 	place := func() string {
-		mark, _ := os.ReadFile(filepath.Join(WorkDir(r.options.Dir, w.Stack.ID), backendMark)) // none: it is at home
+		mark, _ := os.ReadFile(filepath.Join(notesDir(r.options.Dir, w.Stack.ID), backendNote)) // none: it is at home
 		return string(mark)
 	}
 	before := place()

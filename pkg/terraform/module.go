@@ -9,7 +9,6 @@ import (
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclparse"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
-	tfjson "github.com/hashicorp/terraform-json"
 
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -142,9 +141,9 @@ func second(t hcl.Traversal) (string, bool) {
 	return attr.Name, ok
 }
 
-// blind refuses a plan in which a provider would not know what to look at: it would look somewhere else, and what it finds
+// rejectUnknownProviderConfig refuses a plan in which a provider would not know what to look at: it would look somewhere else, and what it finds
 // there means nothing.
-func (m *moduleFiles) blind(w stack.RunRequest) error {
+func (m *moduleFiles) rejectUnknownProviderConfig(w stack.RunRequest) error {
 	for _, name := range slices.Sorted(maps.Keys(m.providers)) {
 		for _, input := range m.inputs(m.providers[name]) {
 			if after, open := w.Waits[input]; open {
@@ -174,23 +173,20 @@ func (m *moduleFiles) configures(address string) bool {
 
 // unknownAttributes gives, by address, the attributes in a partial plan that depend on inputs which are not known, and
 // for what they wait.
-func (m *moduleFiles) unknownAttributes(w stack.RunRequest, plan *tfjson.Plan) map[string][]stack.Unknown {
+func (m *moduleFiles) unknownAttributes(w stack.RunRequest, plan *planned) map[string][]stack.Unknown {
 	out := map[string][]stack.Unknown{}
-	for _, change := range plan.ResourceChanges {
-		parts := m.resources[change.Type+"."+change.Name]
-		if change.Mode != tfjson.ManagedResourceMode || change.ModuleAddress+"." != innerPrefix || change.Change == nil || parts == nil {
+	for address, attributes := range plan.unknown {
+		address, ok := strings.CutPrefix(address, innerPrefix)
+		if !ok || strings.HasPrefix(address, "module.") || strings.HasPrefix(address, "data.") {
 			continue
 		}
-		after, ok := change.Change.AfterUnknown.(map[string]any)
-		if !ok {
-			continue
-		}
-		address := strings.TrimPrefix(change.Address, innerPrefix)
-		for _, name := range slices.Sorted(maps.Keys(parts)) {
-			if !anyTrue(after[name]) {
+		resource, _, _ := strings.Cut(address, "[")
+		parts := m.resources[resource]
+		for _, name := range attributes {
+			exprs, written := parts[name]
+			if !written {
 				continue
 			}
-			exprs := parts[name]
 			for _, e := range parts[name] {
 				for _, t := range e.Variables() {
 					if t.RootName() == "each" {
@@ -209,21 +205,4 @@ func (m *moduleFiles) unknownAttributes(w stack.RunRequest, plan *tfjson.Plan) m
 		}
 	}
 	return out
-}
-
-// anyTrue says whether anything in what encoding/json made is true.
-func anyTrue(v any) bool {
-	switch v := v.(type) {
-	case bool:
-		return v
-	case []any:
-		return slices.ContainsFunc(v, anyTrue)
-	case map[string]any:
-		for _, e := range v {
-			if anyTrue(e) {
-				return true
-			}
-		}
-	}
-	return false
 }

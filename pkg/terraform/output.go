@@ -201,7 +201,7 @@ func (s *session) outer(text string) string {
 	if !s.inner {
 		return text
 	}
-	return strings.NewReplacer(innerPrefix, "", innerModule+"/", "").Replace(text)
+	return strings.NewReplacer(innerPrefix, "", "../"+s.work.Stack.ID+"/", "").Replace(text)
 }
 
 func (o *output) diagnostic(m message) {
@@ -219,7 +219,7 @@ func (o *output) diagnostic(m message) {
 	}
 	switch {
 	case in.Range == nil:
-	case in.Range.Filename == varFile || s.inner && in.Range.Filename == rootFile: // our own file: name the expression that the value came from
+	case filepath.Base(in.Range.Filename) == inputsNote || s.inner && in.Range.Filename == rootFile: // our own file: name the expression that the value came from
 		d.Code = ""
 		d.File = s.work.Path(filepath.Join(s.work.Stack.Dir, "stack.hcl"))
 		if m := variableName.FindStringSubmatch(in.Detail); m != nil {
@@ -229,8 +229,8 @@ func (o *output) diagnostic(m message) {
 				}
 			}
 		}
-	default: // terraform runs in a copy: name the file that the user can edit
-		d.File = s.work.Path(filepath.Join(s.work.Stack.Dir, s.outer(in.Range.Filename)))
+	default: // terraform runs in a mirror: name the file that the user can edit
+		d.File = s.work.Path(filepath.Join(s.work.Stack.Dir, filepath.FromSlash(s.outer(in.Range.Filename))))
 		d.Line, d.Column = in.Range.Start.Line, in.Range.Start.Column
 	}
 	s.log.line(in.Severity + ": " + d.String())

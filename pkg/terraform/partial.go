@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,7 +21,7 @@ import (
 const (
 	// ownPrefix begins the names of what is in that root beside the stack.
 	ownPrefix = "labctl_"
-	// innerModule is the stack as a module of the root that PlanPartly writes, and the directory that it lies in there.
+	// innerModule is the stack as a module of the root that PlanPartly writes.
 	innerModule = ownPrefix + "stack"
 	// innerPrefix begins the addresses of all that is the stack's there.
 	innerPrefix = "module." + innerModule + "."
@@ -39,7 +38,8 @@ const (
 
 // PlanPartly says what an apply would do as far as the inputs are known: w.Inputs may be unknown in whole or in part, and
 // w.Waits says for what. The stack is planned as a module of a root that exists for this plan alone, with a copy of the
-// state, because only an input from a resource can be unknown to terraform. Nothing is kept: neither the plan nor anything
+// state, because only an input from a resource can be unknown to terraform. The root lies beside the stack's work directory, so that the
+// relative paths in the stack's files lead where they always do. Nothing is kept: neither the plan nor anything
 // that it was made in. The error is a *stack.UnplannableError where terraform cannot plan with so little, or a provider
 // would have to look into the world without knowing where.
 func (r *Runner) PlanPartly(ctx context.Context, w stack.RunRequest, report event.Report) (_ *stack.Plan, err error) {
@@ -47,7 +47,7 @@ func (r *Runner) PlanPartly(ctx context.Context, w stack.RunRequest, report even
 	if err != nil {
 		return nil, err
 	}
-	if err := files.blind(w); err != nil {
+	if err := files.rejectUnknownProviderConfig(w); err != nil {
 		return nil, err
 	}
 	state, err := r.rawState(ctx, w, report)
@@ -65,18 +65,20 @@ func (r *Runner) PlanPartly(ctx context.Context, w stack.RunRequest, report even
 	if err := s.writeRoot(files, state); err != nil {
 		return nil, fmt.Errorf("plan stack %q as far as it is known: %w", w.Stack.ID, err)
 	}
-	if err := s.initNow(ctx); err != nil {
-		return nil, unplannable(err)
+	if !s.installed {
+		if err := s.initNow(ctx); err != nil {
+			return nil, unplannable(err)
+		}
 	}
 	out, err := s.plan(ctx)
 	if err != nil {
 		return nil, unplannable(err)
 	}
-	shown, err := s.show(ctx)
+	shown, err := s.readPlan(ctx, filepath.Join(s.notes, planNote))
 	if err != nil {
 		return nil, err
 	}
-	plan := &stack.Plan{Changes: out.changes}
+	plan := &stack.Plan{Changes: out.changes, Outputs: shown.outputs}
 	plan.Changes.Added-- // the root's own resource
 	unknown := files.unknownAttributes(w, shown)
 	for _, a := range out.planned {
@@ -86,9 +88,6 @@ func (r *Runner) PlanPartly(ctx context.Context, w stack.RunRequest, report even
 		}
 	}
 	plan.Actions = ordered(plan.Actions)
-	if plan.Outputs, err = planned(shown, w.Stack.ID); err != nil {
-		return nil, err
-	}
 	for name, v := range plan.Outputs { // the root says of all that they are sensitive
 		if o, has := w.Stack.Outputs[name]; has && !o.Sensitive {
 			plan.Outputs[name], _ = v.Unmark()
@@ -114,9 +113,8 @@ func unplannable(err error) error {
 
 // rawState gives the content of the stack's state, wherever it is. The error wraps fs.ErrNotExist where there is none.
 func (r *Runner) rawState(ctx context.Context, w stack.RunRequest, report event.Report) ([]byte, error) {
-	w.Inputs = nil
-	if dir := WorkDir(r.options.Dir, w.Stack.ID); !remote(dir) && (w.Backend == nil || w.Backend.Keep) {
-		data, err := os.ReadFile(StateFile(r.options.Dir, w.Stack.ID))
+	if id := r.home(w.Stack); !r.inBackend(id) {
+		data, err := os.ReadFile(StateFile(r.options.Dir, id))
 		if err == nil && len(data) == 0 {
 			err = fs.ErrNotExist
 		}
@@ -134,18 +132,23 @@ func (r *Runner) rawState(ctx context.Context, w stack.RunRequest, report event.
 	return data, err
 }
 
-// aside opens a session in a directory of its own, which the caller removes.
+// aside opens a session in a directory of its own beside the stack's work directory, which the caller removes.
 func (r *Runner) aside(ctx context.Context, w stack.RunRequest, report event.Report) (_ *session, err error) {
-	path, err := r.find(ctx, report)
+	keep := w
+	keep.Inputs = nil // those that are known are written into the root
+	s, err := r.open(ctx, keep, report)
 	if err != nil {
 		return nil, err
 	}
-	root := filepath.Dir(WorkDir(r.options.Dir, w.Stack.ID))
-	if err := os.MkdirAll(root, 0o700); err != nil {
-		return nil, fmt.Errorf("plan beside the stack: %w", err)
-	}
+	s.work, s.inner = w, true
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	parent := filepath.Dir(s.dir)
 	// What a killed run left: the lab's lock says that nobody is at it now.
-	left, err := filepath.Glob(filepath.Join(root, asidePrefix+w.Stack.ID+"-*"))
+	left, err := filepath.Glob(filepath.Join(escapeGlob(parent), asidePrefix+w.Stack.ID+"-*"))
 	if err != nil {
 		return nil, fmt.Errorf("plan beside the stack: %w", err)
 	}
@@ -154,60 +157,42 @@ func (r *Runner) aside(ctx context.Context, w stack.RunRequest, report event.Rep
 			return nil, fmt.Errorf("plan beside the stack: %w", err)
 		}
 	}
-	s := &session{runner: r, work: w, path: path, report: report, env: r.environment(), needs: needsOf(w.Stack.Files), inner: true}
-	if s.log, err = openLog(r.options.Dir, w); err != nil {
-		return nil, err
-	}
-	if s.dir, err = os.MkdirTemp(root, asidePrefix+w.Stack.ID+"-"); err != nil { // MkdirTemp makes it 0700
-		s.log.close()
+	s.stackDir = s.dir
+	if s.dir, err = os.MkdirTemp(parent, asidePrefix+w.Stack.ID+"-"); err != nil { // MkdirTemp makes it 0700
 		return nil, fmt.Errorf("plan beside the stack: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			s.close()
-			_ = os.RemoveAll(s.dir)
-		}
-	}()
-	if s.tf, err = newTerraform(s.dir, path, s.env); err != nil {
-		return nil, err
-	}
-	s.tf.SetStderr(s.log)
-	err = s.serve(ctx)
-	return s, err
+	s.notes = filepath.Join(s.dir, ".notes")
+	return s, os.Mkdir(s.notes, 0o700)
 }
 
 // writeRoot makes the session's directory a root module that calls the stack, with a copy of its state.
 func (s *session) writeRoot(files *moduleFiles, state []byte) error {
-	inner := filepath.Join(s.dir, innerModule)
-	if err := os.MkdirAll(inner, 0o700); err != nil {
-		return err
-	}
-	keep, err := copyTree(s.work.Stack.Dir, inner)
+	entries, err := os.ReadDir(s.stackDir)
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(keep)) { // what path.root means in a stack lies in the root
-		if filepath.Dir(name) != "." || strings.HasSuffix(name, ".tf") || strings.HasSuffix(name, ".tf.json") || strings.HasSuffix(name, ".tfvars") || strings.HasSuffix(name, ".tfvars.json") || name == ".terraform.lock.hcl" {
+	inner := filepath.Join("..", filepath.Base(s.stackDir))
+	for _, e := range entries { // what path.root means in a stack lies in the root
+		name := e.Name()
+		base := strings.TrimSuffix(name, ".json")
+		if ownedByTerraform(name) || slices.Contains([]string{".tf", ".tofu", ".tfvars"}, filepath.Ext(base)) {
 			continue
 		}
-		if err := os.Symlink(filepath.Join(innerModule, name), filepath.Join(s.dir, name)); err != nil {
+		if err := os.Symlink(filepath.Join(inner, name), filepath.Join(s.dir, name)); err != nil {
 			return err
 		}
 	}
-	for _, dir := range []string{WorkDir(s.runner.options.Dir, s.work.Stack.ID), s.work.Stack.Dir} { // the providers that the stack uses already
-		lock, err := os.ReadFile(filepath.Join(dir, ".terraform.lock.hcl"))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err == nil {
-			err = writeFile(filepath.Join(s.dir, ".terraform.lock.hcl"), lock)
-		}
-		if err != nil {
-			return err
-		}
-		break
+	lock, err := os.ReadFile(filepath.Join(s.stackDir, lockFile)) // the providers that the stack uses already
+	if err == nil {
+		err = writeFile(filepath.Join(s.dir, lockFile), lock)
 	}
-	call := map[string]any{"source": "./" + innerModule}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.installModule(inner); err != nil {
+		return err
+	}
+	call := map[string]any{"source": filepath.ToSlash(inner)}
 	for name, v := range s.work.Inputs {
 		call[name] = expression(v)
 	}
@@ -233,6 +218,27 @@ func (s *session) writeRoot(files *moduleFiles, state []byte) error {
 		return err
 	}
 	return writeFile(filepath.Join(s.dir, stateFile), state)
+}
+
+// installModule notes for terraform that the stack is installed as a module, where nothing else has to be: terraform init would only
+// write the same note, and a start costs as much as a plan.
+func (s *session) installModule(dir string) error {
+	if s.needs.download {
+		return nil
+	}
+	note, err := json.Marshal(map[string]any{"Modules": []map[string]string{
+		{"Key": "", "Source": "", "Dir": "."},
+		{"Key": innerModule, "Source": filepath.ToSlash(dir), "Dir": filepath.ToSlash(dir)},
+	}})
+	if err != nil {
+		return err
+	}
+	modules := filepath.Join(s.dir, ".terraform", "modules")
+	if err := os.MkdirAll(modules, 0o700); err != nil {
+		return err
+	}
+	s.installed = true
+	return writeFile(filepath.Join(modules, "modules.json"), note)
 }
 
 // literal writes text so that terraform's JSON syntax takes it for that text, and for no template.

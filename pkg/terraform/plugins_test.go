@@ -128,7 +128,7 @@ output "name" { value = tiny_thing.this.name }
 `), 0o600))
 		group.Go(func() {
 			_, errs[i] = runners[i%2].Apply(t.Context(), stack.RunRequest{
-				Stack: &stack.Stack{ID: id, Dir: source, Files: []string{file}}, Secrets: &secret.Set{},
+				Stack: &stack.Stack{ID: id, Dir: source, Real: source, Files: []string{file}}, Secrets: &secret.Set{},
 				Path: func(p string) string { return p }, Inputs: map[string]cty.Value{"name": cty.StringVal(id)},
 			}, nil)
 		})

@@ -2,7 +2,6 @@ package terraform
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -18,24 +17,35 @@ import (
 // session is one run of terraform: its directory made ready and its provider served.
 type session struct {
 	runner *Runner
-	tf     *tfexec.Terraform
 	work   stack.RunRequest
-	dir    string
-	path   string
+	dir    string // the work directory, without links
+	notes  string // labctl's notes about the stack
+	path   string // of the engine
 	env    map[string]string
 	needs  needs
 	attach Attachment
 	log    *logFile
 	report event.Report
-	inner  bool // the stack is a module of the root that the session works on
+
+	inner     bool   // the stack is a module of the root that the session works on
+	stackDir  string // the stack's own work directory then
+	installed bool   // that module is noted as installed
 }
 
-func (r *Runner) open(ctx context.Context, w stack.RunRequest, report event.Report) (_ *session, err error) {
+// open makes a stack's work directory ready. A session must be closed.
+func (r *Runner) open(ctx context.Context, w stack.RunRequest, report event.Report) (*session, error) {
+	return r.session(ctx, w, report, false)
+}
+
+func (r *Runner) session(ctx context.Context, w stack.RunRequest, report event.Report, byHand bool) (_ *session, err error) {
 	path, err := r.find(ctx, report)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{runner: r, work: w, dir: WorkDir(r.options.Dir, w.Stack.ID), path: path, report: report, env: r.environment(), needs: needsOf(w.Stack.Files)}
+	s := &session{runner: r, work: w, notes: notesDir(r.options.Dir, w.Stack.ID), path: path, report: report, needs: needsOf(w.Stack.Files)}
+	var left []string
+	s.env, left = r.environment(byHand)
+	r.warnOfEnvironment(left, report)
 	if s.log, err = openLog(r.options.Dir, w); err != nil {
 		return nil, err
 	}
@@ -44,7 +54,10 @@ func (r *Runner) open(ctx context.Context, w stack.RunRequest, report event.Repo
 			s.close()
 		}
 	}()
-	if err := prepare(s.dir, w); err != nil {
+	if s.dir, err = r.arrange(w); err != nil {
+		return nil, err
+	}
+	if err := writeInputs(s.notes, w); err != nil {
 		return nil, err
 	}
 	if dir := s.env["TF_PLUGIN_CACHE_DIR"]; dir != "" { // terraform complains of one that is not there, also where it needs none
@@ -52,16 +65,12 @@ func (r *Runner) open(ctx context.Context, w stack.RunRequest, report event.Repo
 			return nil, fmt.Errorf("make the cache of providers: %w", err)
 		}
 	}
-	if note, err := guardState(s.dir); err != nil {
+	if note, err := guardState(s.dir, s.notes); err != nil {
 		return nil, err
 	} else if note != "" {
 		report.Warn("%s", note)
 		s.log.line(note)
 	}
-	if s.tf, err = newTerraform(s.dir, path, s.env); err != nil {
-		return nil, err
-	}
-	s.tf.SetStderr(s.log)
 	err = s.serve(ctx)
 	return s, err
 }
@@ -78,76 +87,103 @@ func (s *session) serve(ctx context.Context) (err error) {
 	return nil
 }
 
-func newTerraform(dir, path string, env map[string]string) (*tfexec.Terraform, error) {
-	tf, err := tfexec.NewTerraform(dir, path)
-	if err != nil {
-		return nil, fmt.Errorf("run %s: %w", path, err)
-	}
-	if err := tf.SetEnv(env); err != nil {
-		return nil, fmt.Errorf("run %s: %w", path, err)
-	}
-	return tf, tf.SetWaitDelay(interruptGrace)
-}
-
 func (s *session) close() {
 	if s.attach != nil {
 		if err := s.attach.Close(); err != nil {
 			s.log.line("close the lab provider: " + err.Error())
 		}
 	}
-	if err := keepState(s.dir); err != nil {
-		s.log.line(err.Error())
+	if s.dir != "" && !s.inner {
+		if err := keepState(s.dir, s.notes); err != nil {
+			s.log.line(err.Error())
+		}
+		if err := s.runner.mirrorBack(s.work, s.dir); err != nil {
+			s.log.line(err.Error())
+		}
 	}
 	s.log.close()
 }
 
-// reattach is the provider as terraform-exec wants it.
-func (s *session) reattach() (tfexec.ReattachInfo, error) {
-	if s.attach == nil {
-		return nil, nil
+// varFile gives the flag by which terraform reads the inputs, after all files of variables that it reads by itself. There is none where
+// nothing is known of inputs, as of a state that another machine has made. The path is relative, so that it needs no quotes in an
+// environment variable.
+func (s *session) varFile() []string {
+	path := filepath.Join(s.notes, inputsNote)
+	if !fileExists(path) {
+		return nil
 	}
-	var info tfexec.ReattachInfo
-	if err := json.Unmarshal([]byte(s.attach.Reattach()), &info); err != nil {
-		return nil, fmt.Errorf("attach the lab provider: %w", err)
+	if rel, err := filepath.Rel(s.dir, path); err == nil {
+		path = rel
 	}
-	return info, nil
+	return []string{"-var-file=" + path}
 }
 
-// run calls one terraform command which writes its JSON log to the writer that it is given.
-func (s *session) run(ctx context.Context, doing string, call func(w io.Writer, info tfexec.ReattachInfo) error) (*output, error) {
-	info, err := s.reattach()
-	if err != nil {
-		return nil, err
-	}
-	s.log.line("$ " + filepath.Base(s.path) + " " + doing)
+// terraform runs one command that says in JSON what it does.
+func (s *session) terraform(ctx context.Context, args ...string) (*output, error) {
+	s.log.line("$ " + filepath.Base(s.path) + " " + strings.Join(args, " "))
 	out := &output{session: s}
-	err = call(out, info)
+	err := s.start(ctx, out, args...)
 	out.flush()
-	if err == nil {
-		return out, nil
+	if err == nil { // terraform can end well although it was interrupted before it did anything
+		err = ctx.Err()
 	}
-	if doing != "init" && ctx.Err() == nil && out.wantsInit() {
+	if err != nil && args[0] != "init" && ctx.Err() == nil && out.wantsInit() {
 		// An engine that is stricter than those that we know.
 		if err := s.initNow(ctx); err != nil {
 			return out, err
 		}
 		out = &output{session: s}
-		err = call(out, info)
+		err = s.start(ctx, out, args...)
 		out.flush()
-		if err == nil {
-			return out, nil
-		}
 	}
-	if ctx.Err() != nil {
-		return out, fmt.Errorf("terraform %s: interrupted, its state is kept: %w", doing, context.Cause(ctx))
+	return out, s.explain(ctx, args[0], out, err)
+}
+
+// explain makes the error of a command.
+func (s *session) explain(ctx context.Context, command string, out *output, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case isLeft(err):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("terraform %s: interrupted, its state is kept: %w", command, context.Cause(ctx))
 	}
-	return out, s.failure(doing, out, err)
+	return s.failure(command, out, err)
+}
+
+// tfexec gives a terraform for commands that only read. It ends with labctl.
+func (s *session) tfexec(dir string) (*tfexec.Terraform, error) {
+	tf, err := tfexec.NewTerraform(dir, s.path)
+	if err != nil {
+		return nil, fmt.Errorf("run %s: %w", s.path, err)
+	}
+	if err := tf.SetEnv(tfexec.CleanEnv(s.env)); err != nil {
+		return nil, fmt.Errorf("run %s: %w", s.path, err)
+	}
+	tf.SetStderr(s.log)
+	tf.SetStdout(io.Discard) // states and values are no log
+	return tf, tf.SetWaitDelay(interruptGrace)
+}
+
+// read runs one command that only reads.
+func (s *session) read(ctx context.Context, dir, command string, call func(tf *tfexec.Terraform) error) error {
+	s.log.line("$ " + filepath.Base(s.path) + " " + command)
+	tf, err := s.tfexec(dir)
+	if err != nil {
+		return err
+	}
+	return s.explain(ctx, command, &output{session: s}, call(tf))
 }
 
 // init makes the directory ready for other commands: the state is where it should be, and terraform init ran with these
 // files and this terraform.
-func (s *session) init(ctx context.Context, version string) error {
-	if err := s.settle(ctx); err != nil {
+func (s *session) init(ctx context.Context) error {
+	version, err := s.runner.Version(ctx, s.work.Stack, s.report)
+	if err != nil {
+		return err
+	}
+	if err := s.reconcileBackend(ctx); err != nil {
 		return err
 	}
 	if !s.needs.download && !s.needs.backend && !fileExists(filepath.Join(s.dir, backendFile)) && !remote(s.dir) {
@@ -158,7 +194,7 @@ func (s *session) init(ctx context.Context, version string) error {
 	if err != nil {
 		return err
 	}
-	mark, data := filepath.Join(s.dir, initMark), filepath.Join(s.dir, ".terraform")
+	mark, data := filepath.Join(s.notes, initNote), filepath.Join(s.dir, ".terraform")
 	if have, err := os.ReadFile(mark); err == nil {
 		hash, left, _ := strings.Cut(string(have), " ")
 		if hash == want && (left == "" || fileExists(data)) {
@@ -168,6 +204,9 @@ func (s *session) init(ctx context.Context, version string) error {
 	if err := s.initNow(ctx); err != nil {
 		return err
 	}
+	if want, err = initHash(s.work.Stack, version, s.dir); err != nil { // init may have written the lock file
+		return err
+	}
 	if fileExists(data) { // modules, providers or a backend, which later commands want
 		want += " data"
 	}
@@ -175,18 +214,13 @@ func (s *session) init(ctx context.Context, version string) error {
 }
 
 // initNow runs terraform init. Only one at a time may fill the cache of providers, which terraform itself does not guard.
-func (s *session) initNow(ctx context.Context, opts ...tfexec.InitOption) error {
+func (s *session) initNow(ctx context.Context) error {
 	s.report.Doing("terraform init")
 	unlock, err := s.lockPlugins(ctx)
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	_, err = s.run(ctx, "init", func(w io.Writer, info tfexec.ReattachInfo) error {
-		if info != nil {
-			opts = append(opts, tfexec.Reattach(info))
-		}
-		return s.tf.InitJSON(ctx, w, opts...)
-	})
+	_, err = s.terraform(ctx, "init", "-no-color", "-input=false", "-json")
 	return err
 }

@@ -1,13 +1,14 @@
 package terraform
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-
-	"github.com/hashicorp/terraform-exec/tfexec"
+	"path/filepath"
+	"strings"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
@@ -16,9 +17,9 @@ import (
 // State gives the stack's state: read from its file where it has one, which starts no terraform, else pulled from its
 // backend, once until the stack runs again. The error wraps fs.ErrNotExist where there is none.
 func (r *Runner) State(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.State, error) {
-	dir := WorkDir(r.options.Dir, w.Stack.ID)
-	if !remote(dir) && (w.Backend == nil || w.Backend.Keep) {
-		st, err := stack.ReadState(StateFile(r.options.Dir, w.Stack.ID))
+	id := r.home(w.Stack)
+	if !r.inBackend(id) {
+		st, err := stack.ReadState(StateFile(r.options.Dir, id))
 		if w.Backend == nil || w.Backend.Type == "" || !errors.Is(err, fs.ErrNotExist) {
 			return st, err
 		}
@@ -53,33 +54,59 @@ func (r *Runner) pull(ctx context.Context, w stack.RunRequest, report event.Repo
 	return stack.ParseState("of stack "+w.Stack.ID, data)
 }
 
+// pullRaw reads the state from its backend: the one that it is in now, else the one where another machine may have put it. It
+// works beside the stack's work directory and changes nothing, so that a run there is not disturbed.
 func (r *Runner) pullRaw(ctx context.Context, w stack.RunRequest, report event.Report) ([]byte, error) {
-	version, err := r.Version(ctx, report)
+	path, err := r.find(ctx, report)
 	if err != nil {
 		return nil, err
 	}
-	if w.Backend == nil { // asking moves nothing
-		w.Backend = &stack.StateBackend{Keep: true}
-	}
-	s, err := r.open(ctx, w, report)
-	if err != nil {
+	s := &session{runner: r, work: w, path: path, report: report}
+	s.env, _ = r.environment(false)
+	if s.log, err = openLog(r.options.Dir, w); err != nil {
 		return nil, err
 	}
-	defer s.close()
-	if err := s.init(ctx, version); err != nil {
-		return nil, err
+	defer s.log.close()
+	report.Doing("reading the state")
+	id := r.home(w.Stack)
+	if r.inBackend(id) {
+		content, err := currentBackend(WorkDir(r.options.Dir, id))
+		if err != nil {
+			return nil, fmt.Errorf("read the state of stack %q: %w", w.Stack.ID, err)
+		}
+		var data []byte
+		err = s.withScratchDir(ctx, content, func(in *session) (err error) {
+			data, err = in.statePull(ctx)
+			return err
+		})
+		return data, err
 	}
-	if !remote(s.dir) && w.Backend.Keep { // it was looked for, and is nowhere
+	if w.Backend == nil || w.Backend.Type == "" {
 		return nil, nil
 	}
-	report.Doing("reading the state")
-	var data string
-	_, err = s.run(ctx, "state pull", func(_ io.Writer, _ tfexec.ReattachInfo) error {
-		s.tf.SetStdout(io.Discard) // the state is no log
-		data, err = s.tf.StatePull(ctx)
-		return err
-	})
-	return []byte(data), err
+	content, err := encodeBackend(w.Backend)
+	if err != nil {
+		return nil, err
+	}
+	return s.pullFrom(ctx, w.Backend.Type, content)
+}
+
+// statePull gives the content of the state that terraform works on, or nothing where there is none.
+func (s *session) statePull(ctx context.Context) ([]byte, error) {
+	var data bytes.Buffer
+	err := s.quiet(ctx, &data, "state", "pull")
+	return bytes.TrimSpace(data.Bytes()), err
+}
+
+// quiet runs a command whose output is no log.
+func (s *session) quiet(ctx context.Context, out io.Writer, args ...string) error {
+	s.log.line("$ " + filepath.Base(s.path) + " " + strings.Join(args, " "))
+	return s.explain(ctx, strings.Join(args[:min(2, len(args))], " "), &output{session: s}, s.start(ctx, out, args...))
+}
+
+// inBackend says whether the state of that id is in a backend, by terraform's note or by ours.
+func (r *Runner) inBackend(id string) bool {
+	return remote(WorkDir(r.options.Dir, id)) || fileExists(filepath.Join(notesDir(r.options.Dir, id), backendNote))
 }
 
 // forget drops what was pulled of a stack that is about to run.

@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +18,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/interrupt"
 	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/secret"
 	"github.com/labctl/labctl/pkg/stack"
@@ -84,7 +84,7 @@ func (b *bench) work(inputs map[string]cty.Value) stack.RunRequest {
 		set.Add(stack.Secrets(v)...)
 	}
 	return stack.RunRequest{
-		Stack: &stack.Stack{ID: "3-test", Number: 3, Name: "test", Dir: b.source(), Files: files}, Inputs: inputs, Secrets: set,
+		Stack: &stack.Stack{ID: "3-test", Number: 3, Name: "test", Dir: b.source(), Real: b.source(), Files: files}, Inputs: inputs, Secrets: set,
 		Path: func(p string) string {
 			rel, err := filepath.Rel(b.dir, p)
 			if err != nil {
@@ -158,18 +158,20 @@ func TestApplyChangeDestroy(t *testing.T) {
 	require.Equal(t, "[1,2]", text)
 	require.Equal(t, []string{"hunter2"}, stack.Secrets(st.Outputs["secret"]))
 	require.FileExists(t, filepath.Join(b.work3(), "sub", "file.txt"))
+	made := filepath.Join(b.work3(), "sub", "made.txt")
+	require.NoError(t, os.WriteFile(made, nil, 0o600))
 
 	// Whatever holds values is for the owner's eyes; nothing is left in the source tree.
-	for _, name := range []string{"labctl.auto.tfvars.json", "terraform.tfstate.good"} {
-		info, err := os.Stat(filepath.Join(b.work3(), name))
+	for _, name := range []string{"run/3-test/inputs.tfvars.json", "run/3-test/good.tfstate"} {
+		info, err := os.Stat(filepath.Join(b.state(), name))
 		require.NoError(t, err)
 		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), name)
 	}
 	info, err := os.Stat(b.work3())
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
-	require.NoFileExists(t, filepath.Join(b.work3(), "labctl.tfplan"))
-	require.NoFileExists(t, filepath.Join(b.work3(), "stack.hcl"))
+	require.NoFileExists(t, filepath.Join(b.state(), "run", "3-test", "plan"))
+	require.NoFileExists(t, filepath.Join(b.state(), "run", "3-test", "pid"))
 	entries, err := os.ReadDir(b.source())
 	require.NoError(t, err)
 	require.Len(t, entries, 3)
@@ -187,14 +189,15 @@ func TestApplyChangeDestroy(t *testing.T) {
 	require.Equal(t, stack.Changes{Added: 1, Changed: 1}, changes)
 	require.NotContains(t, seen.text(), "terraform init", "there is nothing to initialise")
 
-	// A file that the stack no longer has goes from the copy too.
+	// A file that the stack no longer has goes from the work directory, too. What a run made stays.
 	require.NoError(t, os.Remove(filepath.Join(b.source(), "more.tf")))
 	require.NoError(t, os.RemoveAll(filepath.Join(b.source(), "sub")))
 	plan, err := r.Plan(ctx, b.work(inputs("hunter2", 3)), "", nil)
 	require.NoError(t, err)
 	require.Equal(t, []stack.Action{{Address: "terraform_data.b", Verb: "delete"}}, plan.Actions)
 	require.Equal(t, stack.Changes{Destroyed: 1}, plan.Changes)
-	require.NoDirExists(t, filepath.Join(b.work3(), "sub"))
+	require.NoFileExists(t, filepath.Join(b.work3(), "sub", "file.txt"))
+	require.FileExists(t, made)
 	require.Len(t, b.read(t).Resources, 2, "a plan changes nothing")
 
 	changes, err = r.Destroy(ctx, b.work(nil), nil) // with the inputs of the last run
@@ -307,7 +310,7 @@ func TestInterruptKeepsState(t *testing.T) {
 	require.Len(t, b.read(t).Resources, 2)
 }
 
-func TestKillTakesTerraformAlongAndLeavesNoLock(t *testing.T) {
+func TestTerraformOutlivesAKilledLabctl(t *testing.T) {
 	sync := t.TempDir()
 	b := newBench(t, endless(sync))
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // this test binary
@@ -316,24 +319,47 @@ func TestKillTakesTerraformAlongAndLeavesNoLock(t *testing.T) {
 	pids := strings.Fields(await(t, filepath.Join(sync, "here")))
 	require.NoError(t, cmd.Process.Kill())
 	_ = cmd.Wait()
-	terraformPID, err := strconv.Atoi(pids[1])
+	running, err := b.runner().Running()
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return !alive(terraformPID) }, 30*time.Second, 10*time.Millisecond, "terraform goes on without labctl")
-	require.FileExists(t, filepath.Join(b.work3(), ".terraform.tfstate.lock.info"), "terraform had no time to unlock")
+	require.Len(t, running, 1, "terraform goes on without labctl")
+	require.Equal(t, pids[1], strconv.Itoa(running[0].PID))
+	require.Equal(t, "apply", running[0].Command)
+
+	interrupted, cancel := context.WithCancel(context.Background())
+	var seen events
+	waited := make(chan error, 1)
+	go func() { waited <- b.runner().Await(interrupted, seen.report) }()
+	require.Eventually(t, func() bool { return strings.Contains(seen.text(), "kill -INT "+pids[1]) }, 30*time.Second, 10*time.Millisecond)
+	cancel()
+	require.ErrorIs(t, <-waited, context.Canceled, "whoever waits can be interrupted")
 
 	require.NoError(t, os.WriteFile(filepath.Join(sync, "go"), nil, 0o600))
-	_, err = b.runner().Apply(context.Background(), b.work(nil), nil)
-	require.NoError(t, err, "a lock of a dead terraform must not be in the way")
-	require.Len(t, b.read(t).Resources, 2)
+	require.NoError(t, b.runner().Await(context.Background(), nil))
+	require.Len(t, b.read(t).Resources, 2, "what it made is in the state")
+	changes, err := b.runner().Apply(context.Background(), b.work(nil), nil)
+	require.NoError(t, err)
+	require.False(t, changes.Any(), "nothing is made twice")
 	require.NoFileExists(t, filepath.Join(b.work3(), ".terraform.tfstate.lock.info"))
 }
 
-func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
-	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	return err == nil && !strings.Contains(string(stat), ") Z ")
+// An insisting user is not kept waiting, and terraform saves its state all the same.
+func TestWhoInsistsLeavesTerraformToItself(t *testing.T) {
+	sync := t.TempDir()
+	b := newBench(t, endless(sync))
+	ctx, insist := interrupt.WithInsist(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.runner().Apply(ctx, b.work(nil), nil)
+		done <- err
+	}()
+	await(t, filepath.Join(sync, "here"))
+	insist()
+	var left *terraform.LeftError
+	require.ErrorAs(t, <-done, &left)
+	require.Equal(t, "3-test", left.Process.Stack)
+	require.NoError(t, os.WriteFile(filepath.Join(sync, "go"), nil, 0o600))
+	require.NoError(t, b.runner().Await(context.Background(), nil))
+	require.Len(t, b.read(t).Resources, 2)
 }
 
 func TestStateCutOffInTheMiddle(t *testing.T) {
@@ -353,7 +379,7 @@ func TestStateCutOffInTheMiddle(t *testing.T) {
 		require.Contains(t, seen.text(), "went back to the last good one")
 	}
 
-	require.NoError(t, os.Remove(path+".good"))
+	require.NoError(t, os.Remove(filepath.Join(b.state(), "run", "3-test", "good.tfstate")))
 	_ = os.Remove(path + ".backup")
 	require.NoError(t, os.WriteFile(path, good[:len(good)/2], 0o600))
 	_, err = b.runner().Apply(ctx, b.work(inputs("hunter2", 1)), nil)

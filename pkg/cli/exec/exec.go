@@ -3,11 +3,13 @@ package exec
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/event"
 )
 
 // Options are the command's arguments.
@@ -63,7 +65,12 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	code, err := l.Engine.Exec(ctx, opts.Stack, opts.Args, opts.Factory.IO)
+	o := l.Run("labctl exec", event.SinkFunc(func(e event.Event) {
+		if e.Kind == event.Warning {
+			_, _ = fmt.Fprintf(opts.Factory.IO.Err, "warning: %s\n", e.Message)
+		}
+	}))
+	code, err := l.Engine.Exec(ctx, opts.Stack, opts.Args, opts.Factory.IO, o)
 	if err != nil {
 		return err
 	}

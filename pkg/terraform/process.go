@@ -1,0 +1,324 @@
+package terraform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/interrupt"
+)
+
+// A terraform outlives its labctl: it is in a session of its own, writes to files instead of pipes, and ends by an interrupt alone.
+// So whatever becomes of labctl, terraform gets to write its state. Who is at work is noted before terraform runs, and the next
+// labctl waits for it.
+
+// interruptGrace is how long labctl waits for terraform to end after an interrupt. Then it leaves terraform to itself.
+const interruptGrace = 2 * time.Minute
+
+const (
+	// followEvery is the time between two looks at what terraform has written. Its end is noticed at once.
+	followEvery = 20 * time.Millisecond
+	// watchEvery is the time between two looks at a process that is not ours.
+	watchEvery = 100 * time.Millisecond
+
+	pidNote     = "pid"          // the number of terraform's process, there for as long as it runs
+	processNote = "process.json" // what it does
+	stdoutNote  = "stdout"
+	stderrNote  = "stderr"
+)
+
+// launch notes the number of the process and becomes terraform: no terraform runs that is not noted. SIGHUP is ignored, so that a
+// closed terminal ends nothing in the middle.
+const launch = `trap '' HUP; echo $$ >"$1" || exit 125; shift; exec "$@"`
+
+// Process is a terraform at work on a stack.
+type Process struct {
+	PID     int       `json:"-"`
+	Stack   string    `json:"stack"`
+	Command string    `json:"command"` // "apply"
+	Since   time.Time `json:"since"`
+}
+
+// LeftError says that terraform goes on without labctl.
+type LeftError struct{ Process Process }
+
+func (e *LeftError) Error() string {
+	return fmt.Sprintf("terraform %s of stack %q goes on by itself (process %d): it ends what it is at and saves its state. "+
+		"The next labctl waits for it. To end it at once, and lose what it is making: kill -9 %d", e.Process.Command, e.Process.Stack, e.Process.PID, e.Process.PID)
+}
+
+// command makes the process of terraform with these arguments, whose number will be in the notes.
+func (s *session) command(args ...string) (*exec.Cmd, error) {
+	note := Process{Stack: s.work.Stack.ID, Since: time.Now().UTC()}
+	if len(args) > 0 {
+		note.Command = args[0]
+	}
+	data, err := json.Marshal(note)
+	if err == nil {
+		err = writeFile(filepath.Join(s.notes, processNote), data)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("note that terraform runs: %w", err)
+	}
+	cmd := exec.Command("/bin/sh", append([]string{"-c", launch, "sh", filepath.Join(s.notes, pidNote), s.path}, args...)...) //nolint:gosec // no argument is read as a script
+	cmd.Dir = s.dir
+	for name, value := range s.env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	cmd.Env = append(cmd.Env, notesVariable+"="+s.notes)
+	if s.attach != nil {
+		cmd.Env = append(cmd.Env, "TF_REATTACH_PROVIDERS="+s.attach.Reattach())
+	}
+	return cmd, nil
+}
+
+// start runs terraform. Its output goes to out, what it says beside that to the stack's log and into the error. After ctx has
+// ended, terraform is interrupted and waited for; the error is then ctx's, or a *LeftError.
+func (s *session) start(ctx context.Context, out io.Writer, args ...string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	cmd, err := s.command(args...)
+	if err != nil {
+		return err
+	}
+	var said strings.Builder
+	stdout, err := follow(filepath.Join(s.notes, stdoutNote), out)
+	if err != nil {
+		return err
+	}
+	defer stdout.close()
+	stderr, err := follow(filepath.Join(s.notes, stderrNote), io.MultiWriter(s.log, &said))
+	if err != nil {
+		return err
+	}
+	defer stderr.close()
+	cmd.Stdout, cmd.Stderr = stdout.file, stderr.file
+	// Its own session: neither Ctrl-C nor the end of a terminal reaches it beside our interrupt. A second one makes it drop its state.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	err = s.supervise(ctx, cmd, args[0], func() error { return cmd.Process.Signal(os.Interrupt) }, stdout, stderr)
+	if ctx.Err() != nil && err != nil {
+		var left *LeftError
+		if errors.As(err, &left) {
+			return err
+		}
+		return ctx.Err()
+	}
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, said.String())
+	}
+	return nil
+}
+
+// supervise starts a command, hands on what it writes, and waits for its end. It stops waiting when the user insists, or when the
+// command does not end in time after stop.
+func (s *session) supervise(ctx context.Context, cmd *exec.Cmd, name string, stop func() error, outputs ...*follower) error {
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("run %s: %w", s.path, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ticker := time.NewTicker(followEvery)
+	defer ticker.Stop()
+	interrupted, insisted := ctx.Done(), interrupt.Insisted(ctx)
+	var grace <-chan time.Time
+	left := func() error {
+		return &LeftError{Process{PID: cmd.Process.Pid, Stack: s.work.Stack.ID, Command: name, Since: time.Now()}}
+	}
+	for {
+		select {
+		case err := <-ended:
+			for _, o := range outputs {
+				o.drain()
+			}
+			return errors.Join(err, s.forgetProcess())
+		case <-ticker.C:
+			for _, o := range outputs {
+				o.drain()
+			}
+		case <-interrupted:
+			interrupted = nil
+			_ = stop() // it may have ended just now
+			timer := time.NewTimer(interruptGrace)
+			defer timer.Stop()
+			grace = timer.C
+		case <-insisted:
+			return left()
+		case <-grace:
+			return left()
+		}
+	}
+}
+
+func (s *session) forgetProcess() error {
+	var errs []error
+	for _, name := range []string{pidNote, processNote, stdoutNote, stderrNote} {
+		errs = append(errs, removeFile(filepath.Join(s.notes, name)))
+	}
+	return errors.Join(errs...)
+}
+
+// follower hands on what a process writes to a file.
+type follower struct {
+	file *os.File // for the process
+	read *os.File
+	to   io.Writer
+}
+
+func follow(path string, to io.Writer) (*follower, error) {
+	_ = os.Remove(path) // one of a terraform that goes on is its own
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("make the file for terraform's output: %w", err)
+	}
+	read, err := os.Open(path)
+	if err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("read terraform's output: %w", err)
+	}
+	return &follower{file: file, read: read, to: to}, nil
+}
+
+// drain hands on what is new.
+func (f *follower) drain() { _, _ = io.Copy(f.to, f.read) } // who cannot be written to misses it, and terraform goes on
+
+func (f *follower) close() {
+	_ = f.file.Close()
+	_ = f.read.Close()
+}
+
+// Running gives the terraforms at work on this environment's stacks, whoever started them.
+func (r *Runner) Running() ([]Process, error) {
+	ids, err := r.noted()
+	if err != nil {
+		return nil, err
+	}
+	var out []Process
+	for _, id := range ids {
+		if p, alive := r.process(id); alive {
+			out = append(out, p)
+		}
+	}
+	return out, nil
+}
+
+// noted gives the ids of the stacks that have the note of a process.
+func (r *Runner) noted() ([]string, error) {
+	entries, err := os.ReadDir(filepath.Join(r.options.Dir, "run"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("look for terraform at work: %w", err)
+	}
+	var ids []string
+	for _, e := range entries {
+		if fileExists(filepath.Join(notesDir(r.options.Dir, e.Name()), pidNote)) {
+			ids = append(ids, e.Name())
+		}
+	}
+	return ids, nil
+}
+
+// process gives the terraform at work on a stack.
+func (r *Runner) process(id string) (Process, bool) {
+	notes := notesDir(r.options.Dir, id)
+	var pid int
+	for tries := 0; ; tries++ {
+		data, err := os.ReadFile(filepath.Join(notes, pidNote))
+		if err != nil {
+			return Process{}, false
+		}
+		if pid, err = strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
+			break
+		}
+		if tries == 20 { // a process that was killed while it wrote its number
+			return Process{}, false
+		}
+		time.Sleep(5 * time.Millisecond) // one that is writing it now
+	}
+	if !isAt(pid, notes) {
+		return Process{}, false
+	}
+	p := Process{Stack: id}
+	if data, err := os.ReadFile(filepath.Join(notes, processNote)); err == nil {
+		_ = json.Unmarshal(data, &p) // one that was killed meanwhile leaves it unnamed
+	}
+	p.PID = pid
+	return p, true
+}
+
+// isAt says whether a process runs that has the output of these notes open. Another process that got the number does not.
+func isAt(pid int, notes string) bool {
+	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return false
+	}
+	if at := strings.LastIndexByte(string(stat), ')'); at >= 0 && strings.HasPrefix(strings.TrimSpace(string(stat[at+1:])), "Z") {
+		return false // it has ended, and nobody has asked for its exit code
+	}
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if errors.Is(err, fs.ErrPermission) {
+		return true // another user's: better to wait than to disturb it
+	}
+	return err == nil && strings.Contains(string(environ), notesVariable+"="+notes+"\x00")
+}
+
+// notesVariable marks the processes of a stack, so that one is not taken for another that has got its number.
+const notesVariable = "LABCTL_NOTES"
+
+// Await waits until no terraform of another labctl is at work here any more. The lab's lock says that nobody else is.
+func (r *Runner) Await(ctx context.Context, report event.Report) error {
+	running, err := r.Running()
+	if err != nil {
+		return err
+	}
+	for _, p := range running {
+		report.Warn("terraform %s of stack %s (process %d), begun at %s by a labctl that is gone, is still at work; waiting until it has saved its state. To stop it cleanly: kill -INT %d",
+			p.Command, p.Stack, p.PID, p.Since.Local().Format("15:04:05"), p.PID)
+		ticker := time.NewTicker(watchEvery)
+		for alive := true; alive; {
+			select {
+			case <-ctx.Done():
+				ticker.Stop()
+				return fmt.Errorf("wait for terraform %s of stack %q (process %d): %w", p.Command, p.Stack, p.PID, context.Cause(ctx))
+			case <-ticker.C:
+				_, alive = r.process(p.Stack)
+			}
+		}
+		ticker.Stop()
+	}
+	return r.tidyProcesses()
+}
+
+// tidyProcesses removes what terraforms without a labctl have left of their output.
+func (r *Runner) tidyProcesses() error {
+	ids, err := r.noted()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		for _, name := range []string{stdoutNote, stderrNote, processNote, planNote, pidNote} {
+			if err := removeFile(filepath.Join(notesDir(r.options.Dir, id), name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func isLeft(err error) bool {
+	var left *LeftError
+	return errors.As(err, &left)
+}
