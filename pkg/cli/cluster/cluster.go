@@ -62,12 +62,15 @@ func runStatus(opts *StatusOptions) error {
 	if err != nil {
 		return err
 	}
-	var s cluster.Status // of a cluster that is not there
+	var s cluster.Status // of a cluster that does not exist
+	undeclared := false
 	switch dir, err := l.ClusterDir(); {
 	case err == nil:
 		if s, err = cluster.Inspect(dir); err != nil {
 			return fmt.Errorf("look at the cluster: %w", err)
 		}
+	case errors.Is(err, wire.ErrUndeclared):
+		undeclared = true
 	case !errors.Is(err, wire.ErrNoCluster):
 		return err
 	}
@@ -78,6 +81,8 @@ func runStatus(opts *StatusOptions) error {
 		return encoder.Encode(s)
 	}
 	switch {
+	case undeclared:
+		_, err = fmt.Fprintf(out, "%v; `labctl status` shows the lab\n", wire.ErrUndeclared)
 	case !s.Exists:
 		_, err = fmt.Fprintln(out, "there is no cluster; `labctl up` makes it")
 	case !s.Running:

@@ -4,7 +4,7 @@ package status
 import (
 	"context"
 	"encoding/json"
-	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,6 +18,8 @@ import (
 
 // remoteTimeout bounds each question to a cluster that runs elsewhere: kubelogin alone may take some seconds for a token.
 const remoteTimeout = 15 * time.Second
+
+const unread = "the outputs of the stacks cannot be read"
 
 // Options are the command's flags.
 type Options struct {
@@ -87,18 +89,22 @@ func sources(ctx context.Context, l *wire.Lab) status.Sources {
 	}
 	outputs, err := l.Engine.Outputs(ctx)
 	if err != nil {
-		from.Problems = append(from.Problems, fmt.Sprintf("the outputs of the stacks cannot be read: %v", err))
+		reason, _, _ := strings.Cut(err.Error(), "\n")
+		from.Problems = append(from.Problems, unread+": "+reason)
 	}
 	if url := text(outputs["release"]["url"]); url != "" {
 		from.URLs = []status.URL{{Name: "chat", Address: url}}
 	}
 	if dir, err := l.ClusterDir(); err == nil {
 		from.Processes = func(context.Context) ([]status.Component, int64, error) { return processes(dir) }
-	} else { // its own processes are not labctl's to watch, so the cluster has to come first
+	} else { // labctl does not run this cluster, which may be far away
 		from.Timeout = remoteTimeout
 	}
 	c := findCluster(l.Graph, outputs)
 	from.Undeclared, from.NoAPI = !c.declared, c.missing
+	if err != nil {
+		from.NoAPI = unread
+	}
 	if c.kubeconfig != "" {
 		client, err := kube.New([]byte(c.kubeconfig))
 		if err != nil { // without err, which may quote the content
