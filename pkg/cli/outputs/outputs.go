@@ -62,13 +62,13 @@ keep all of their digits.`,
   eval "$(labctl outputs --shell)"; curl "$LAB_CLUSTER_URL"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 2 {
-				return cli.Usagef(cmd.CommandPath(), "%s takes a stack and an output, and does not know what to do with %q", cmd.CommandPath(), strings.Join(args[2:], " "))
+				return cli.Usagef(cmd.CommandPath(), "%s takes a stack and an output, and not %q", cmd.CommandPath(), strings.Join(args[2:], " "))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.JSON && opts.Shell {
-				return cli.Usagef(cmd.CommandPath(), "--json and --shell exclude each other")
+				return cli.Usagef(cmd.CommandPath(), "--json and --shell cannot be used together")
 			}
 			if len(args) > 0 {
 				opts.Stack = args[0]

@@ -271,8 +271,8 @@ func TestNothingToPrint(t *testing.T) {
 		{"null", up(), []string{"cluster", "none"}, `output "none" of stack "cluster" has no value`},
 		{"not applied", states{"foundation": up()["foundation"]}, []string{"cluster"}, `stack "cluster" has no outputs yet`},
 		{"empty states", states{"foundation": {}}, nil, "no stack has outputs yet"},
-		{"two formats", up(), []string{"--json", "--shell"}, "exclude each other"},
-		{"three arguments", up(), []string{"a", "b", "c"}, `does not know what to do with "c"`},
+		{"two formats", up(), []string{"--json", "--shell"}, "cannot be used together"},
+		{"three arguments", up(), []string{"a", "b", "c"}, `takes a stack and an output, and not "c"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out, err := execute(t, tc.states, tc.args...)
