@@ -29,7 +29,7 @@ func classify(err error) *Error {
 		out.Code = ExitInterrupted
 	case errors.As(err, &config):
 		out.Code = ExitConfig
-		out.Next = []string{"labctl validate   (after mending it)"}
+		out.Next = []string{"labctl validate   (after correcting it)"}
 	case errors.Is(err, stack.ErrNoLab):
 		out.Code = ExitConfig
 	case errors.As(err, &port):
@@ -41,7 +41,7 @@ func classify(err error) *Error {
 		out.Code = ExitMachine
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, gobuild.ErrDiskFull):
 		out.Code = ExitMachine
-		out.Next = []string{"labctl doctor   (it says how much space the lab needs)"}
+		out.Next = []string{"labctl doctor   (it shows how much space the lab needs)"}
 	case errors.As(err, &locked):
 		// Nothing to type: it ends by itself, and the text says whose it is.
 	case errors.Is(err, lab.ErrNotUp), errors.Is(err, cluster.ErrGone):

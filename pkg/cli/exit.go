@@ -1,5 +1,5 @@
-// Package cli is the ground that every command stands on: the factory that hands a command what it needs, the exit
-// codes, and the one way in which an error is shown. The commands live in the packages below it, one a verb.
+// Package cli is what all commands share: the factory that gives a command what it needs, the exit codes, and the way in
+// which errors are shown. The commands are in the packages below it, one package for each.
 package cli
 
 import (
@@ -11,27 +11,27 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// ExitCode is what the process ends with. The numbers are a promise to scripts (docs/guide/exit-codes.md).
+// ExitCode is the exit code of the process. Scripts rely on the numbers (docs/guide/exit-codes.md).
 type ExitCode int
 
 // The exit codes.
 const (
-	ExitOK          ExitCode = 0   // done
-	ExitFailed      ExitCode = 1   // something went wrong, or the command line was not understood
-	ExitChanges     ExitCode = 2   // it went well, and there are changes or drift
-	ExitConfig      ExitCode = 3   // lab.hcl, a stack or a chart is wrong; nothing was touched
-	ExitMachine     ExitCode = 4   // the machine is not ready: a tool, a right, a port or space is missing
+	ExitOK          ExitCode = 0   // success
+	ExitFailed      ExitCode = 1   // something failed, or the command line is wrong
+	ExitChanges     ExitCode = 2   // success, and there are changes or drift
+	ExitConfig      ExitCode = 3   // lab.hcl, a stack or a chart is wrong; nothing was changed
+	ExitMachine     ExitCode = 4   // the machine is not ready: a tool, a permission, a port or disk space is missing
 	ExitInterrupted ExitCode = 130 // Ctrl-C, or the signal that a supervisor sends
 )
 
-// Error is a failure that the user can act upon. Every part but What may be empty.
+// Error is a failure that the user can act on. Every field but What may be empty.
 type Error struct {
 	What  string   // what failed: "the lab is not up"
 	Where string   // a file, a pod, a log
 	Next  []string // commands to type next, the best first
 	Err   error    // why
 	Code  ExitCode // zero means ExitFailed
-	// Shown says that the command has printed all of this already, so that only the code is left to deliver.
+	// Shown says that the command has printed the error already, so that only the exit code is left.
 	Shown bool
 }
 
@@ -49,7 +49,7 @@ func (e *Error) Error() string {
 // Unwrap gives the reason.
 func (e *Error) Unwrap() error { return e.Err }
 
-// UsageError says that the command line was not understood.
+// UsageError says that the command line is wrong.
 type UsageError struct {
 	Err     error
 	Command string   // the command whose --help explains it, "labctl ship"
@@ -71,9 +71,9 @@ func Takes(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		switch {
 		case len(args) < len(names):
-			return Usagef(cmd.CommandPath(), "%s wants %s", cmd.CommandPath(), strings.Join(names[len(args):], " "))
+			return Usagef(cmd.CommandPath(), "%s needs %s", cmd.CommandPath(), strings.Join(names[len(args):], " "))
 		case len(args) > len(names):
-			return Usagef(cmd.CommandPath(), "%s does not know what to do with %q", cmd.CommandPath(), strings.Join(args[len(names):], " "))
+			return Usagef(cmd.CommandPath(), "%s does not take the argument %q", cmd.CommandPath(), strings.Join(args[len(names):], " "))
 		}
 		return nil
 	}

@@ -76,7 +76,7 @@ func (f *Factory) CacheDir() (string, error) {
 	if home := f.Getenv("HOME"); filepath.IsAbs(home) {
 		return filepath.Join(home, ".cache", "labctl"), nil
 	}
-	return "", &Error{What: "there is no place for the cache: HOME, XDG_CACHE_HOME and LABCTL_CACHE are all empty",
+	return "", &Error{What: "labctl has no directory for its cache: HOME, XDG_CACHE_HOME and LABCTL_CACHE are all empty",
 		Next: []string{"export LABCTL_CACHE=/var/cache/labctl"}, Code: ExitMachine}
 }
 

@@ -12,14 +12,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/version"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/labctl/labctl/pkg/kube"
 )
 
-// workloads is what a cluster's API said.
+// workloads is what a cluster's API answered.
 type workloads struct {
 	reachable  bool
 	reason     string
@@ -29,8 +28,8 @@ type workloads struct {
 	problems   []string
 }
 
-// look asks a cluster what runs in it. A list that is refused is missing, and is a problem; a cluster of which every list
-// fails is not reachable.
+// look asks a cluster what runs in it. A list that the API refuses is missing and counts as a problem. A cluster is not
+// reachable when every question fails.
 func look(ctx context.Context, api kubernetes.Interface) workloads {
 	var (
 		out          workloads
@@ -40,18 +39,20 @@ func look(ctx context.Context, api kubernetes.Interface) workloads {
 		daemonSets   *appsv1.DaemonSetList
 		pods         *corev1.PodList
 	)
-	all := metav1.ListOptions{}
 	questions := []struct {
 		what string
 		ask  func() error
 		err  error
 	}{
-		{what: "version", ask: func() error { v, err := serverVersion(ctx, api.Discovery()); out.version = v; return err }},
-		{what: "nodes", ask: func() (err error) { nodes, err = api.CoreV1().Nodes().List(ctx, all); return err }},
-		{what: "deployments", ask: func() (err error) { deployments, err = api.AppsV1().Deployments("").List(ctx, all); return err }},
-		{what: "stateful sets", ask: func() (err error) { statefulSets, err = api.AppsV1().StatefulSets("").List(ctx, all); return err }},
-		{what: "daemon sets", ask: func() (err error) { daemonSets, err = api.AppsV1().DaemonSets("").List(ctx, all); return err }},
-		{what: "pods", ask: func() (err error) { pods, err = api.CoreV1().Pods("").List(ctx, all); return err }},
+		{what: "version", ask: func() (err error) {
+			out.version, err = within(ctx, func() (string, error) { return serverVersion(api.Discovery()) })
+			return err
+		}},
+		{what: "nodes", ask: func() (err error) { nodes, err = list(ctx, api.CoreV1().Nodes().List); return err }},
+		{what: "deployments", ask: func() (err error) { deployments, err = list(ctx, api.AppsV1().Deployments("").List); return err }},
+		{what: "stateful sets", ask: func() (err error) { statefulSets, err = list(ctx, api.AppsV1().StatefulSets("").List); return err }},
+		{what: "daemon sets", ask: func() (err error) { daemonSets, err = list(ctx, api.AppsV1().DaemonSets("").List); return err }},
+		{what: "pods", ask: func() (err error) { pods, err = list(ctx, api.CoreV1().Pods("").List); return err }},
 	}
 	var wg sync.WaitGroup
 	for i := range questions {
@@ -150,29 +151,41 @@ func desired(n *int32) int32 {
 	return *n
 }
 
-// serverVersion asks for the version, under ctx where the client lets it: ServerVersion takes none.
-func serverVersion(ctx context.Context, d discovery.DiscoveryInterface) (string, error) {
+// list asks for all objects of a kind.
+func list[T any](ctx context.Context, ask func(context.Context, metav1.ListOptions) (T, error)) (T, error) {
+	return within(ctx, func() (T, error) { return ask(ctx, metav1.ListOptions{}) })
+}
+
+// within ends at the end of ctx even where ask does not: ServerVersion takes no context, and a client that gets its token
+// from another program (as kubelogin's users do) waits for that program.
+func within[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	type answer struct {
-		info *version.Info
-		err  error
+		value T
+		err   error
 	}
 	ch := make(chan answer, 1)
 	go func() {
-		info, err := d.ServerVersion()
-		ch <- answer{info, err}
+		value, err := ask()
+		ch <- answer{value, err}
 	}()
 	select {
 	case a := <-ch:
-		if a.err != nil {
-			return "", a.err
-		}
-		return a.info.GitVersion, nil
+		return a.value, a.err
 	case <-ctx.Done():
-		return "", ctx.Err()
+		var none T
+		return none, ctx.Err()
 	}
 }
 
-// brief gives an error for one line of a table.
+func serverVersion(d discovery.DiscoveryInterface) (string, error) {
+	info, err := d.ServerVersion()
+	if err != nil {
+		return "", err
+	}
+	return info.GitVersion, nil
+}
+
+// brief gives an error's first line, for a table.
 func brief(err error) string {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return "no answer in time"
@@ -202,7 +215,7 @@ func node(n *corev1.Node) Node {
 	return out
 }
 
-// sift counts the restarts of the pods that a selector picks, and says why the newest of them that is not ready is not.
+// sift counts the restarts of the pods that a selector picks, and tells why the newest unready one is not ready.
 func sift(pods []corev1.Pod, selector *metav1.LabelSelector) (restarts int32, reason string) {
 	picks, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {

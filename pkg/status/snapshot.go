@@ -1,6 +1,6 @@
-// Package status takes one snapshot of a whole lab: how far its stacks got, how its cluster's own processes are, and what
-// runs in it. It asks others, each within a time limit, and never fails: what could not be learnt is missing from the
-// snapshot, and why is said in it.
+// Package status takes one snapshot of a whole lab: how far its stacks got, whether its cluster's own processes run, and
+// what runs in the cluster. Each question has a time limit. A snapshot never fails: what could not be learnt is missing
+// from it, and its Problems say why.
 package status
 
 import (
@@ -22,15 +22,15 @@ type State string
 
 // The states of a lab.
 const (
-	Up      State = "up"      // everything stands and is ready
-	Partial State = "partial" // something is missing, not ready, or could not be asked; Problems says what
+	Up      State = "up"      // everything is there and ready
+	Partial State = "partial" // something is missing, not ready, or not reachable; Problems says what
 	Down    State = "down"    // nothing was brought up
 )
 
 // The states of a step and of a stack.
 const (
-	StepPending = "pending" // never begun
-	StepStarted = "started" // runs now, or was cut off
+	StepPending = "pending" // never started
+	StepStarted = "started" // is running, or was interrupted
 	StepDone    = "done"
 	StepFailed  = "failed"
 )
@@ -42,7 +42,7 @@ type Snapshot struct {
 	Target      string      `json:"target"`
 	At          time.Time   `json:"at"`
 	State       State       `json:"state"`
-	Problems    []string    `json:"problems,omitempty"` // what keeps the lab from being up, the first cause first
+	Problems    []string    `json:"problems,omitempty"` // what keeps the lab from being up, causes before their effects
 	URLs        []URL       `json:"urls,omitempty"`
 	Stacks      []Stack     `json:"stacks"`
 	Cluster     Cluster     `json:"cluster"`
@@ -55,7 +55,7 @@ type URL struct {
 	Address string `json:"address"`
 }
 
-// Stack is a numbered stack and what the journal knows of its last run.
+// Stack is a numbered stack and what the journal knows about its last run.
 type Stack struct {
 	ID     string    `json:"id"`    // "1-cluster"
 	State  string    `json:"state"` // that of the step that got least far
@@ -76,10 +76,11 @@ type Step struct {
 // Short is the step's name within its stack: "image auth".
 func (s Step) Short() string { return strings.TrimPrefix(s.Name, s.Stack+"/") }
 
-// Cluster is the cluster itself. Fields that nothing could say are empty.
+// Cluster is the cluster itself. What could not be learnt is empty.
 type Cluster struct {
+	Declared    bool        `json:"declared"` // the lab has a cluster; without one nothing below is set
 	Reachable   bool        `json:"reachable"`
-	Reason      string      `json:"reason,omitempty"` // why it is not
+	Reason      string      `json:"reason,omitempty"` // why it is not reachable
 	Version     string      `json:"version,omitempty"`
 	MemoryBytes int64       `json:"memoryBytes,omitempty"` // of all its processes and pods
 	Components  []Component `json:"components,omitempty"`
@@ -121,27 +122,31 @@ type Workload struct {
 	Created  time.Time `json:"created"`
 }
 
-// IsReady tells whether the workload has all it should and nothing is said against it.
+// IsReady tells whether all desired pods are ready and no reason speaks against the workload.
 func (w Workload) IsReady() bool { return w.Ready >= w.Desired && w.Reason == "" }
 
-// Sources are what a snapshot is made of. A nil source is one that there is not.
+// Sources are what a snapshot is made of. A nil source does not exist.
 type Sources struct {
 	Lab, Environment, Target string
 	// Steps gives the steps of `up` in order, as the journal knows them.
 	Steps func() ([]Step, error)
+	// Undeclared says that the lab's stacks declare no cluster, so that a lab without one is complete.
+	Undeclared bool
 	// Processes gives the cluster's own processes and the memory of all that belongs to it.
 	Processes func(context.Context) (components []Component, memory int64, err error)
 	// API is the cluster's API; NoAPI says why there is none.
 	API   kubernetes.Interface
 	NoAPI string
 	URLs  []URL
+	// Problems are what went wrong while the sources were gathered.
+	Problems []string
 	// Now is the clock; nil: time.Now.
 	Now func() time.Time
 	// Timeout bounds each question; 0: DefaultTimeout.
 	Timeout time.Duration
 }
 
-// Collect takes a snapshot. It lasts little longer than the time limit of one question.
+// Collect takes a snapshot. It takes little longer than the time limit of one question.
 func Collect(ctx context.Context, from Sources) *Snapshot {
 	now := from.Now
 	if now == nil {
@@ -170,19 +175,21 @@ func Collect(ctx context.Context, from Sources) *Snapshot {
 	}
 	if from.API != nil {
 		wg.Go(func() { seen = look(ctx, from.API) })
-	} else {
+	} else if !from.Undeclared {
 		seen.reason = from.NoAPI
 	}
 	wg.Wait()
 
+	s.Cluster.Declared = !from.Undeclared
 	s.Cluster.Reachable, s.Cluster.Reason, s.Cluster.Version = seen.reachable, seen.reason, seen.version
 	s.Cluster.Nodes, s.Namespaces = seen.nodes, seen.namespaces
 	if unread != nil {
 		s.problem("the journal cannot be read: %v", unread)
 	}
 	if unasked != nil {
-		s.problem("the cluster's processes cannot be looked at: %v", unasked)
+		s.problem("the cluster's processes cannot be inspected: %v", unasked)
 	}
+	s.Problems = append(s.Problems, from.Problems...)
 	s.judge(seen.problems)
 	return s
 }
@@ -191,7 +198,7 @@ func (s *Snapshot) problem(format string, a ...any) {
 	s.Problems = append(s.Problems, fmt.Sprintf(format, a...))
 }
 
-// judge fills in what the parts come to.
+// judge derives the lab's state and problems from the parts of the snapshot.
 func (s *Snapshot) judge(unlisted []string) {
 	begun := false
 	var open []string
@@ -206,26 +213,27 @@ func (s *Snapshot) judge(unlisted []string) {
 				open = append(open, step.Name)
 			case StepStarted:
 				begun = true
-				s.problem("%s is not done: it runs now, or was cut off", step.Name)
+				s.problem("%s is not done: it is running, or it was interrupted", step.Name)
 			default:
 				s.problem("%s", strings.TrimSuffix(step.Name+" "+step.State+": "+step.Detail, ": "))
 			}
 		}
 	}
-	if !begun && !s.Cluster.Reachable && len(s.Cluster.Components) == 0 && len(s.Problems) == 0 {
+	missing := len(open) > 0 || s.Cluster.Declared
+	if !begun && missing && !s.Cluster.Reachable && len(s.Cluster.Components) == 0 && len(s.Problems) == 0 {
 		s.State = Down
 		return
 	}
 	if len(open) > 0 {
-		s.problem("not begun: %s", strings.Join(open, ", "))
+		s.problem("not started: %s", strings.Join(open, ", "))
 	}
 	for _, c := range s.Cluster.Components {
 		if !c.Running {
-			s.problem("%s", strings.TrimSuffix(c.Name+" does not run: "+c.Reason, ": "))
+			s.problem("%s", strings.TrimSuffix(c.Name+" is not running: "+c.Reason, ": "))
 		}
 	}
-	if !s.Cluster.Reachable {
-		s.problem("%s", strings.TrimSuffix("the cluster cannot be asked: "+s.Cluster.Reason, ": "))
+	if s.Cluster.Declared && !s.Cluster.Reachable {
+		s.problem("%s", strings.TrimSuffix("the cluster cannot be reached: "+s.Cluster.Reason, ": "))
 	}
 	for _, n := range s.Cluster.Nodes {
 		switch {
@@ -249,7 +257,7 @@ func (s *Snapshot) judge(unlisted []string) {
 	}
 }
 
-// stacks sums the steps of each stack up.
+// stacks groups the steps by stack and sums up each stack.
 func stacks(steps []Step) []Stack {
 	out := []Stack{}
 	for _, step := range steps {
@@ -270,7 +278,7 @@ func stacks(steps []Step) []Stack {
 	return out
 }
 
-// sum gives the state of a stack from those of its steps: what failed, then what runs, then what is open.
+// sum derives the state of a stack from its steps: a failed step decides first, then a running one, then a pending one.
 func sum(steps []Step) (state, detail string) {
 	if len(steps) == 1 {
 		return steps[0].State, steps[0].Detail

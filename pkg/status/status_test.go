@@ -171,6 +171,26 @@ func TestSnapshots(t *testing.T) {
 			s.NoAPI = "there is no cluster"
 			return s
 		}, status.Down},
+		{"no-cluster", func() status.Sources {
+			s := sources(nil, "done", "done", "done", "done")
+			s.Undeclared, s.NoAPI = true, "no stack has an output called kubeconfig"
+			return s
+		}, status.Up},
+		{"no-cluster-failed", func() status.Sources {
+			s := sources(nil, "done", "done", "done", "failed")
+			s.Undeclared = true
+			return s
+		}, status.Partial},
+		{"no-cluster-pending", func() status.Sources {
+			s := sources(nil, "pending", "pending", "pending", "pending")
+			s.Undeclared = true
+			return s
+		}, status.Down},
+		{"missing-cluster", func() status.Sources {
+			s := sources(nil, "done", "done", "done", "done")
+			s.NoAPI = `output "kubeconfig" of stack "1-cluster" is empty`
+			return s
+		}, status.Partial},
 		{"cut-off", func() status.Sources {
 			s := sources(nil, "done", "started", "pending", "pending")
 			s.NoAPI = "its kubeconfig is not known yet"
@@ -296,6 +316,39 @@ func TestSilentAPI(t *testing.T) {
 	s := status.Collect(t.Context(), from)
 	require.False(t, s.Cluster.Reachable)
 	require.Equal(t, "no answer in time", s.Cluster.Reason)
-	require.Equal(t, []string{"the cluster cannot be asked: no answer in time"}, s.Problems)
+	require.Equal(t, []string{"the cluster cannot be reached: no answer in time"}, s.Problems)
 	require.Len(t, s.Stacks, 3)
+}
+
+// A lab without any step, as all of them have `when = false`, has nothing left to do.
+func TestNoSteps(t *testing.T) {
+	from := sources(nil)
+	from.Steps = func() ([]status.Step, error) { return nil, nil }
+	from.Undeclared = true
+	require.Equal(t, status.Up, status.Collect(t.Context(), from).State)
+	from.Undeclared = false
+	require.Equal(t, status.Down, status.Collect(t.Context(), from).State)
+}
+
+func TestProblemsOfTheSources(t *testing.T) {
+	from := sources(nil, "done", "done", "done", "done")
+	from.Undeclared, from.Problems = true, []string{"the outputs of the stacks cannot be read: no network"}
+	s := status.Collect(t.Context(), from)
+	require.Equal(t, status.Partial, s.State)
+	require.Equal(t, from.Problems, s.Problems)
+}
+
+// A client whose token comes from a program that hangs costs the time limit, and no more.
+func TestSilentClient(t *testing.T) {
+	release := make(chan struct{})
+	defer close(release)
+	api := cluster()
+	api.PrependReactor("*", "*", func(ktesting.Action) (bool, runtime.Object, error) {
+		<-release
+		return true, nil, errors.New("released")
+	})
+	from := sources(api, "done", "done", "done", "done")
+	from.Timeout = 100 * time.Millisecond
+	s := status.Collect(t.Context(), from)
+	require.Equal(t, []string{"the cluster cannot be reached: no answer in time"}, s.Problems)
 }

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Text writes a snapshot for people: aligned tables, the sum and the problems first. Details of a stack's steps are shown
-// where they are not all done.
+// Text writes a snapshot for people: the state and the problems first, then aligned tables. A stack's steps are listed
+// only while some of them are not done.
 func (s *Snapshot) Text(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s (environment %s, target %s) is %s\n", s.Lab, s.Environment, s.Target, s.State)

@@ -9,11 +9,15 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,11 +58,12 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(home, 0o777)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code":   code,
-			"lab":    writeLab,
-			"listen": listen,
-			"hold":   hold,
-			"mask":   mask,
+			"code":       code,
+			"lab":        writeLab,
+			"listen":     listen,
+			"hold":       hold,
+			"mask":       mask,
+			"kubernetes": (&clusters{servers: map[string]*httptest.Server{}}).command,
 		},
 	})
 }
@@ -182,6 +187,53 @@ func hold(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(json.NewEncoder(file).Encode(map[string]any{
 		"pid": 4711, "command": "labctl up", "user": "ada", "since": time.Date(2026, 11, 21, 10, 30, 0, 0, time.UTC),
 	}))
+}
+
+// clusters are the servers that answer like an empty Kubernetes, by the working directory of their scripts.
+type clusters struct {
+	mu      sync.Mutex
+	servers map[string]*httptest.Server
+}
+
+// command starts such a server and writes its kubeconfig, or stops it: kubernetes start FILE, kubernetes stop.
+func (c *clusters) command(ts *testscript.TestScript, neg bool, args []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	script := ts.Getenv("WORK")
+	switch {
+	case !neg && len(args) == 2 && args[0] == "start" && c.servers[script] == nil:
+		server := httptest.NewServer(http.HandlerFunc(emptyKubernetes))
+		c.servers[script] = server
+		ts.Defer(server.Close)
+		ts.Check(os.WriteFile(ts.MkAbs(args[1]), fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+current-context: lab
+clusters: [{name: lab, cluster: {server: %q}}]
+contexts: [{name: lab, context: {cluster: lab, user: lab}}]
+users: [{name: lab, user: {}}]
+`, server.URL), 0o600))
+	case !neg && len(args) == 1 && args[0] == "stop" && c.servers[script] != nil:
+		c.servers[script].Close()
+		delete(c.servers, script)
+	default:
+		ts.Fatalf("usage: kubernetes start FILE, kubernetes stop")
+	}
+}
+
+// emptyKubernetes knows its version, and lists nothing of any kind.
+func emptyKubernetes(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json")
+	answer := map[string]any{"gitVersion": "v1.34.3"}
+	if list, ok := map[string]string{
+		"/api/v1/nodes": "NodeList", "/api/v1/pods": "PodList", "/apis/apps/v1/deployments": "DeploymentList",
+		"/apis/apps/v1/statefulsets": "StatefulSetList", "/apis/apps/v1/daemonsets": "DaemonSetList",
+	}[r.URL.Path]; ok {
+		version := strings.TrimPrefix(strings.TrimPrefix(path.Dir(r.URL.Path), "/apis/"), "/api/")
+		answer = map[string]any{"kind": list, "apiVersion": version, "items": []any{}}
+	} else if r.URL.Path != "/version" {
+		w.WriteHeader(http.StatusNotFound)
+	}
+	_ = json.NewEncoder(w).Encode(answer) // a client that is gone needs no answer
 }
 
 // mask replaces in a file what differs between machines: mask FILE TEXT NAME...

@@ -53,26 +53,28 @@ func NewCmdChaos(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f, Command: self}
 	cmd := &cobra.Command{
 		Use:   "chaos",
-		Short: "Break the chat in every way while people talk, and prove that nothing is lost",
-		Long: `Run the chat on this machine, each part and several instances of each service as a process of its own, in a temporary
-directory. While users talk on several devices each, and members of groups are removed and come back, let things go wrong
-by a seed: kill -9 of each part at any moment and at the steps of its work, SIGSTOP past the session of a consumer group, a
-network that is slow or cut, connections that all break, messages that are all sent again, clients that do not read.
+		Short: "Inject faults into the chat under traffic, and check that no message is lost",
+		Long: `Run the chat on this machine, in a temporary directory, and inject faults into it. Each part is a process of its own,
+with several instances of each service. Meanwhile users talk on several devices each, and members of groups are removed
+and come back. The faults are kill -9 of any part, at any moment and at the steps of its work; SIGSTOP for longer than
+the session timeout of a consumer group; a slow or broken network; a break of all connections; repeated messages; and
+clients that do not read.
 
-Then compare what senders were told, what each device showed, what history gives each user and what the database holds. The
-exit code is 1 where an acknowledged message was lost, or shown twice, in another order than elsewhere, or to who was no
-member.
+Then compare the acknowledgements that senders got, the messages that each device showed, the history of each user and
+the database. The exit code is 1 if an acknowledged message was lost, was shown twice or in a different order on some
+device, or was shown to a user who was not a member.
 
-With --lab it is the chat that labctl up has brought up, in its cluster: pods are killed, those of the broker and the database
-included, and stopped past the session of a consumer group where the cluster runs on this machine (as root). With
---address the chat at that address is used, and only the clients misbehave.
+With --lab, use the chat that labctl up brought up, in its cluster. Pods are killed, also those of the broker and the
+database. As root, with a cluster on this machine, pods are also stopped for longer than the session timeout of a
+consumer group. With --address, use the chat at that address; then only the clients misbehave.
 
-The seed decides what is said and what goes wrong, so that a run can be repeated as far as machines repeat themselves.`,
+The seed determines the traffic and the faults. Two runs with the same seed are as similar as the machine's timing
+allows.`,
 		Example: `  labctl chaos
   labctl chaos --seed 42 --runs 50 --report chaos.json
   labctl chaos --kind kill,pause --duration 2m
   labctl chaos --lab --duration 2m --every 5s
-  labctl chaos --address http://127.0.0.1:8090        only what clients can do`,
+  labctl chaos --address http://127.0.0.1:8090        only faults of clients`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
@@ -83,19 +85,19 @@ The seed decides what is said and what goes wrong, so that a run can be repeated
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&opts.Address, "address", "", "let clients misbehave at the chat at `URL`, and break nothing (default: a chat of its own)")
-	flags.BoolVar(&opts.Lab, "lab", false, "break the lab's own chat, in its cluster")
-	flags.StringVar(&opts.Confirm, "confirm", "", "with --lab: the `NAME` of the protected environment, instead of asking for it")
+	flags.StringVar(&opts.Address, "address", "", "use the chat at `URL`, and let only clients misbehave (default: a chat of its own)")
+	flags.BoolVar(&opts.Lab, "lab", false, "inject faults into the lab's own chat, in its cluster")
+	flags.StringVar(&opts.Confirm, "confirm", "", "with --lab: confirm a protected environment by its `NAME`, without a prompt")
 	cmd.MarkFlagsMutuallyExclusive("address", "lab")
-	flags.Uint64Var(&opts.Seed, "seed", 1, "decides what is said and what goes wrong")
-	flags.IntVar(&opts.Runs, "runs", 1, "`NUMBER` of runs, each with the next seed")
-	flags.DurationVar(&opts.Duration, "duration", 30*time.Second, "talk for this long in each run")
-	flags.DurationVar(&opts.Every, "every", time.Second, "time between two faults, about")
-	flags.DurationVar(&opts.Settle, "settle", 90*time.Second, "how long the chat may take to be well again at the end")
-	flags.Float64Var(&opts.Rate, "rate", 40, "`MESSAGES` a second, of all users")
-	flags.StringSliceVar(&opts.Kinds, "kind", nil, "only these `KINDS` of faults: "+names(chaos.Kinds()))
-	flags.StringVar(&opts.Report, "report", "", "write what went wrong when, and what came of it, to `FILE` as JSON")
-	flags.BoolVar(&opts.JSON, "json", false, "print that on stdout")
+	flags.Uint64Var(&opts.Seed, "seed", 1, "seed of the traffic and the faults")
+	flags.IntVar(&opts.Runs, "runs", 1, "do `NUMBER` runs, each with the next seed")
+	flags.DurationVar(&opts.Duration, "duration", 30*time.Second, "duration of the traffic in each run")
+	flags.DurationVar(&opts.Every, "every", time.Second, "approximate time between two faults")
+	flags.DurationVar(&opts.Settle, "settle", 90*time.Second, "time that the chat gets to recover at the end")
+	flags.Float64Var(&opts.Rate, "rate", 40, "send `MESSAGES` per second, over all users")
+	flags.StringSliceVar(&opts.Kinds, "kind", nil, "inject only these `KINDS` of faults: "+names(chaos.Kinds()))
+	flags.StringVar(&opts.Report, "report", "", "write a report of the faults and their effects to `FILE` as JSON")
+	flags.BoolVar(&opts.JSON, "json", false, "print the report to stdout as JSON")
 	return cmd
 }
 
@@ -135,7 +137,7 @@ func (o *Options) check() ([]chaos.Kind, error) {
 	var chosen []chaos.Kind
 	for _, k := range o.Kinds {
 		if !slices.Contains(chaos.Kinds(), chaos.Kind(k)) {
-			return nil, fmt.Errorf("--kind %q is none of %s", k, names(chaos.Kinds()))
+			return nil, fmt.Errorf("--kind %q is unknown; use one of %s", k, names(chaos.Kinds()))
 		}
 		chosen = append(chosen, chaos.Kind(k))
 	}
@@ -177,7 +179,7 @@ func run(ctx context.Context, opts *Options) error {
 		if opts.Lab {
 			next += " --lab"
 		}
-		return &cli.Error{What: "the chat has broken its promise", Err: chaos.ErrBroken, Next: []string{next}}
+		return &cli.Error{What: "the chat broke its delivery guarantees", Err: chaos.ErrBroken, Next: []string{next}}
 	}
 	return nil
 }
@@ -195,7 +197,7 @@ func (o *Options) can(chosen []chaos.Kind, pods *chaos.Pods) error {
 	}
 	for _, k := range chosen {
 		if !slices.Contains(possible, k) {
-			return fmt.Errorf("--kind %s cannot be done to that chat; what can is %s", k, names(possible))
+			return fmt.Errorf("--kind %s is not possible with this chat; use one of %s", k, names(possible))
 		}
 	}
 	return nil
@@ -208,7 +210,7 @@ func podsOf(ctx context.Context, opts *Options) (*chaos.Pods, error) {
 		return nil, err
 	}
 	env := l.Graph.Env
-	if err := confirm.Protected(opts.Factory, "labctl chaos --lab", "break its chat", env.Name, env.Protected, opts.Confirm); err != nil {
+	if err := confirm.Protected(opts.Factory, "labctl chaos --lab", "inject faults into its chat", env.Name, env.Protected, opts.Confirm); err != nil {
 		return nil, err
 	}
 	o := chaos.PodsOptions{Namespaces: l.Namespaces()}
@@ -230,7 +232,7 @@ func podsOf(ctx context.Context, opts *Options) (*chaos.Pods, error) {
 	}
 	pods, err := chaos.NewPods(ctx, o)
 	if err != nil {
-		return nil, &cli.Error{What: "the lab's chat cannot be broken", Err: err, Next: []string{"labctl status", "labctl up"}}
+		return nil, &cli.Error{What: "the pods of the lab's chat cannot be found", Err: err, Next: []string{"labctl status", "labctl up"}}
 	}
 	return pods, nil
 }

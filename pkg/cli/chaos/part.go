@@ -16,7 +16,7 @@ import (
 func NewCmdPart(f *cli.Factory) *cobra.Command {
 	return &cobra.Command{
 		Use:    "part NAME",
-		Short:  "Run one part of the chat, as labctl chaos does",
+		Short:  "Run one part of the chat (labctl chaos uses this)",
 		Hidden: true,
 		Args:   cli.Takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -26,9 +26,9 @@ const maxParallel = 64
 // Add gives cmd the flags, and lets the shell complete the names of stacks.
 func (c *Flags) Add(cmd *cobra.Command, f *cli.Factory) {
 	flags := cmd.Flags()
-	flags.StringVar(&c.From, "from", "", "begin with the stack `STACK`")
-	flags.StringVar(&c.To, "to", "", "end with the stack `STACK`")
-	flags.StringSliceVar(&c.Only, "only", nil, "these stacks and nothing else: `STACK,...`")
+	flags.StringVar(&c.From, "from", "", "choose the stacks from `STACK` on")
+	flags.StringVar(&c.To, "to", "", "choose the stacks up to `STACK`")
+	flags.StringSliceVar(&c.Only, "only", nil, "choose exactly these stacks: `STACK,...`")
 	flags.StringSliceVar(&c.Skip, "skip", nil, "leave out these stacks: `STACK,...`")
 	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		g, err := f.Graph()
@@ -49,8 +49,8 @@ func (c *Flags) Add(cmd *cobra.Command, f *cli.Factory) {
 
 // AddParallel adds the flags of commands that can work on several stacks at once.
 func (c *Flags) AddParallel(cmd *cobra.Command) {
-	cmd.Flags().IntVarP(&c.Parallel, "parallel", "p", 1, "work on `N` stacks at once, where they do not need each other")
-	cmd.Flags().BoolVar(&c.FailFast, "fail-fast", false, "stop everything when one stack fails, not only what needs it")
+	cmd.Flags().IntVarP(&c.Parallel, "parallel", "p", 1, "work on up to `N` independent stacks at once")
+	cmd.Flags().BoolVar(&c.FailFast, "fail-fast", false, "stop the whole run when one stack fails, not only the stacks that need it")
 }
 
 // Check looks at the numbers before anything runs.

@@ -21,9 +21,9 @@ import (
 func NewCmdCluster(f *cli.Factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Look after the lab's Kubernetes node",
-		Long: `The lab's Kubernetes runs on this machine by itself, also when no labctl runs. These commands look after its
-processes. What the chat stored survives a stop.`,
+		Short: "Inspect, stop and start the lab's Kubernetes node",
+		Long: `Inspect, stop and start the processes of the lab's Kubernetes node. They run on this machine whether or not labctl
+runs. The chat's data survives a stop.`,
 		Example: `  labctl cluster status
   labctl cluster logs kubelet -f
   labctl cluster stop`,
@@ -44,7 +44,7 @@ func newCmdStatus(f *cli.Factory, runF func(*StatusOptions) error) *cobra.Comman
 	opts := &StatusOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say which of the cluster's processes run",
+		Short: "Show which of the cluster's processes are running",
 		Args:  cli.Takes(),
 		RunE: func(*cobra.Command, []string) error {
 			if runF != nil {
@@ -62,12 +62,15 @@ func runStatus(opts *StatusOptions) error {
 	if err != nil {
 		return err
 	}
-	var s cluster.Status // of a cluster that is not there
+	var s cluster.Status // of a cluster that does not exist
+	undeclared := false
 	switch dir, err := l.ClusterDir(); {
 	case err == nil:
 		if s, err = cluster.Inspect(dir); err != nil {
-			return fmt.Errorf("look at the cluster: %w", err)
+			return fmt.Errorf("inspect the cluster: %w", err)
 		}
+	case errors.Is(err, wire.ErrUndeclared):
+		undeclared = true
 	case !errors.Is(err, wire.ErrNoCluster):
 		return err
 	}
@@ -78,8 +81,10 @@ func runStatus(opts *StatusOptions) error {
 		return encoder.Encode(s)
 	}
 	switch {
+	case undeclared:
+		_, err = fmt.Fprintf(out, "%v; `labctl status` shows the lab\n", wire.ErrUndeclared)
 	case !s.Exists:
-		_, err = fmt.Fprintln(out, "there is no cluster; `labctl up` makes it")
+		_, err = fmt.Fprintln(out, "there is no cluster; `labctl up` creates it")
 	case !s.Running:
 		_, err = fmt.Fprintln(out, "the cluster is stopped; `labctl cluster start` starts it")
 	default:
@@ -97,7 +102,7 @@ func runStatus(opts *StatusOptions) error {
 	return err
 }
 
-// history says how often a component had to be restarted, and what ended it last.
+// history tells how often a component was restarted, and how it last ended.
 func history(c node.ComponentState) string {
 	if c.Restarts == 0 {
 		return ""
@@ -114,7 +119,7 @@ type Options struct {
 func newCmdStop(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	return newCmdChange(f, runF, &cobra.Command{
 		Use:   "stop",
-		Short: "Stop the cluster's processes and keep its data",
+		Short: "Stop the cluster's processes, and keep its data",
 	}, func(ctx context.Context, l *wire.Lab, sink event.Sink) error {
 		return l.Stop(ctx, sink, "cluster")
 	}, "The cluster is stopped. `labctl cluster start` or `labctl up` starts it again.")
@@ -152,7 +157,7 @@ func newCmdChange(f *cli.Factory, runF func(*Options) error, cmd *cobra.Command,
 			return nil
 		})
 	}
-	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events to stdout as JSON, one per line")
 	return cmd
 }
 
@@ -168,7 +173,7 @@ func newCmdLogs(f *cli.Factory, runF func(*LogsOptions) error) *cobra.Command {
 	opts := &LogsOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use:     "logs COMPONENT",
-		Short:   "Show what one of the cluster's processes says",
+		Short:   "Print the log of one of the cluster's processes",
 		Example: `  labctl cluster logs kubelet -f`,
 		Args:    cli.Takes("COMPONENT"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -204,7 +209,7 @@ func newCmdLogs(f *cli.Factory, runF func(*LogsOptions) error) *cobra.Command {
 			return cluster.Log(cmd.Context(), dir, opts.Component, opts.Lines, opts.Follow, f.IO.Out)
 		},
 	}
-	cmd.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "go on with what it says from now on")
-	cmd.Flags().IntVarP(&opts.Lines, "lines", "n", 50, "begin with the last `N` lines")
+	cmd.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "follow the log")
+	cmd.Flags().IntVarP(&opts.Lines, "lines", "n", 50, "start with the last `N` lines")
 	return cmd
 }

@@ -16,7 +16,7 @@ func Protected(f *cli.Factory, command, to, env string, protected bool, given st
 	}
 	next := []string{command + " -e " + env + " --confirm " + env}
 	if given != "" {
-		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", given, env), Next: next}
+		return &cli.Error{What: fmt.Sprintf("--confirm names the environment %q, but this is %q", given, env), Next: next}
 	}
 	if f.IO.Terminal {
 		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to %s: ", env, to)
@@ -26,5 +26,5 @@ func Protected(f *cli.Factory, command, to, env string, protected bool, given st
 			return nil
 		}
 	}
-	return &cli.Error{What: fmt.Sprintf("the environment %q is protected and was not confirmed", env), Next: next}
+	return &cli.Error{What: fmt.Sprintf("the environment %q is protected, and its name was not confirmed", env), Next: next}
 }

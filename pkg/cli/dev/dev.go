@@ -37,9 +37,9 @@ func NewCmdDev(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run the whole chat in this process, without Kubernetes or root",
-		Long: `Run the chat's services, their broker and their database in this one process, and serve the page. It is for those who
-write the services, or have no root. The services are the same as in the cluster. The data stays in .lab/dev beside
-lab.hcl until --fresh forgets it. Ctrl-C ends it.`,
+		Long: `Run the chat's services, their broker and their database in this one process, and serve the chat's page. Use it to work
+on the services, or on a machine without root. The services are the same as in the cluster. The data stays in .lab/dev,
+next to lab.hcl, until you pass --fresh. Press Ctrl-C to stop.`,
 		Example: `  labctl dev
   labctl dev --fresh                               with no users and no messages
   labctl dev --origin http://localhost:5173        while the page runs in Vite's development server`,
@@ -51,9 +51,9 @@ lab.hcl until --fresh forgets it. Ctrl-C ends it.`,
 			return run(cmd.Context(), opts)
 		},
 	}
-	cmd.Flags().StringVar(&opts.Listen, "listen", "127.0.0.1:8090", "serve the page at `ADDRESS`; port 0 takes a free one")
-	cmd.Flags().StringSliceVar(&opts.Origins, "origin", nil, "let the pages of `ORIGIN` connect, too")
-	cmd.Flags().BoolVar(&opts.Fresh, "fresh", false, "forget the users and messages of earlier runs")
+	cmd.Flags().StringVar(&opts.Listen, "listen", "127.0.0.1:8090", "serve the page at `ADDRESS`; port 0 picks a free port")
+	cmd.Flags().StringSliceVar(&opts.Origins, "origin", nil, "also accept connections from pages of `ORIGIN`")
+	cmd.Flags().BoolVar(&opts.Fresh, "fresh", false, "delete the users and messages of earlier runs first")
 	return cmd
 }
 

@@ -35,13 +35,13 @@ func NewCmdDoctor(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this machine lacks, and install it",
-		Long: `Look whether this machine has what the lab needs: rights, programs, kernel features, ports, space and limits. What is
-missing is named with the commands that get it; --fix runs them, where labctl may and knows how. The exit code is 4
-while something is missing.`,
+		Short: "Check this machine, and install what is missing",
+		Long: `Check whether this machine has what the lab needs: permissions, programs, kernel features, ports, disk space and
+limits. For everything that is missing, print the commands that install it. With --fix, run them (as root, on Debian or
+Ubuntu). The exit code is 4 while something is missing.`,
 		Example: `  labctl doctor
   labctl doctor --fix
-  labctl doctor --fix --for test     what make test needs, too`,
+  labctl doctor --fix --for test     also what make test needs`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(purposes, doctor.Purpose(opts.For)) {
@@ -54,7 +54,7 @@ while something is missing.`,
 		},
 	}
 	cmd.Flags().BoolVar(&opts.Fix, "fix", false, "install what is missing")
-	cmd.Flags().StringVar(&opts.For, "for", string(doctor.Up), "make ready for `PURPOSE`: up, dev or test")
+	cmd.Flags().StringVar(&opts.For, "for", string(doctor.Up), "check for `PURPOSE`: up, dev or test")
 	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON")
 	// It fails for a flag that does not exist or is completed already, and this one is neither.
 	_ = cmd.RegisterFlagCompletionFunc("for", cobra.FixedCompletions([]string{
@@ -93,7 +93,7 @@ func run(ctx context.Context, opts *Options) error {
 	case opts.JSON:
 		return cli.Silent(cli.ExitMachine)
 	}
-	out := &cli.Error{What: "this machine is not ready; it lacks " + names(missing), Code: cli.ExitMachine}
+	out := &cli.Error{What: "this machine is not ready; missing: " + names(missing), Code: cli.ExitMachine}
 	if !slices.ContainsFunc(missing, func(f doctor.Finding) bool { return len(f.Packages) == 0 }) {
 		next := "labctl doctor --fix"
 		if opts.For != string(doctor.Up) {
@@ -119,9 +119,9 @@ func Prepare(ctx context.Context, f *cli.Factory, purpose doctor.Purpose, sink e
 
 func fix(ctx context.Context, machine doctor.Options, findings []doctor.Finding, sink event.Sink) error {
 	missing := names(doctor.Missing(findings))
-	sink.Emit(event.Event{Kind: event.Started, Step: step, Message: "it lacks " + missing})
+	sink.Emit(event.Event{Kind: event.Started, Step: step, Message: "missing: " + missing})
 	if err := doctor.Fix(ctx, machine, findings, event.For(sink, step)); err != nil {
-		sink.Emit(event.Event{Kind: event.Failed, Step: step, Message: "it lacks " + missing})
+		sink.Emit(event.Event{Kind: event.Failed, Step: step, Message: "missing: " + missing})
 		return err
 	}
 	sink.Emit(event.Event{Kind: event.Done, Step: step, Message: "installed " + missing})

@@ -30,15 +30,15 @@ func NewCmdDown(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "down [STACK...]",
-		Short: "Take the lab away again and leave nothing behind",
-		Long: `Undo the lab's stacks in reverse order. What the chat stored goes with them. Nothing stays of it: no process, no
-mount, no network interface, no firewall rule, no file outside the lab's own .lab directory. What was built stays in
-the cache, so that the next up is quick. Running down twice does no harm.
+		Short: "Destroy the lab, and leave nothing behind",
+		Long: `Destroy the lab's stacks in reverse order, and the chat's data with them. No process, mount, network interface or
+firewall rule remains, and no file outside the lab's own .lab directory. Built programs and images stay in the cache,
+so that the next up is quick. You can run down again at any time.
 
-With names, only those stacks go, and those that need them.`,
+With names, destroy only those stacks and the stacks that need them.`,
 		Example: `  labctl down
-  labctl down 2-databases               that stack and what needs it
-  labctl down -e prod --confirm prod    a protected environment wants its name typed`,
+  labctl down 2-databases               that stack and the stacks that need it
+  labctl down -e prod --confirm prod    confirm a protected environment by its name`,
 		Args: cobra.ArbitraryArgs, // names of stacks
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Choice.Stacks = args
@@ -56,9 +56,9 @@ With names, only those stacks go, and those that need them.`,
 	}
 	opts.Choice.Add(cmd, f)
 	opts.Choice.AddParallel(cmd)
-	cmd.Flags().Var(&opts.Report, "report", "print what was done to each stack as json, junit or md, or write it to FILE")
-	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
-	cmd.Flags().StringVar(&opts.Confirm, "confirm", "", "the name of the protected environment to take down, instead of asking for it")
+	cmd.Flags().Var(&opts.Report, "report", "print the result of each stack as json, junit or md, or write it to FILE")
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events to stdout as JSON, one per line")
+	cmd.Flags().StringVar(&opts.Confirm, "confirm", "", "confirm a protected environment by its `NAME`, without a prompt")
 	return cmd
 }
 
@@ -79,7 +79,7 @@ func run(ctx context.Context, opts *Options) error {
 		whole = o.Selection.Whole()
 		var err error
 		if summary, err = l.Engine.Down(ctx, o); err != nil {
-			return &cli.Error{What: "the lab is not all down", Err: choice.Explain("labctl down", err), Next: l.After(err, "labctl down   (it continues where it stopped)")}
+			return &cli.Error{What: "the lab is not completely down", Err: choice.Explain("labctl down", err), Next: l.After(err, "labctl down   (it continues where it stopped)")}
 		}
 		if opts.JSON {
 			sink.Emit(event.Event{Kind: event.Result, Message: farewell(l, whole, summary)})

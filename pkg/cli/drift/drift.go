@@ -28,10 +28,10 @@ func NewCmdDrift(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "drift [STACK...]",
-		Short: "Say what differs between what up left and what there is",
-		Long: `Compare what the stacks' states say with reality, and each release with what was installed: a cluster that was stopped,
-a namespace that was deleted, a deployment that was edited by hand. Nothing is changed. The exit code is 0 when nothing
-differs and 2 when something does; ` + "`labctl up`" + ` repairs it.`,
+		Short: "Show what has changed outside labctl since the last up",
+		Long: `Compare each stack's state, and each installed release, with what exists now. This finds, for example, a stopped
+cluster, a deleted namespace, or a deployment that somebody edited by hand. Nothing is changed. The exit code is 0
+without drift and 2 with drift; ` + "`labctl up`" + ` repairs it.`,
 		Example: `  labctl drift
   labctl drift 1-cluster --json`,
 		Args: cobra.ArbitraryArgs, // names of stacks
@@ -64,7 +64,7 @@ func run(ctx context.Context, opts *Options) error {
 		opts.Choice.Apply(&o)
 		var err error
 		if found, err = l.Engine.Drift(ctx, o); err != nil {
-			return &cli.Error{What: "not every stack could be looked at", Err: choice.Explain("labctl drift", err), Next: l.After(err, "labctl drift")}
+			return &cli.Error{What: "not every stack could be checked for drift", Err: choice.Explain("labctl drift", err), Next: l.After(err, "labctl drift")}
 		}
 		return nil
 	})

@@ -24,15 +24,15 @@ func NewCmdExec(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "exec STACK -- ARGUMENTS",
-		Short: "Run terraform by hand in a stack, as labctl would",
-		Long: `Run terraform with ARGUMENTS in the working copy of STACK, with the same variables, state and provider that labctl
-uses. STACK is a stack's name, number or directory name. labctl ends with terraform's own exit code.`,
+		Short: "Run terraform by hand in a stack",
+		Long: `Run terraform with ARGUMENTS in the work directory of STACK, with the same variables, state and provider that labctl
+uses. STACK is a stack's name, number or directory name. The exit code is terraform's own.`,
 		Example: `  labctl exec cluster -- plan
   labctl exec 1 -- state list
   labctl exec 1-cluster -- output -json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) < 2 {
-				return cli.Usagef("labctl exec", "say in which stack to do what: labctl exec STACK -- ARGUMENTS")
+				return cli.Usagef("labctl exec", "name a stack and the arguments for terraform: labctl exec STACK -- ARGUMENTS")
 			}
 			return nil
 		},

@@ -25,9 +25,10 @@ func NewCmdGraph(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "graph",
-		Short: "Show the stacks, and which outputs flow between them",
-		Long: `Show the stacks of the environment in the order in which they run, and which outputs of which stack each of them uses,
-and for what. It is read from the configuration alone: nothing has to run. Sensitive outputs have an asterisk.`,
+		Short: "Show the stacks and the outputs that they pass on",
+		Long: `Show the environment's stacks in the order in which they run. For each stack, show which outputs of other stacks it
+uses, and for what. The graph comes from the configuration alone: the lab need not be up. An asterisk marks a sensitive
+output.`,
 		Example: `  labctl graph
   labctl graph --format dot | dot -Tsvg > lab.svg
   labctl graph --format mermaid
@@ -35,7 +36,7 @@ and for what. It is read from the configuration alone: nothing has to run. Sensi
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !slices.Contains(formats(), opts.Format) {
-				return cli.Usagef(cmd.CommandPath(), "there is no format %q; there are: %s", opts.Format, strings.Join(formats(), ", "))
+				return cli.Usagef(cmd.CommandPath(), "unknown format %q; use one of: %s", opts.Format, strings.Join(formats(), ", "))
 			}
 			if runF != nil {
 				return runF(opts)
@@ -43,7 +44,7 @@ and for what. It is read from the configuration alone: nothing has to run. Sensi
 			return run(opts)
 		},
 	}
-	cmd.Flags().StringVar(&opts.Format, "format", "text", "print `FORMAT`: "+strings.Join(formats(), ", "))
+	cmd.Flags().StringVar(&opts.Format, "format", "text", "print as `FORMAT`: "+strings.Join(formats(), ", "))
 	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }

@@ -27,8 +27,8 @@ func NewCmdKubeconfig(f *cli.Factory, runF func(*Options) error) *cobra.Command 
 	cmd := &cobra.Command{
 		Use:   "kubeconfig",
 		Short: "Print the kubeconfig of the lab's cluster",
-		Long: `Print the kubeconfig of the lab's cluster. It makes its holder administrator of the cluster. With --path it is
-written to the lab's own directory, readable by you alone, and the file's path is printed.`,
+		Long: `Print the kubeconfig of the lab's cluster. Whoever has it is an administrator of the cluster. With --path, write it to
+a file in the lab's own directory that only you can read, and print the path of the file.`,
 		Example: `  export KUBECONFIG="$(labctl kubeconfig --path)"
   kubectl get pods --all-namespaces`,
 		Args: cli.Takes(),
@@ -39,7 +39,7 @@ written to the lab's own directory, readable by you alone, and the file's path i
 			return run(cmd.Context(), opts)
 		},
 	}
-	cmd.Flags().BoolVar(&opts.Path, "path", false, "write it to a file and print the file's path")
+	cmd.Flags().BoolVar(&opts.Path, "path", false, "write it to a file, and print the path of the file")
 	return cmd
 }
 

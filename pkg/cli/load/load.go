@@ -36,13 +36,14 @@ func NewCmdLoad(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "load",
-		Short: "Put the chat under load, measure it, and check what came of it",
-		Long: `Send messages between many users' devices at a rate that does not depend on answers, and report how long they took to be
-stored and delivered, counted from the time at which each was due. Then compare what was acknowledged with what each device
-showed and what history holds. The exit code is 1 where a message was lost, doubled, out of order or shown to the wrong user.
+		Short: "Load the chat, measure latencies, and check that no message is lost",
+		Long: `Send messages between the devices of many users, at a rate that does not depend on the answers (an open load model).
+Report how long the messages took to be stored and delivered, counted from the time at which each was due. Then compare
+the acknowledged messages with those that each device showed and those in the history. The exit code is 1 if a message
+was lost, duplicated, out of order or shown to the wrong user.
 
-The users are named load-SEED-N and stay. A later run with the same seed logs them in; their passwords follow from a key in
-labctl's cache. Their first registration takes the server 20 ms of a processor each.`,
+The users are called load-SEED-N. They stay: a later run with the same seed logs them in again, with passwords that are
+derived from a key in labctl's cache. The first registration of each user costs the server 20 ms of CPU time.`,
 		Example: `  labctl load
   labctl load --address http://127.0.0.1:8090 --users 100 --rooms rooms:10 --rate 500
   labctl load --users 500 --devices 10 --rate 0 --storm        5000 connections that break and come back`,
@@ -56,17 +57,17 @@ labctl's cache. Their first registration takes the server 20 ms of a processor e
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&opts.Address, "address", "", "load the chat at `URL`, such as labctl dev's http://127.0.0.1:8090 (default: the lab's)")
-	flags.IntVar(&opts.Users, "users", 20, "`NUMBER` of users")
-	flags.IntVar(&opts.Devices, "devices", 2, "`NUMBER` of connected devices of each user")
-	flags.StringVar(&opts.Rooms, "rooms", "rooms:10", "who talks with whom: pairs, rooms:N or zipf:N")
-	flags.Float64Var(&opts.Rate, "rate", 50, "`MESSAGES` a second, of all users; 0 only connects")
-	flags.DurationVar(&opts.Duration, "duration", 20*time.Second, "send for this long")
-	flags.DurationVar(&opts.Settle, "settle", 30*time.Second, "wait this long for what is under way at the end")
-	flags.IntVar(&opts.Size, "size", 100, "`BYTES` of a message's text, about")
-	flags.Uint64Var(&opts.Seed, "seed", 1, "decides who the users are, and when who says what")
-	flags.BoolVar(&opts.Storm, "storm", false, "break all connections at once in the middle")
-	flags.IntVar(&opts.PID, "pid", 0, "read the memory of each connection from the gateway's process `PID` on this machine")
+	flags.StringVar(&opts.Address, "address", "", "use the chat at `URL`, such as http://127.0.0.1:8090 of labctl dev (default: the lab's chat)")
+	flags.IntVar(&opts.Users, "users", 20, "use `NUMBER` users")
+	flags.IntVar(&opts.Devices, "devices", 2, "connect `NUMBER` devices for each user")
+	flags.StringVar(&opts.Rooms, "rooms", "rooms:10", "shape of the conversations: pairs, rooms:N or zipf:N")
+	flags.Float64Var(&opts.Rate, "rate", 50, "send `MESSAGES` per second, over all users; 0 only connects")
+	flags.DurationVar(&opts.Duration, "duration", 20*time.Second, "duration of the traffic")
+	flags.DurationVar(&opts.Settle, "settle", 30*time.Second, "time to wait at the end for outstanding deliveries")
+	flags.IntVar(&opts.Size, "size", 100, "approximate size of a message's text in `BYTES`")
+	flags.Uint64Var(&opts.Seed, "seed", 1, "seed of the users and of the traffic")
+	flags.BoolVar(&opts.Storm, "storm", false, "break all connections at once, halfway")
+	flags.IntVar(&opts.PID, "pid", 0, "measure the memory per connection of the gateway's process `PID` on this machine")
 	flags.BoolVar(&opts.JSON, "json", false, "print JSON")
 	return cmd
 }
@@ -105,7 +106,7 @@ func run(ctx context.Context, opts *Options) error {
 		return err
 	}
 	if !res.Verdict.Kept() {
-		return &cli.Error{What: "the chat has broken its promise", Err: errors.New("see the findings above")}
+		return &cli.Error{What: "the chat broke its delivery guarantees", Err: errors.New("see the findings above")}
 	}
 	return nil
 }
@@ -121,7 +122,7 @@ func address(ctx context.Context, f *cli.Factory) (string, error) {
 
 func explain(err error) error {
 	if errors.Is(err, load.ErrForeign) {
-		return &cli.Error{What: "the users of this seed are not ours", Err: err, Next: []string{"labctl load --seed 2"}}
+		return &cli.Error{What: "the users of this seed belong to somebody else", Err: err, Next: []string{"labctl load --seed 2"}}
 	}
 	return err
 }
@@ -173,7 +174,7 @@ func ShowVerdict(f *cli.Factory, v load.Verdict) error {
 func Key(f *cli.Factory, address string) ([]byte, error) {
 	u, err := url.Parse(address)
 	if err != nil || u.Hostname() == "" {
-		return nil, cli.Usagef("labctl load", "%q is no address such as http://127.0.0.1:8090", address)
+		return nil, cli.Usagef("labctl load", "%q is not an address such as http://127.0.0.1:8090", address)
 	}
 	dir, err := f.CacheDir()
 	if err != nil {
@@ -191,7 +192,7 @@ func Key(f *cli.Factory, address string) ([]byte, error) {
 		err = fmt.Errorf("%s is damaged; remove it", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the key of the load users' passwords: %w", err)
+		return nil, fmt.Errorf("read the key for the load users' passwords: %w", err)
 	}
 	mac := hmac.New(sha256.New, key)
 	_, _ = mac.Write([]byte(u.Hostname()))

@@ -45,12 +45,12 @@ func NewCmdLogs(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "logs SERVICE",
-		Short: "Show what a service says",
-		Long: `Show what the pods of a service say. Services are those of the chat and its databases; where a service has several
-pods, each line begins with its pod's name.`,
+		Short: "Print the logs of a service",
+		Long: `Print the logs of a service's pods. SERVICE is a service of the chat or of its databases. If a service has several
+pods, each line starts with the name of its pod.`,
 		Example: `  labctl logs messaging
   labctl logs gateway -f
-  labctl logs kafka --previous    what the container said before it was restarted`,
+  labctl logs kafka --previous    the log of the container before its last restart`,
 		Args: cli.Takes("SERVICE"),
 		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
 			l, err := wire.Open(f)
@@ -71,9 +71,9 @@ pods, each line begins with its pod's name.`,
 			return run(cmd.Context(), opts)
 		},
 	}
-	cmd.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "go on with what it says from now on")
-	cmd.Flags().BoolVar(&opts.Previous, "previous", false, "show what the container said before its last restart")
-	cmd.Flags().Int64VarP(&opts.Lines, "lines", "n", 50, "begin with the last `N` lines of each pod")
+	cmd.Flags().BoolVarP(&opts.Follow, "follow", "f", false, "follow the logs")
+	cmd.Flags().BoolVar(&opts.Previous, "previous", false, "print the log of the container before its last restart")
+	cmd.Flags().Int64VarP(&opts.Lines, "lines", "n", 50, "start with the last `N` lines of each pod")
 	return cmd
 }
 
@@ -97,7 +97,7 @@ func podsOf(ctx context.Context, l *wire.Lab) (found, error) {
 	for _, namespace := range l.Namespaces() {
 		list, err := client.Core.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: nameLabel})
 		if err != nil {
-			return found{}, &cli.Error{What: "the cluster does not say which pods there are", Err: err,
+			return found{}, &cli.Error{What: "the pods of the lab cannot be listed", Err: err,
 				Next: []string{"labctl cluster status", "labctl up"}}
 		}
 		out.pods = append(out.pods, list.Items...)
@@ -131,7 +131,7 @@ func show(ctx context.Context, opts *Options, f found) error {
 	if len(pods) == 0 {
 		known := names(f)
 		if len(known) == 0 {
-			return &cli.Error{What: fmt.Sprintf("there are no pods, so none of %q", opts.Service), Next: []string{"labctl status", "labctl up"}}
+			return &cli.Error{What: fmt.Sprintf("the lab has no pods, so %q has no logs", opts.Service), Next: []string{"labctl status", "labctl up"}}
 		}
 		return &cli.Error{What: fmt.Sprintf("there is no service %q; there are %s", opts.Service, strings.Join(known, ", "))}
 	}

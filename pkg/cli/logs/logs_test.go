@@ -31,7 +31,7 @@ func TestShow(t *testing.T) {
 		"one pod":     {"auth", pods, []string{"fake logs"}, ""},
 		"two pods":    {"gateway", pods, []string{"gateway-1  fake logs", "gateway-2  fake logs"}, ""},
 		"none such":   {"aut", pods, nil, `there is no service "aut"; there are auth, gateway`},
-		"none at all": {"auth", nil, nil, `there are no pods, so none of "auth"`},
+		"none at all": {"auth", nil, nil, `the lab has no pods, so "auth" has no logs`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			streams, out, _ := iostreams.Test()

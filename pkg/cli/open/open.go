@@ -27,7 +27,7 @@ func NewCmdOpen(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "open",
 		Short: "Open the chat in a browser, or print its address",
-		Long:  `Print the chat's address and, where there is a desktop to show it on, open it in the browser.`,
+		Long:  `Print the chat's address and, on a desktop, open it in the browser.`,
 		Example: `  labctl open
   curl "$(labctl open --print)/api/auth/jwks"`,
 		Args: cli.Takes(),
@@ -60,7 +60,7 @@ func run(ctx context.Context, opts *Options) error {
 		return nil
 	}
 	if err := opts.Browse(ctx, program, url); err != nil {
-		_, _ = fmt.Fprintf(f.IO.Err, "no browser was opened (%v): open the address yourself\n", err)
+		_, _ = fmt.Fprintf(f.IO.Err, "no browser could be opened (%v): open the address yourself\n", err)
 	}
 	return nil
 }

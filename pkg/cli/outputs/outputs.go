@@ -14,13 +14,17 @@ import (
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
-// Reader reads what the stacks' states say.
+// Reader reads the states of the stacks and the journal.
 type Reader interface {
-	// Outputs gives stack name → output → value, sensitive ones marked. Stacks that were not applied are left out.
+	// Outputs gives stack name → output → value, sensitive ones marked. Stacks that were not applied are left out, and so
+	// may be stacks with an empty state.
 	Outputs(ctx context.Context) (map[string]map[string]cty.Value, error)
+	// Steps gives the steps of `up` and how far each got on this machine.
+	Steps() ([]lab.Step, error)
 }
 
 // Options are the command's flags and arguments.
@@ -46,24 +50,25 @@ func NewCmdOutputs(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "outputs [STACK [NAME]]",
 		Short: "Print the outputs of the stacks",
-		Long: `Print the outputs of all stacks, of one, or one of them alone: then its bare value, a string as it is and everything
-else as JSON. Terraform is not started.
+		Long: `Print the outputs of all stacks, of one stack, or one output alone. One output alone is printed as its bare value: a
+string as it is, everything else as JSON. The values come from the stacks' states; nothing is applied.
 
 Sensitive values are shown only when asked for by name. Otherwise the table says "(sensitive)", --json says null, and
---shell leaves them out.`,
+--shell leaves them out. An output that is null is null in the table and in --json, and --shell leaves it out. Numbers
+keep all of their digits.`,
 		Example: `  labctl outputs
   labctl outputs cluster kubeconfig
   labctl outputs --json | jq -r .cluster.url
   eval "$(labctl outputs --shell)"; curl "$LAB_CLUSTER_URL"`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 2 {
-				return cli.Usagef(cmd.CommandPath(), "%s takes a stack and an output, and does not know what to do with %q", cmd.CommandPath(), strings.Join(args[2:], " "))
+				return cli.Usagef(cmd.CommandPath(), "%s takes a stack and an output, and not %q", cmd.CommandPath(), strings.Join(args[2:], " "))
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if opts.JSON && opts.Shell {
-				return cli.Usagef(cmd.CommandPath(), "--json and --shell exclude each other")
+				return cli.Usagef(cmd.CommandPath(), "--json and --shell cannot be used together")
 			}
 			if len(args) > 0 {
 				opts.Stack = args[0]
@@ -138,7 +143,9 @@ func run(ctx context.Context, opts *Options) error {
 		rows = append(rows, found...)
 	}
 	if len(rows) == 0 {
-		return absent(values, opts)
+		if err := checkApplied(reader, stacks, values, opts); err != nil {
+			return err
+		}
 	}
 	return show(opts.Factory.IO.Out, rows, opts)
 }
@@ -150,19 +157,32 @@ func list(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// absent explains why there is nothing to print.
-func absent(values map[string]map[string]cty.Value, opts *Options) error {
+// checkApplied tells apart the two reasons why the stacks have no output to print. They have none, or they get them when
+// they are applied, which is an error. An output that was asked for by name must be there.
+func checkApplied(reader Reader, stacks []*stack.Stack, values map[string]map[string]cty.Value, opts *Options) error {
 	next := []string{"labctl up"}
-	if len(values) == 0 {
-		return &cli.Error{What: "the lab is not up", Next: next}
+	steps, err := reader.Steps()
+	if err != nil {
+		return err
 	}
+	applied := func(s *stack.Stack) bool {
+		return values[s.Name] != nil || slices.ContainsFunc(steps, func(step lab.Step) bool {
+			return step.Name == s.ID && step.State == lab.Done
+		})
+	}
+	waiting := slices.ContainsFunc(stacks, func(s *stack.Stack) bool { return len(s.Outputs) > 0 && !applied(s) })
+	up := len(values) > 0 || slices.ContainsFunc(steps, func(step lab.Step) bool { return step.State != lab.Pending })
 	switch {
+	case waiting && !up:
+		return &cli.Error{What: "the lab is not up", Next: next}
 	case opts.Output != "":
 		return &cli.Error{What: fmt.Sprintf("output %q of stack %q has no value", opts.Output, opts.Stack), Next: next}
-	case opts.Stack != "":
+	case waiting && opts.Stack != "":
 		return &cli.Error{What: fmt.Sprintf("stack %q has no outputs yet", opts.Stack), Next: next}
+	case waiting:
+		return &cli.Error{What: "no stack has outputs yet", Next: next}
 	}
-	return &cli.Error{What: "no stack has outputs yet", Next: next}
+	return nil
 }
 
 func show(out io.Writer, rows []row, opts *Options) error {
@@ -172,11 +192,15 @@ func show(out io.Writer, rows []row, opts *Options) error {
 	case opts.JSON:
 		text, err = asJSON(rows)
 	case opts.Shell:
-		text = shell(rows)
+		text, err = shell(rows)
 	case opts.Output != "":
 		if text = rows[0].text; !strings.HasSuffix(text, "\n") {
 			text += "\n"
 		}
+	case len(rows) == 0 && opts.Stack != "":
+		text = fmt.Sprintf("Stack %q has no outputs.\n", opts.Stack)
+	case len(rows) == 0:
+		text = "The stacks have no outputs.\n"
 	default:
 		text = table(rows)
 	}

@@ -14,12 +14,24 @@ import (
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/iostreams"
+	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
 type states map[string]map[string]cty.Value
 
 func (s states) Outputs(context.Context) (map[string]map[string]cty.Value, error) { return s, nil }
+
+func (s states) Steps() ([]lab.Step, error) {
+	return []lab.Step{{Name: "0-foundation", State: lab.Pending}, {Name: "1-cluster", State: lab.Pending}}, nil
+}
+
+// done are states that are empty, of stacks that were applied.
+type done struct{ states }
+
+func (done) Steps() ([]lab.Step, error) {
+	return []lab.Step{{Name: "0-foundation", State: lab.Done}, {Name: "1-cluster", State: lab.Done}, {Name: "2-empty", State: lab.Done}}, nil
+}
 
 // awkward is a value that a shell would like to misread.
 const awkward = "it's $HOME `id` \"q\" \\ !\nsecond line"
@@ -38,7 +50,7 @@ func up() states {
 	}
 }
 
-func execute(t *testing.T, s states, args ...string) (string, error) {
+func execute(t *testing.T, s Reader, args ...string) (string, error) {
 	t.Helper()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
@@ -140,6 +152,107 @@ func TestShell(t *testing.T) {
 	require.Equal(t, "export LAB_CLUSTER_KUBECONFIG='a: secret\n'\n", out)
 }
 
+func TestNumbersKeepTheirDigits(t *testing.T) {
+	third := cty.MustParseNumberVal("0.33333333333333333333333333333333333333333333333333333333333333333333333333333335")
+	s := states{"foundation": {"name": cty.MustParseNumberVal("12345678901234567890123")}, "cluster": {
+		"note": cty.MustParseNumberVal("0.1"), "url": third, "ports": cty.ListVal([]cty.Value{third}), "none": cty.MustParseNumberVal("1e30"),
+	}}
+	out, err := execute(t, s, "--json")
+	require.NoError(t, err)
+	require.Equal(t, `{
+  "cluster": {
+    "none": 1000000000000000000000000000000,
+    "note": 0.1,
+    "ports": [
+      0.33333333333333333333333333333333333333333333333333333333333333333333333333333335
+    ],
+    "url": 0.33333333333333333333333333333333333333333333333333333333333333333333333333333335
+  },
+  "foundation": {
+    "name": 12345678901234567890123
+  }
+}
+`, out)
+	out, err = execute(t, s, "cluster", "url")
+	require.NoError(t, err)
+	require.Equal(t, third.AsBigFloat().Text('f', -1)+"\n", out)
+}
+
+func TestNull(t *testing.T) {
+	s := states{"foundation": {"name": cty.StringVal("chat")}, "cluster": {"none": cty.NullVal(cty.DynamicPseudoType), "url": cty.NullVal(cty.String)}}
+	out, err := execute(t, s, "--json")
+	require.NoError(t, err)
+	require.JSONEq(t, `{"foundation": {"name": "chat"}, "cluster": {"none": null, "url": null}}`, out)
+	out, err = execute(t, s, "cluster")
+	require.NoError(t, err)
+	require.Equal(t, "STACK    OUTPUT  VALUE\ncluster  none    null\ncluster  url     null\n", out)
+	out, err = execute(t, s, "cluster", "none")
+	require.NoError(t, err)
+	require.Equal(t, "null\n", out)
+	out, err = execute(t, s, "--shell")
+	require.NoError(t, err)
+	require.Equal(t, "export LAB_FOUNDATION_NAME='chat'\n", out)
+}
+
+// Stacks without outputs are no error: those that declare none, and those of which every output is null, which terraform's
+// state leaves out.
+func TestNoOutputs(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		reader Reader
+		args   []string
+		want   string
+	}{
+		{"JSON of one stack", up(), []string{"--json", "empty"}, "{}\n"},
+		{"JSON of one stack of a lab that is not up", states{}, []string{"--json", "empty"}, "{}\n"},
+		{"one stack", up(), []string{"empty"}, "Stack \"empty\" has no outputs.\n"},
+		{"shell of one stack", up(), []string{"--shell", "empty"}, ""},
+		{"JSON", done{states{}}, []string{"--json"}, "{}\n"},
+		{"table", done{states{}}, nil, "The stacks have no outputs.\n"},
+		{"shell", done{states{}}, []string{"--shell"}, ""},
+		{"states without outputs", states{"foundation": {}, "cluster": {}, "empty": {}}, []string{"--json"}, "{}\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := execute(t, tt.reader, tt.args...)
+			require.NoError(t, err)
+			require.Equal(t, tt.want, out)
+		})
+	}
+}
+
+func TestShellNamesThatCollide(t *testing.T) {
+	text := cty.StringVal("x")
+	rows := func(more ...row) []row {
+		return append([]row{{stack: "web", name: "url", text: "x"}, {stack: "web", name: "api_url", text: "x"}}, more...)
+	}
+	for _, tt := range []struct {
+		name string
+		more []row
+		want string
+	}{
+		{"no collision", nil, ""},
+		{"two spellings", []row{{stack: "web", name: "api-url"}}, `output "api_url" of stack "web" and output "api-url" of stack "web" both become the shell variable LAB_WEB_API_URL`},
+		{"upper case", []row{{stack: "web", name: "URL"}}, `output "url" of stack "web" and output "URL" of stack "web" both become the shell variable LAB_WEB_URL`},
+		{"two stacks", []row{{stack: "web-api", name: "url"}}, `output "api_url" of stack "web" and output "url" of stack "web-api" both become the shell variable LAB_WEB_API_URL`},
+		{"a hidden value is not printed", []row{{stack: "web", name: "URL", hidden: true}}, ""},
+		{"null is not printed", []row{{stack: "web", name: "URL", null: true}}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			out, err := shell(rows(tt.more...))
+			if tt.want == "" {
+				require.NoError(t, err)
+				require.Equal(t, "export LAB_WEB_URL='x'\nexport LAB_WEB_API_URL='x'\n", out)
+				return
+			}
+			require.ErrorContains(t, err, tt.want)
+			require.Empty(t, out)
+		})
+	}
+	out, err := execute(t, states{"foundation": {"name": text}, "cluster": {"a-b": text, "a_b": text}}, "--shell")
+	require.ErrorContains(t, err, "LAB_CLUSTER_A_B")
+	require.Empty(t, out)
+}
+
 func TestVariable(t *testing.T) {
 	require.Equal(t, "LAB_MY_STACK_API_PORT2", variable(row{stack: "my-stack", name: "api_port2"}))
 }
@@ -158,8 +271,8 @@ func TestNothingToPrint(t *testing.T) {
 		{"null", up(), []string{"cluster", "none"}, `output "none" of stack "cluster" has no value`},
 		{"not applied", states{"foundation": up()["foundation"]}, []string{"cluster"}, `stack "cluster" has no outputs yet`},
 		{"empty states", states{"foundation": {}}, nil, "no stack has outputs yet"},
-		{"two formats", up(), []string{"--json", "--shell"}, "exclude each other"},
-		{"three arguments", up(), []string{"a", "b", "c"}, `does not know what to do with "c"`},
+		{"two formats", up(), []string{"--json", "--shell"}, "cannot be used together"},
+		{"three arguments", up(), []string{"a", "b", "c"}, `takes a stack and an output, and not "c"`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			out, err := execute(t, tc.states, tc.args...)
@@ -177,7 +290,7 @@ func TestComplete(t *testing.T) {
 	require.Empty(t, complete(f, []string{"nothing"}))
 }
 
-type unreadable struct{}
+type unreadable struct{ states }
 
 func (unreadable) Outputs(context.Context) (map[string]map[string]cty.Value, error) {
 	return nil, errors.New("read terraform state: cut off")

@@ -31,14 +31,16 @@ func NewCmdPlan(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "plan [STACK...]",
-		Short: "Say what up would do, and do nothing",
-		Long: `Plan every stack as far as it can be known. Stacks whose inputs are known get terraform's own plan. The others are
-planned with what is not known left open, and say which output of which stack they wait for: a value that nobody knows yet
-is never made up.
+		Short: "Show what up would do, without doing it",
+		Long: `Plan every stack as far as possible. A stack whose inputs are known gets terraform's own plan. In the plan of any other
+stack the unknown values stay unknown, and the plan names the output and the stack that it waits for. labctl never
+invents a value.
 
-With --out the plans of the former are kept, with what they were made of. ` + "`labctl up --plan DIR`" + ` then applies exactly those, or
-says what moved since. They hold the stacks' inputs in clear: keep them as you keep a password. The exit code is 0 when there is
-nothing to do and 2 when there is.`,
+With --out, keep the plans of the stacks whose inputs are known. ` + "`labctl up --plan DIR`" + ` then applies exactly these
+plans, or says what has changed since. The plans contain the stacks' inputs in clear text: protect them like a
+password.
+
+The exit code is 0 when there is nothing to do and 2 when there are changes.`,
 		Example: `  labctl plan
   labctl plan --affected --why
   labctl plan --out plans && labctl up --plan plans`,
@@ -52,9 +54,9 @@ nothing to do and 2 when there is.`,
 		},
 	}
 	opts.Choice.Add(cmd, f)
-	cmd.Flags().StringVarP(&opts.Out, "out", "o", "", "keep the plans in `DIR`, for labctl up --plan DIR")
-	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "only stacks whose files, inputs or state changed since they were last applied")
-	cmd.Flags().BoolVar(&opts.Why, "why", false, "say of each stack why there is something to do")
+	cmd.Flags().StringVarP(&opts.Out, "out", "o", "", "keep the plans in `DIR` for labctl up --plan DIR")
+	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "plan only stacks whose files, inputs or state changed since they were last applied")
+	cmd.Flags().BoolVar(&opts.Why, "why", false, "show for each stack why there is something to do")
 	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON")
 	return cmd
 }

@@ -20,7 +20,8 @@ var (
 	target   = regexp.MustCompile(`(?m)^([a-z-]+):`)
 )
 
-// TestDocumentsNameWhatThereIs holds the commands and targets in the README and the guide to those that exist.
+// TestDocumentsNameWhatThereIs checks that the commands and targets in the README, the guide and the page for contributors
+// exist.
 func TestDocumentsNameWhatThereIs(t *testing.T) {
 	top := filepath.Join("..", "..", "..")
 	makefile, err := os.ReadFile(filepath.Join(top, "Makefile"))
@@ -32,7 +33,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	documents, err := filepath.Glob(filepath.Join(top, "docs", "guide", "*.md"))
 	require.NoError(t, err)
 	seen := 0
-	for _, path := range append(documents, filepath.Join(top, "README.md")) {
+	for _, path := range append(documents, filepath.Join(top, "README.md"), filepath.Join(top, "docs", "contributing.md")) {
 		content, err := os.ReadFile(path)
 		require.NoError(t, err)
 		for _, m := range append(inBlock.FindAllStringSubmatch(string(content), -1), inQuotes.FindAllStringSubmatch(string(content), -1)...) {

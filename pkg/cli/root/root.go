@@ -101,15 +101,15 @@ func NewCmdRoot(f *cli.Factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "labctl",
 		Short: "A whole DevOps lab from one command",
-		Long: `labctl brings up a DevOps lab: infrastructure in numbered Terraform stacks, a Kubernetes cluster, databases,
-and a real-time chat that is built and shipped onto it. Every step checks before it acts, so ` + "`labctl up`" + `
-can be run again at any time: it resumes, repairs, or finds nothing to do.`,
+		Long: `Bring up a DevOps lab: infrastructure in numbered Terraform stacks, a Kubernetes cluster, databases, and a
+real-time chat that labctl builds and ships onto it. Every step checks before it acts, so you can run
+` + "`labctl up`" + ` again at any time: it resumes, repairs, or finds nothing to do.`,
 		Example: `  labctl up                       bring the lab up, or repair it
   labctl open                     open the chat
   labctl ship messaging           build one changed service and roll it out
-  labctl logs messaging -f        follow what it says
+  labctl logs messaging -f        follow its log
   labctl exec cluster -- plan     run terraform by hand in a stack
-  labctl down                     take everything away again`,
+  labctl down                     destroy the lab`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
@@ -121,8 +121,8 @@ can be run again at any time: it resumes, repairs, or finds nothing to do.`,
 	flags.SortFlags = false
 	flags.StringVar(&f.File, "file", "", "use the lab.hcl at `PATH` (default: the nearest one at or above the working directory)")
 	flags.StringVarP(&f.Env, "env", "e", "local", "work on the environment `NAME` of lab.hcl")
-	flags.BoolVar(&f.Verbose, "verbose", false, "show the lines of the tools that run, too")
-	flags.Bool("no-color", false, "print no colours (NO_COLOR=1 does the same)")
+	flags.BoolVar(&f.Verbose, "verbose", false, "also show the output of the tools that labctl runs")
+	flags.Bool("no-color", false, "do not print colours (NO_COLOR=1 does the same)")
 
 	const lab, services, inside, machine = "lab", "services", "inside", "machine"
 	cmd.AddGroup(

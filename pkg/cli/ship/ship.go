@@ -27,9 +27,9 @@ func NewCmdShip(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "ship SERVICE",
-		Short: "Build one service, push it, roll it out and wait until it is ready",
-		Long: `Build the service's image from the source as it stands, push what the lab's registry lacks of it, roll it out and wait
-until the new pods are ready. When they do not get ready, ship says why and shows their last log lines.`,
+		Short: "Build one service, push its image, and roll it out",
+		Long: `Build the service's image from the current source, push its missing layers to the lab's registry, roll it out, and wait
+until the new pods are ready. If they do not get ready, ship prints the reason and their last log lines.`,
 		Example: `  labctl ship messaging`,
 		Args:    cli.Takes("SERVICE"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
@@ -47,7 +47,7 @@ until the new pods are ready. When they do not get ready, ship says why and show
 			return run(cmd.Context(), opts)
 		},
 	}
-	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events to stdout as JSON, one per line")
 	return cmd
 }
 

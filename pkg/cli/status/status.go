@@ -4,7 +4,8 @@ package status
 import (
 	"context"
 	"encoding/json"
-	"errors"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,11 @@ import (
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/status"
 )
+
+// remoteTimeout bounds each question to a cluster that runs elsewhere: kubelogin alone may take some seconds for a token.
+const remoteTimeout = 15 * time.Second
+
+const unread = "the outputs of the stacks cannot be read"
 
 // Options are the command's flags.
 type Options struct {
@@ -26,9 +32,12 @@ func NewCmdStatus(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Say what stands, and how it is",
-		Long: `Show how far the stacks got, whether the cluster's own processes run, and how its workloads are. The exit code is 0
-when the lab is up and well, and 2 when up would have something to do.`,
+		Short: "Show the lab's status",
+		Long: `Show how far the stacks got, whether the cluster's own processes run, and whether its workloads are ready. The exit
+code is 0 when the whole lab is up and ready, and 2 when something is missing or not ready.
+
+The cluster is asked through the kubeconfig that the stacks give. A lab that declares no cluster (no lab_cluster, no
+release, no output called kubeconfig) is up when all of its steps are done.`,
 		Example: `  labctl status
   labctl status --json | jq .problems`,
 		Args: cli.Takes(),
@@ -48,11 +57,7 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	from, err := sources(ctx, l)
-	if err != nil {
-		return err
-	}
-	s := status.Collect(ctx, from)
+	s := status.Collect(ctx, sources(ctx, l))
 	if opts.JSON {
 		encoder := json.NewEncoder(opts.Factory.IO.Out)
 		encoder.SetIndent("", "  ")
@@ -68,11 +73,11 @@ func run(ctx context.Context, opts *Options) error {
 	case opts.JSON:
 		return cli.Silent(cli.ExitChanges)
 	}
-	return &cli.Error{What: "the lab is not all up", Next: []string{"labctl up"}, Code: cli.ExitChanges}
+	return &cli.Error{What: "the lab is not completely up", Next: []string{"labctl up"}, Code: cli.ExitChanges}
 }
 
-// sources says where a snapshot of the lab comes from.
-func sources(ctx context.Context, l *wire.Lab) (status.Sources, error) {
+// sources gathers what a snapshot of the lab is made of.
+func sources(ctx context.Context, l *wire.Lab) status.Sources {
 	from := status.Sources{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target}
 	from.Steps = func() ([]status.Step, error) {
 		steps, err := l.Engine.Steps()
@@ -82,28 +87,33 @@ func sources(ctx context.Context, l *wire.Lab) (status.Sources, error) {
 		}
 		return out, err
 	}
-	if url, err := l.URL(ctx); err == nil {
+	outputs, err := l.Engine.Outputs(ctx)
+	if err != nil {
+		reason, _, _ := strings.Cut(err.Error(), "\n")
+		from.Problems = append(from.Problems, unread+": "+reason)
+	}
+	if url := text(outputs["release"]["url"]); url != "" {
 		from.URLs = []status.URL{{Name: "chat", Address: url}}
 	}
-	dir, err := l.ClusterDir()
-	switch {
-	case errors.Is(err, wire.ErrNoCluster):
-		from.NoAPI = "there is no cluster yet"
-		return from, nil
-	case err == nil:
+	if dir, err := l.ClusterDir(); err == nil {
 		from.Processes = func(context.Context) ([]status.Component, int64, error) { return processes(dir) }
+	} else { // labctl does not run this cluster, which may be far away
+		from.Timeout = remoteTimeout
 	}
-	kubeconfig, err := l.Kubeconfig(ctx)
+	c := findCluster(l.Graph, outputs)
+	from.Undeclared, from.NoAPI = !c.declared, c.missing
 	if err != nil {
-		from.NoAPI = "its kubeconfig is not known yet"
-		return from, nil
+		from.NoAPI = unread
 	}
-	client, err := kube.New([]byte(kubeconfig))
-	if err != nil {
-		return from, err
+	if c.kubeconfig != "" {
+		client, err := kube.New([]byte(c.kubeconfig))
+		if err != nil { // without err, which may quote the content
+			from.NoAPI = c.source + " is not the content of a kubeconfig"
+			return from
+		}
+		from.API = client.Core
 	}
-	from.API = client.Core
-	return from, nil
+	return from
 }
 
 func processes(dir string) ([]status.Component, int64, error) {
@@ -112,7 +122,7 @@ func processes(dir string) ([]status.Component, int64, error) {
 		return nil, 0, err
 	}
 	if !s.Running {
-		return []status.Component{{Name: "node", Reason: "it is stopped; `labctl cluster start` or `labctl up` starts it"}}, 0, nil
+		return []status.Component{{Name: "node", Reason: "stopped; `labctl cluster start` or `labctl up` starts it"}}, 0, nil
 	}
 	var out []status.Component
 	for _, c := range s.Components {

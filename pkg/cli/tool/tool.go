@@ -23,7 +23,7 @@ func NewCmdTool(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	return &cobra.Command{
 		Use:       "tool terraform",
-		Short:     "Print the path of a tool that labctl uses, getting it where there is none",
+		Short:     "Print the path of a tool that labctl uses, and install it if it is missing",
 		Hidden:    true,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"terraform"},

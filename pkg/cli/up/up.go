@@ -35,21 +35,23 @@ func NewCmdUp(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "up [STACK...]",
 		Short: "Bring the lab up, or repair it",
-		Long: `Bring up everything that lab.hcl names for the environment: check the machine and the wiring, apply the numbered stacks
-in order, build and push the images, install the charts, and deliver a message between two demo users through the front
-door. Every step checks before it acts. So up may be run again at any time: it continues after a failure, a Ctrl-C or a
-kill, repairs what broke, and is done in seconds when nothing changed.
+		Long: `Bring up the environment that lab.hcl describes. Check the machine and the wiring, apply the numbered stacks in order,
+build and push the images, install the charts, and deliver a message between two demo users through the ingress.
 
-With names, only those stacks and what they need are brought up. A stack that fails stops those that need it; the others
-go on, and the error says how to continue. With --plan exactly what ` + "`labctl plan --out`" + ` kept is applied, or nothing.
+Every step checks before it acts, so you can run up again at any time: it continues after a failure, a Ctrl-C or a
+kill, repairs what is broken, and takes seconds when nothing changed.
 
-What the machine lacks is installed where labctl may do that; otherwise the commands are printed (exit code 4).`,
+With names, bring up only those stacks and the stacks that they need. When a stack fails, the stacks that need it are
+not started; the others continue, and the error says how to go on. With --plan, apply exactly the plans that
+` + "`labctl plan --out`" + ` kept, or nothing.
+
+If the machine lacks something, up installs it (as root, on Debian or Ubuntu) or prints the commands (exit code 4).`,
 		Example: `  labctl up
-  labctl up 2-databases       that stack and what it needs
-  labctl up --affected --why  what changed since, and say why
-  labctl up --plan plans      what labctl plan --out plans showed
-  labctl up --from-source     build also what could be pulled from a registry
-  labctl up --json | jq .     follow it with a program`,
+  labctl up 2-databases       that stack and the stacks that it needs
+  labctl up --affected --why  only what changed, with the reasons
+  labctl up --plan plans      the plans that labctl plan --out plans kept
+  labctl up --from-source     build every image from source
+  labctl up --json | jq .     events for a program`,
 		Args: cobra.ArbitraryArgs, // names of stacks
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Choice.Stacks = args
@@ -64,12 +66,12 @@ What the machine lacks is installed where labctl may do that; otherwise the comm
 	}
 	opts.Choice.Add(cmd, f)
 	opts.Choice.AddParallel(cmd)
-	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "only stacks whose files, inputs or state changed since they were last applied; takes no look at the rest")
-	cmd.Flags().BoolVar(&opts.Why, "why", false, "say of each stack why there is something to do")
+	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "check and apply only stacks whose files, inputs or state changed since they were last applied")
+	cmd.Flags().BoolVar(&opts.Why, "why", false, "show for each stack why there is something to do")
 	cmd.Flags().StringVar(&opts.Plan, "plan", "", "apply exactly the plans that labctl plan --out kept in `DIR`")
-	cmd.Flags().Var(&opts.Report, "report", "print what was done to each stack as json, junit or md instead of a table, or write it to FILE")
-	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
-	cmd.Flags().BoolVar(&f.FromSource, "from-source", false, "build from source also what could be pulled from a registry")
+	cmd.Flags().Var(&opts.Report, "report", "print the result of each stack as json, junit or md instead of a table, or write it to FILE")
+	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events to stdout as JSON, one per line")
+	cmd.Flags().BoolVar(&f.FromSource, "from-source", false, "build every image from source, even where it could be pulled")
 	return cmd
 }
 
@@ -78,7 +80,7 @@ func check(command string, opts *Options) error {
 		return cli.Usagef(command, "--json and --report both write to stdout: give --report a file, --report %s=FILE", opts.Report.String())
 	}
 	if opts.Plan != "" && (len(opts.Choice.Stacks)+len(opts.Choice.Only)+len(opts.Choice.Skip) > 0 || opts.Choice.From != "" || opts.Choice.To != "") {
-		return cli.Usagef(command, "--plan says itself which stacks are meant: leave the others out when you plan")
+		return cli.Usagef(command, "--plan already selects the stacks: choose them when you run labctl plan")
 	}
 	return opts.Choice.Check(command)
 }
@@ -139,7 +141,7 @@ func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, 
 	}
 	demo, err := l.Prove(ctx, summary.Changed(), sink)
 	if err != nil {
-		return "", &cli.Error{What: "the lab stands, but no message was delivered", Err: err,
+		return "", &cli.Error{What: "the lab is up, but the test message was not delivered", Err: err,
 			Next: l.After(err, "labctl status", "labctl logs gateway")}
 	}
 	url, err := l.URL(ctx)
@@ -153,7 +155,7 @@ func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, 
 func welcome(program, url string, demo []wire.DemoUser, changed bool) string {
 	var b strings.Builder
 	if changed {
-		b.WriteString("The lab is up, and a message went through it.\n\n")
+		b.WriteString("The lab is up, and a test message was delivered.\n\n")
 	} else {
 		b.WriteString("The lab is up; there was nothing to do.\n\n")
 	}
@@ -164,9 +166,9 @@ func welcome(program, url string, demo []wire.DemoUser, changed bool) string {
 	b.WriteString("\nTry:\n")
 	tries := []struct{ command, what string }{
 		{"labctl open", "open the chat; log in as one of them, and in a private window as the other"},
-		{"labctl status", "see what stands"},
+		{"labctl status", "show the lab's status"},
 		{"labctl ship messaging", "change a service, then roll it out"},
-		{"labctl down", "take everything away again"},
+		{"labctl down", "destroy the lab"},
 	}
 	for _, t := range tries {
 		fmt.Fprintf(&b, "  %-*s  %s\n", len(cli.Called(program, "labctl ship messaging")), cli.Called(program, t.command), t.what)

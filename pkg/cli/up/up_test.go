@@ -13,7 +13,7 @@ import (
 
 func TestWelcome(t *testing.T) {
 	users := []wire.DemoUser{{Name: "ada", Password: "p1"}, {Name: "grace", Password: "p2"}}
-	require.Equal(t, `The lab is up, and a message went through it.
+	require.Equal(t, `The lab is up, and a test message was delivered.
 
   chat    http://127.0.0.1:8080
   user    ada      password p1
@@ -21,9 +21,9 @@ func TestWelcome(t *testing.T) {
 
 Try:
   bin/labctl open            open the chat; log in as one of them, and in a private window as the other
-  bin/labctl status          see what stands
+  bin/labctl status          show the lab's status
   bin/labctl ship messaging  change a service, then roll it out
-  bin/labctl down            take everything away again`, welcome("bin/labctl", "http://127.0.0.1:8080", users, true))
+  bin/labctl down            destroy the lab`, welcome("bin/labctl", "http://127.0.0.1:8080", users, true))
 	require.Contains(t, welcome("", "u", users, false), "there was nothing to do")
 }
 
@@ -57,7 +57,7 @@ func TestFlags(t *testing.T) {
 	}{
 		{[]string{"--report", "xml"}, "use json, junit, md"},
 		{[]string{"--json", "--report", "md"}, "--report md=FILE"},
-		{[]string{"--plan", "p", "cluster"}, "--plan says itself which stacks are meant"},
+		{[]string{"--plan", "p", "cluster"}, "--plan already selects the stacks"},
 		{[]string{"--parallel", "100"}, "use a number from 1 to 64"},
 	} {
 		require.ErrorContains(t, run(tc.args...), tc.want)

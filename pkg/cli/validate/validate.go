@@ -53,14 +53,16 @@ func NewCmdValidate(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "validate",
-		Short: "Check lab.hcl, the stacks' wiring and the charts, offline",
-		Long: `Check everything that can be checked without running anything: lab.hcl, how the stacks' inputs are wired to outputs,
-whether the types fit, and the charts that they install. Wrong wiring is shown with file, line and column, and ends with
-exit code 3; what is probably not meant, such as an output that no target's stacks use, is a warning. Nothing is
-started, connected to, or written.
+		Short: "Check lab.hcl, the stacks and the charts, offline",
+		Long: `Check the configuration: lab.hcl, the wiring of the stacks' inputs to outputs, the types, and the charts. validate
+starts nothing, connects to nothing and writes nothing.
 
---json prints an array of diagnostics as the Language Server Protocol knows them: range (lines and UTF-16 characters, from
-0), severity (1 an error, 2 a warning), code, message, and detail, with the file relative to the lab. All is well: [].`,
+Errors are shown with file, line and column, and the exit code is 3. A probable mistake, such as an output that no
+target's stacks use, is a warning.
+
+With --json, print an array of diagnostics in the form of the Language Server Protocol: range (lines and UTF-16
+characters, from 0), severity (1 error, 2 warning), code, message and detail, and the file relative to the lab. The
+array is empty when there is nothing to report.`,
 		Example: `  labctl validate
   labctl validate --json | jq -r '.[] | "\(.file): \(.message)"'`,
 		Args: cli.Takes(),
@@ -110,7 +112,7 @@ func run(opts *Options) error {
 		for _, p := range wrong {
 			lines = append(lines, p.chart+": "+p.String())
 		}
-		return &cli.Error{What: "the charts do not hold together", Err: errors.New(strings.Join(lines, "\n")), Code: cli.ExitConfig}
+		return &cli.Error{What: "the charts are not valid", Err: errors.New(strings.Join(lines, "\n")), Code: cli.ExitConfig}
 	}
 	terraform, images := 0, 0
 	for _, s := range g.Stacks {
@@ -119,7 +121,7 @@ func run(opts *Options) error {
 		}
 		images += len(s.Images)
 	}
-	_, err = fmt.Fprintf(streams.Out, "lab %q, environment %q on target %q: %d stacks, %d of them with Terraform, %d images, %d charts; all of it fits together\n",
+	_, err = fmt.Fprintf(streams.Out, "lab %q, environment %q on target %q: %d stacks, %d of them with Terraform, %d images, %d charts; the configuration is valid\n",
 		g.Lab.Name, g.Env.Name, g.Env.Target, len(g.Stacks), terraform, images, charts)
 	return err
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/labctl/labctl/pkg/stack"
 )
 
-// TestCharts tells of a chart that does not hold together in the same form as of everything else, once for all its releases.
+// TestCharts reports an invalid chart in the same form as every other problem, once for all of its releases.
 func TestCharts(t *testing.T) {
 	dir := t.TempDir()
 	for name, content := range map[string]string{
@@ -50,7 +50,7 @@ release "two" {
 
 	streams, out, stderr := iostreams.Test()
 	err = run(&Options{Factory: &cli.Factory{IO: streams, WorkDir: dir}})
-	require.ErrorContains(t, err, "the charts do not hold together")
+	require.ErrorContains(t, err, "the charts are not valid")
 	require.Empty(t, out.String())
 	require.Empty(t, stderr.String())
 }

@@ -31,7 +31,7 @@ func NewCmdVersion(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Say which labctl this is",
+		Short: "Print the version of labctl",
 		Args:  cli.Takes(),
 		RunE: func(*cobra.Command, []string) error {
 			if runF != nil {

@@ -22,8 +22,12 @@ import (
 	"github.com/labctl/labctl/pkg/toolchain"
 )
 
-// ErrNoCluster says that no cluster was made yet.
-var ErrNoCluster = fmt.Errorf("there is no cluster: %w", lab.ErrNotUp)
+var (
+	// ErrNoCluster says that the lab's cluster does not exist yet.
+	ErrNoCluster = fmt.Errorf("there is no cluster: %w", lab.ErrNotUp)
+	// ErrUndeclared says that the lab has no cluster that labctl runs.
+	ErrUndeclared = errors.New("the lab's stacks declare no lab_cluster, so labctl runs no cluster for it")
+)
 
 // Lab is one environment of a lab with all that acts upon it.
 type Lab struct {
@@ -130,7 +134,7 @@ func (l *Lab) output(ctx context.Context, stack, name string) (string, error) {
 	return value, err
 }
 
-// cluster finds the lab's cluster in the state of the stacks. The error is ErrNoCluster where there is none.
+// cluster finds the lab's cluster in the states of the stacks. The error is ErrNoCluster or ErrUndeclared if there is none.
 func (l *Lab) cluster() (provider.ClusterSpec, error) {
 	for _, s := range l.Graph.Stacks {
 		st, err := stack.ReadState(terraform.StateFile(l.Graph.Dir, s.ID))
@@ -151,6 +155,9 @@ func (l *Lab) cluster() (provider.ClusterSpec, error) {
 			return spec, nil
 		}
 	}
+	if !l.Graph.Declares("lab_cluster") {
+		return provider.ClusterSpec{}, ErrUndeclared
+	}
 	return provider.ClusterSpec{}, ErrNoCluster
 }
 
@@ -161,7 +168,7 @@ func (l *Lab) ClusterDir() (string, error) {
 		return "", err
 	}
 	if spec.Kind != cluster.Embedded {
-		return "", fmt.Errorf("the lab's cluster is of kind %q: labctl did not start its processes and does not know them", spec.Kind)
+		return "", fmt.Errorf("the lab's cluster is of kind %q: labctl does not manage its processes", spec.Kind)
 	}
 	return spec.Dir, nil
 }

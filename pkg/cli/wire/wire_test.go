@@ -156,6 +156,21 @@ func TestRunNamesItsUser(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "ada", l.Run("labctl up", nil).User)
 	require.Equal(t, "labctl up", l.Run("labctl up", nil).Command)
+}
+
+// A lab that declares a cluster gets one by `labctl up`; another never does.
+func TestClusterDirWithoutACluster(t *testing.T) {
+	f := newFactory(t, "")
+	l, err := Open(f)
+	require.NoError(t, err)
+	_, err = l.ClusterDir()
+	require.ErrorIs(t, err, ErrUndeclared)
+	require.NotErrorIs(t, err, lab.ErrNotUp)
+
+	file := filepath.Join(f.WorkDir, "stacks", "local", "0-nothing", "main.tf")
+	require.NoError(t, os.WriteFile(file, []byte("resource \"lab_cluster\" \"this\" {}\n"), 0o600))
+	l, err = Open(&cli.Factory{IO: f.IO, WorkDir: f.WorkDir, Env: f.Env, Getenv: f.Getenv})
+	require.NoError(t, err)
 	_, err = l.ClusterDir()
 	require.ErrorIs(t, err, ErrNoCluster)
 	require.ErrorIs(t, err, lab.ErrNotUp)
