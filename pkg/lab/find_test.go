@@ -97,7 +97,7 @@ func TestWhereNoStateIsYetOneBegins(t *testing.T) {
 	}{
 		{"an empty place", 0, ""},
 		{"no such place", http.StatusNotFound, ""},
-		{"no way to know", http.StatusForbidden, `look for the state of stack "0-a" where find in stacks/local/0-a/stack.hcl says: terraform in the backend alone failed`},
+		{"no way to know", http.StatusForbidden, `look for the state of stack "0-a" in its backend (stacks/local/0-a/stack.hcl): terraform init failed`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := newFoundMesh(t, s, s.URL)

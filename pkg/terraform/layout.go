@@ -56,6 +56,9 @@ func (r *Runner) arrange(w stack.RunRequest) (string, error) {
 	}
 	m := r.mirror(w)
 	dir := m.workDir(w.Stack)
+	if err := makeDirs(m.tree, filepath.Dir(dir)); err != nil {
+		return "", fmt.Errorf("mirror the lab's source: %w", err)
+	}
 	if err := r.relocate(w.Stack, dir); err != nil {
 		return "", fmt.Errorf("make the work directory of stack %q: %w", w.Stack.ID, err)
 	}
@@ -241,6 +244,9 @@ func linkTree(src, dst, below string, skip func(name string) bool) error {
 	if err := os.MkdirAll(dst, 0o700); err != nil {
 		return err
 	}
+	if at, err := filepath.EvalSymlinks(dst); err != nil || at != dst {
+		return fmt.Errorf("%s is not where it seems to be (%s): nothing was linked", dst, at)
+	}
 	back, err := filepath.Rel(dst, src)
 	if err != nil {
 		return err
@@ -362,6 +368,22 @@ func (r *Runner) relocate(s *stack.Stack, dir string) error {
 		}
 	}
 	return r.index(s.ID, dir)
+}
+
+// makeDirs makes each directory from tree down to dir, in place of links of the mirror: through a link one would work in the source.
+func makeDirs(tree, dir string) error {
+	rel, err := filepath.Rel(tree, dir)
+	if err != nil {
+		return err
+	}
+	at := tree
+	for _, part := range append([]string{"."}, strings.Split(rel, string(filepath.Separator))...) {
+		at = filepath.Join(at, part)
+		if err := makeDir(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // makeDir makes a directory in place of a link of the mirror.
