@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/kube"
 )
@@ -216,4 +217,42 @@ func TestMemoryIsThatOfAProcessAndAllItsChildren(t *testing.T) {
 	require.NotContains(t, all, os.Getppid())
 	require.Positive(t, memoryOf(child.Process.Pid))
 	require.Zero(t, memoryOf(1<<30), "there is no such process")
+}
+
+func TestADirectoryOfAUserIsRefusedAndKept(t *testing.T) {
+	for _, kind := range []string{Embedded, Kind} {
+		t.Run(kind, func(t *testing.T) {
+			home := t.TempDir()
+			file := filepath.Join(home, "thesis.tex")
+			require.NoError(t, os.WriteFile(file, nil, 0o600))
+			t.Setenv("PATH", t.TempDir()) // no container engine
+			s := embedded(home)
+			s.Kind = kind
+			m := &Manager{StateDir: filepath.Join(t.TempDir(), ".lab")}
+			_, err := m.Ensure(t.Context(), s, nil)
+			require.ErrorIs(t, err, datadir.ErrForeign)
+			require.ErrorIs(t, m.Destroy(t.Context(), s, nil), datadir.ErrForeign)
+			require.FileExists(t, file)
+			entries, err := os.ReadDir(home)
+			require.NoError(t, err)
+			require.Len(t, entries, 1)
+		})
+	}
+}
+
+func TestTheDirectoryOfAClusterIsRemoved(t *testing.T) {
+	state := t.TempDir()
+	m := &Manager{StateDir: state}
+	for name, prepare := range map[string]func(dir string) error{
+		"of now":              datadir.Claim,
+		"of an older version": func(dir string) error { return os.Mkdir(dir, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(state, "cluster")
+			require.NoError(t, prepare(dir))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, node.ConfigFile), nil, 0o600))
+			require.NoError(t, m.Destroy(t.Context(), embedded(dir), nil))
+			require.NoDirExists(t, dir)
+		})
+	}
 }

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
@@ -223,7 +224,7 @@ func overlayWorks(dir string) bool {
 
 // writeNode writes everything that the node reads and tells whether any of it changed.
 func writeNode(s Spec, facts nodeFacts, programs map[string]string) (changed bool, err error) {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+	if err := datadir.Claim(s.Dir); err != nil {
 		return false, err
 	}
 	if err := makePKI(filepath.Join(s.Dir, "pki"), s.Name); err != nil {

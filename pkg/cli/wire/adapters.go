@@ -10,6 +10,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/cluster"
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/hook"
 	"github.com/labctl/labctl/pkg/image"
@@ -23,7 +24,7 @@ type clusters struct{ manager *cluster.Manager }
 
 func (c *clusters) Ensure(ctx context.Context, s provider.ClusterSpec, report event.Report) (provider.ClusterInfo, error) {
 	info, err := c.manager.Ensure(ctx, clusterSpec(s), report)
-	return clusterInfo(info), err
+	return clusterInfo(info), translateForeign(err)
 }
 
 func (c *clusters) Read(ctx context.Context, s provider.ClusterSpec) (provider.ClusterInfo, error) {
@@ -35,7 +36,14 @@ func (c *clusters) Read(ctx context.Context, s provider.ClusterSpec) (provider.C
 }
 
 func (c *clusters) Destroy(ctx context.Context, s provider.ClusterSpec, report event.Report) error {
-	return c.manager.Destroy(ctx, clusterSpec(s), report)
+	return translateForeign(c.manager.Destroy(ctx, clusterSpec(s), report))
+}
+
+func translateForeign(err error) error {
+	if errors.Is(err, datadir.ErrForeign) {
+		return fmt.Errorf("%w: %w", provider.ErrForeignDir, err)
+	}
+	return err
 }
 
 func clusterSpec(s provider.ClusterSpec) cluster.Spec {

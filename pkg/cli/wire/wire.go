@@ -49,6 +49,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 	nodes := &clusters{manager: &cluster.Manager{
 		Programs: &cluster.Builder{Root: g.Lab.Source, CacheDir: cacheDir},
 		Images:   &clusterImages{builder: images},
+		StateDir: g.Dir,
 	}}
 	resources := provider.New(provider.Options{Clusters: nodes, Dir: g.Dir})
 	runner := terraform.New(terraform.Options{
