@@ -115,9 +115,10 @@ type engineImages struct{ builder *image.Builder }
 func (e *engineImages) Build(ctx context.Context, s lab.ImageSpec, report event.Report) (string, error) {
 	img, err := e.builder.Build(ctx, image.Spec{Name: s.Name, Root: s.Root, Source: s.Source}, report)
 	if err != nil {
-		return "", err
+		return "", judge(err)
 	}
-	return e.builder.Push(ctx, img, s.Repository, report)
+	digest, err := e.builder.Push(ctx, img, s.Repository, report)
+	return digest, judge(err)
 }
 
 // hooks runs the commands that stacks want beside them.
@@ -168,7 +169,8 @@ func (r *releases) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.R
 	if err != nil {
 		return false, err
 	}
-	return c.charts.Ensure(ctx, release(s), report)
+	changed, err := c.charts.Ensure(ctx, release(s), report)
+	return changed, judge(err)
 }
 
 // Deployed says why a release does not stand as described, or nothing.
@@ -204,7 +206,7 @@ func (r *releases) Remove(ctx context.Context, s lab.ReleaseSpec, report event.R
 	if err != nil {
 		return err
 	}
-	return c.charts.Remove(ctx, s.Namespace, s.Name, 0, report)
+	return judge(c.charts.Remove(ctx, s.Namespace, s.Name, 0, report))
 }
 
 func release(s lab.ReleaseSpec) chart.Release {
