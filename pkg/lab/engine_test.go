@@ -404,6 +404,22 @@ hook "cleanup" {
 	require.Equal(t, []string{"first 1-b down 0"}, notes())
 }
 
+func TestOnlySensitiveValuesOfHooksAreMasked(t *testing.T) {
+	m := newMesh(t, "", map[string][]string{"0-a": nil})
+	m.write(t, "stacks/local/0-a/say.sh", "#!/bin/sh\necho \"$PLACE $TOKEN\"\n")
+	m.append(t, "stacks/local/0-a/main.tf", "output \"token\" {\n  value     = \"hunter2\"\n  sensitive = true\n}\n")
+	m.append(t, "stacks/local/0-a/stack.hcl", `
+hook "say" {
+  when    = "after"
+  command = ["./say.sh"]
+  env     = { PLACE = "local", TOKEN = stack.a.token }
+}
+`)
+	_, err := m.up(context.Background())
+	require.NoError(t, err)
+	require.Contains(t, m.said(event.Log), "0-a/hook say: local (sensitive)")
+}
+
 func TestTimeout(t *testing.T) {
 	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil, "1-b": nil}), context.Background()
 	m.append(t, "stacks/local/0-a/stack.hcl", "timeout = \"6s\"\n")

@@ -86,13 +86,11 @@ func (r *run) hook(ctx context.Context, s *stack.Stack, h *stack.Hook, verb, cau
 		if err != nil {
 			return outcome{}, err
 		}
-		env, err := r.lab.graph.HookEnv(s, h, known)
+		env, sensitive, err := r.lab.graph.HookEnv(s, h, known)
 		if err != nil {
 			return outcome{}, err
 		}
-		for _, v := range env { // by env come the secrets
-			r.secrets.Add(v)
-		}
+		r.secrets.Add(sensitive...)
 		all := map[string]string{"LABCTL_LAB": r.lab.graph.Lab.Name, "LABCTL_ENV": r.lab.graph.Env.Name, "LABCTL_STACK": s.ID, "LABCTL_COMMAND": verb}
 		if cause != "" {
 			all["LABCTL_ERROR"] = cause
