@@ -18,7 +18,7 @@ func Protected(f *cli.Factory, command, to, env string, protected bool, given st
 	if given != "" {
 		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", given, env), Next: next}
 	}
-	if f.IO.Terminal {
+	if f.IO.Interactive {
 		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to %s: ", env, to)
 		// A stream that ends has typed nothing.
 		line, _ := bufio.NewReader(f.IO.In).ReadString('\n')
