@@ -29,6 +29,9 @@ const (
 // ErrGone says that there is no cluster.
 var ErrGone = errors.New("there is no cluster")
 
+// ErrNotRoot says that the user may not make what a node is made of.
+var ErrNotRoot = errors.New("the embedded cluster needs root")
+
 // Spec says which cluster a lab wants.
 type Spec struct {
 	Kind string
@@ -147,7 +150,7 @@ func (m *Manager) Ensure(ctx context.Context, s Spec, report event.Report) (Info
 		return m.ensureKind(ctx, s, report)
 	}
 	if os.Geteuid() != 0 {
-		return Info{}, errors.New("the embedded cluster needs root: run labctl with sudo, or use `labctl dev`, which needs neither root nor Kubernetes")
+		return Info{}, fmt.Errorf("%w: run labctl with sudo, or use `labctl dev`, which needs neither root nor Kubernetes", ErrNotRoot)
 	}
 	if err := m.ensureNode(ctx, s, report); err != nil {
 		return Info{}, err

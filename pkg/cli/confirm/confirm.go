@@ -9,12 +9,13 @@ import (
 	"github.com/labctl/labctl/pkg/cli"
 )
 
-// Protected wants the name of a protected environment, by flag or typed. command is what is run, such as "labctl down", and to what it does.
-func Protected(f *cli.Factory, command, to, env string, protected bool, given string) error {
+// Protected wants the name of a protected environment, by flag or typed. To is what the command
+// does to it.
+func Protected(f *cli.Factory, to, env string, protected bool, given string) error {
 	if !protected || given == env {
 		return nil
 	}
-	next := []string{command + " -e " + env + " --confirm " + env}
+	next := []string{f.Again("confirm") + " --confirm " + cli.Quote(env)}
 	if given != "" {
 		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", given, env), Next: next}
 	}

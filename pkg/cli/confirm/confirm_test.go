@@ -32,7 +32,7 @@ func TestAProtectedEnvironmentWantsItsName(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			streams, _, stderr := iostreams.Test()
 			streams.In, streams.Interactive, streams.Terminal = strings.NewReader(tc.typed), tc.stdinTerminal, tc.stderrTerminal
-			err := confirm.Protected(&cli.Factory{IO: streams}, "labctl down", "take it down", "prod", !tc.unprotected, tc.given)
+			err := confirm.Protected(&cli.Factory{IO: streams, Args: []string{"down", "-e", "prod", "--confirm=local"}}, "take it down", "prod", !tc.unprotected, tc.given)
 			if tc.want == "" {
 				require.NoError(t, err)
 			} else {

@@ -98,7 +98,7 @@ func podsOf(ctx context.Context, l *wire.Lab) (found, error) {
 		list, err := client.Core.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: nameLabel})
 		if err != nil {
 			return found{}, &cli.Error{What: "the cluster does not say which pods there are", Err: err,
-				Next: []string{"labctl cluster status", "labctl up"}}
+				Next: []string{"labctl status", "labctl up"}}
 		}
 		out.pods = append(out.pods, list.Items...)
 	}

@@ -153,6 +153,9 @@ func list(names []string) string {
 // absent explains why there is nothing to print.
 func absent(values map[string]map[string]cty.Value, opts *Options) error {
 	next := []string{"labctl up"}
+	if opts.Stack != "" {
+		next = []string{"labctl up " + cli.Quote(opts.Stack)}
+	}
 	if len(values) == 0 {
 		return &cli.Error{What: "the lab is not up", Next: next}
 	}

@@ -91,7 +91,7 @@ func run(ctx context.Context, opts *Options) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(plans)
 	} else {
-		_, err = fmt.Fprint(f.IO.Out, text(plans, opts, f.Program))
+		_, err = fmt.Fprint(f.IO.Out, text(plans, opts, f.Line))
 	}
 	if err == nil && changes {
 		err = cli.Silent(cli.ExitChanges)
@@ -102,7 +102,7 @@ func run(ctx context.Context, opts *Options) error {
 // signs are terraform's own for what happens to a resource.
 var signs = map[string]string{"create": "+", "update": "~", "delete": "-", "replace": "±", "read": "?", "forget": "x", "import": "<", "move": ">"}
 
-func text(plans []*lab.StackPlan, opts *Options, program string) string {
+func text(plans []*lab.StackPlan, opts *Options, line func(string) string) string {
 	var b strings.Builder
 	todo, waiting := 0, 0
 	for _, p := range plans {
@@ -155,9 +155,9 @@ func text(plans []*lab.StackPlan, opts *Options, program string) string {
 		}
 		b.WriteString("Nothing to do.\n")
 	case opts.Out != "":
-		fmt.Fprintf(&b, "\nThe plans are in %s. Next: %s\n", opts.Out, cli.Called(program, "labctl up --plan "+opts.Out))
+		fmt.Fprintf(&b, "\nThe plans are in %s. Next: %s\n", opts.Out, line("labctl up --plan "+cli.Quote(opts.Out)))
 	default:
-		fmt.Fprintf(&b, "\nNothing was done. Next: %s\n", cli.Called(program, "labctl up"))
+		fmt.Fprintf(&b, "\nNothing was done. Next: %s\n", line("labctl up"+opts.Choice.Words()))
 	}
 	return b.String()
 }

@@ -103,13 +103,17 @@ func run(ctx context.Context, opts *Options) error {
 		if opts.Plan != "" {
 			plans, err := l.Engine.Plans(ctx, opts.Plan)
 			if err != nil {
-				return &cli.Error{What: "the plans were not applied", Err: err, Next: l.After(err, "labctl plan --out "+opts.Plan)}
+				return &cli.Error{What: "the plans were not applied", Err: err, Next: l.After(err, "labctl plan --out "+cli.Quote(opts.Plan))}
 			}
 			o.Plans, o.Selection = plans, lab.Selection{Only: plans.Stacks}
 		}
 		var err error
 		if summary, err = l.Engine.Up(ctx, o); err != nil {
-			return &cli.Error{What: "the lab is not up", Err: choice.Explain("labctl up", err), Next: l.After(err, "labctl up   (it continues where it stopped)")}
+			next := cli.SameCommand + "   (it continues where it stopped)"
+			if opts.Plan != "" {
+				next = "labctl plan --out " + cli.Quote(opts.Plan) + "   (the plans that were applied are used up)"
+			}
+			return &cli.Error{What: "the lab is not up", Err: choice.Explain("labctl up", err), Next: l.After(err, next)}
 		}
 		if done, err = finish(ctx, l, o.Selection.Whole(), summary, sink); err == nil && opts.JSON {
 			sink.Emit(event.Event{Kind: event.Result, Message: done})
@@ -146,11 +150,11 @@ func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, 
 	if err != nil {
 		return "", err
 	}
-	return welcome(l.Program(), url, demo, summary.Changed()), nil
+	return welcome(l.Line, url, demo, summary.Changed()), nil
 }
 
 // welcome is what up ends with: where the chat is, who can log in, and what to try.
-func welcome(program, url string, demo []wire.DemoUser, changed bool) string {
+func welcome(line func(string) string, url string, demo []wire.DemoUser, changed bool) string {
 	var b strings.Builder
 	if changed {
 		b.WriteString("The lab is up, and a message went through it.\n\n")
@@ -169,7 +173,7 @@ func welcome(program, url string, demo []wire.DemoUser, changed bool) string {
 		{"labctl down", "take everything away again"},
 	}
 	for _, t := range tries {
-		fmt.Fprintf(&b, "  %-*s  %s\n", len(cli.Called(program, "labctl ship messaging")), cli.Called(program, t.command), t.what)
+		fmt.Fprintf(&b, "  %-*s  %s\n", len(line("labctl ship messaging")), line(t.command), t.what)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }
