@@ -420,6 +420,21 @@ hook "say" {
 	require.Contains(t, m.said(event.Log), "0-a/hook say: local (sensitive)")
 }
 
+func TestNoChangeIsMadeThatIsNotAllowed(t *testing.T) {
+	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil}), context.Background()
+	m.append(t, "stacks/local/0-a/stack.hcl", "hook \"first\" {\n  when    = \"before\"\n  command = [\"touch\", \""+m.dir+"/ran\"]\n}\n")
+	refused := errors.New("not confirmed")
+	refuse := func(o *lab.Options) { o.MayChange = func(string) error { return refused } }
+	_, err := m.up(ctx, refuse)
+	require.ErrorIs(t, err, refused)
+	require.NoFileExists(t, filepath.Join(m.dir, "ran"), "a hook is part of the change")
+	require.NoFileExists(t, filepath.Join(m.dir, ".lab/local/stacks/0-a/terraform.tfstate"))
+	_, err = m.up(ctx)
+	require.NoError(t, err)
+	_, err = m.up(ctx, refuse)
+	require.NoError(t, err, "there is nothing to change")
+}
+
 func TestTimeout(t *testing.T) {
 	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil, "1-b": nil}), context.Background()
 	m.append(t, "stacks/local/0-a/stack.hcl", "timeout = \"6s\"\n")

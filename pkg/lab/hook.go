@@ -40,6 +40,14 @@ func hooks(s *stack.Stack, verb, when string) []*stack.Hook {
 // touch is called before the first thing that a run does to a stack, and again before each other. It runs the hooks that
 // come before, and notes that those that come after are due, whatever happens to this process until then.
 func (r *run) touch(ctx context.Context, s *stack.Stack, verb string) error {
+	if _, already := r.touched.Load(s.ID); already {
+		return nil
+	}
+	if r.options.MayChange != nil {
+		if err := r.options.MayChange(s.ID); err != nil {
+			return err
+		}
+	}
 	if _, already := r.touched.LoadOrStore(s.ID, true); already {
 		return nil
 	}

@@ -114,6 +114,8 @@ type Options struct {
 	Affected  bool   // leave out stacks whose files, inputs and state did not change, without a look at the world
 	Why       bool   // say why a stack is worked on
 	Plans     *Plans // where given, these are applied and nothing else
+	// MayChange is asked before the first change of each stack; its error keeps the stack as it is. nil allows every change.
+	MayChange func(stack string) error
 }
 
 // Lab is one environment of a lab.

@@ -15,9 +15,8 @@ func Protected(f *cli.Factory, to, env string, protected bool, given string) err
 	if !protected || given == env {
 		return nil
 	}
-	next := []string{f.Again("confirm") + " --confirm " + cli.Quote(env)}
 	if given != "" {
-		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", given, env), Next: next}
+		return &cli.Error{What: fmt.Sprintf("--confirm says %q, the environment is %q", given, env), Next: next(f, env)}
 	}
 	if f.IO.Interactive {
 		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to %s: ", env, to)
@@ -27,5 +26,14 @@ func Protected(f *cli.Factory, to, env string, protected bool, given string) err
 			return nil
 		}
 	}
-	return &cli.Error{What: fmt.Sprintf("the environment %q is protected and was not confirmed", env), Next: next}
+	return Refused(f, env)
+}
+
+// Refused says that a protected environment was not confirmed.
+func Refused(f *cli.Factory, env string) error {
+	return &cli.Error{What: fmt.Sprintf("the environment %q is protected and was not confirmed", env), Next: next(f, env)}
+}
+
+func next(f *cli.Factory, env string) []string {
+	return []string{f.Again("confirm") + " --confirm " + cli.Quote(env)}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -102,25 +103,22 @@ func run(ctx context.Context, opts *Options) error {
 // signs are terraform's own for what happens to a resource.
 var signs = map[string]string{"create": "+", "update": "~", "delete": "-", "replace": "±", "read": "?", "forget": "x", "import": "<", "move": ">"}
 
-func text(plans []*lab.StackPlan, opts *Options, line func(string) string) string {
+// Text shows plans to people. Anything says whether they do, or may do, anything; with why it says what for.
+func Text(plans []*lab.StackPlan, why bool) (text string, anything bool) {
 	var b strings.Builder
-	todo, waiting := 0, 0
 	for _, p := range plans {
 		what := "nothing to change"
 		changes := fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
 		switch {
 		case p.Partial:
-			waiting++
 			what = changes + ", as far as it is known before " + strings.Join(p.Waits, "; ")
 		case len(p.Waits) > 0:
-			waiting++
 			what = "not known before " + strings.Join(p.Waits, "; ")
 		case p.Any():
-			todo++
 			what = changes
 		}
 		fmt.Fprintf(&b, "%s: %s\n", p.Stack, what)
-		if opts.Why && p.Why != "" {
+		if why && p.Why != "" {
 			fmt.Fprintf(&b, "    because %s\n", p.Why)
 		}
 		for _, a := range p.Actions {
@@ -148,8 +146,15 @@ func text(plans []*lab.StackPlan, opts *Options, line func(string) string) strin
 			}
 		}
 	}
+	return b.String(), slices.ContainsFunc(plans, (*lab.StackPlan).Any)
+}
+
+func text(plans []*lab.StackPlan, opts *Options, line func(string) string) string {
+	var b strings.Builder
+	shown, anything := Text(plans, opts.Why)
+	b.WriteString(shown)
 	switch {
-	case todo+waiting == 0:
+	case !anything:
 		if len(plans) > 0 {
 			b.WriteString("\n")
 		}

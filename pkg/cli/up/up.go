@@ -10,7 +10,9 @@ import (
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/choice"
+	"github.com/labctl/labctl/pkg/cli/confirm"
 	"github.com/labctl/labctl/pkg/cli/doctor"
+	"github.com/labctl/labctl/pkg/cli/plan"
 	"github.com/labctl/labctl/pkg/cli/report"
 	"github.com/labctl/labctl/pkg/cli/wire"
 	machine "github.com/labctl/labctl/pkg/doctor"
@@ -26,6 +28,7 @@ type Options struct {
 	Affected bool
 	Why      bool
 	Plan     string // a directory of plans; "" means none
+	Confirm  string // the name of a protected environment
 	Report   report.Flag
 }
 
@@ -43,11 +46,15 @@ kill, repairs what broke, and is done in seconds when nothing changed.
 With names, only those stacks and what they need are brought up. A stack that fails stops those that need it; the others
 go on, and the error says how to continue. With --plan exactly what ` + "`labctl plan --out`" + ` kept is applied, or nothing.
 
+A protected environment is changed only after its plan was shown and its name was typed, with --confirm NAME, or with
+--plan. Where there is nothing to change, nothing is asked.
+
 What the machine lacks is installed where labctl may do that; otherwise the commands are printed (exit code 4).`,
 		Example: `  labctl up
   labctl up 2-databases       that stack and what it needs
   labctl up --affected --why  what changed since, and say why
   labctl up --plan plans      what labctl plan --out plans showed
+  labctl up -e prod --confirm prod
   labctl up --from-source     build also what could be pulled from a registry
   labctl up --json | jq .     follow it with a program`,
 		Args: cobra.ArbitraryArgs, // names of stacks
@@ -67,6 +74,7 @@ What the machine lacks is installed where labctl may do that; otherwise the comm
 	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "only stacks whose files, inputs or state changed since they were last applied; takes no look at the rest")
 	cmd.Flags().BoolVar(&opts.Why, "why", false, "say of each stack why there is something to do")
 	cmd.Flags().StringVar(&opts.Plan, "plan", "", "apply exactly the plans that labctl plan --out kept in `DIR`")
+	cmd.Flags().StringVar(&opts.Confirm, "confirm", "", "the name of the protected environment to change, instead of asking for it")
 	cmd.Flags().Var(&opts.Report, "report", "print what was done to each stack as json, junit or md instead of a table, or write it to FILE")
 	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events as JSON, one a line, on stdout")
 	cmd.Flags().BoolVar(&f.FromSource, "from-source", false, "build from source also what could be pulled from a registry")
@@ -89,6 +97,10 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
+	mayChange, err := confirmProtected(ctx, l, opts)
+	if err != nil {
+		return err
+	}
 	var summary *lab.Summary
 	var done string
 	err = f.Progress(ctx, "up", opts.JSON, func(sink event.Sink) error {
@@ -99,7 +111,7 @@ func run(ctx context.Context, opts *Options) error {
 		}
 		o := l.Run("labctl up", sink)
 		opts.Choice.Apply(&o)
-		o.Affected, o.Why = opts.Affected, opts.Why
+		o.Affected, o.Why, o.MayChange = opts.Affected, opts.Why, mayChange
 		if opts.Plan != "" {
 			plans, err := l.Engine.Plans(ctx, opts.Plan)
 			if err != nil {
@@ -131,6 +143,39 @@ func run(ctx context.Context, opts *Options) error {
 		_, err = fmt.Fprintln(f.IO.Out, done)
 	}
 	return err
+}
+
+// confirmProtected shows what up would change in a protected environment and wants its name. Where the plan has nothing
+// to change, it gives a guard against what the plan did not foresee, such as an image whose sources changed.
+func confirmProtected(ctx context.Context, l *wire.Lab, opts *Options) (mayChange func(stack string) error, err error) {
+	f, env := opts.Factory, l.Graph.Env
+	if !env.Protected || opts.Plan != "" {
+		return nil, nil
+	}
+	const to = "change it"
+	if opts.Confirm != "" {
+		return nil, confirm.Protected(f, to, env.Name, true, opts.Confirm)
+	}
+	var plans []*lab.StackPlan
+	err = f.Progress(ctx, "up", false, func(sink event.Sink) error {
+		o := l.Run("labctl up", sink)
+		opts.Choice.Apply(&o)
+		o.Affected, o.Why = opts.Affected, opts.Why
+		var err error
+		if plans, err = l.Engine.Plan(ctx, o, ""); err != nil {
+			return &cli.Error{What: "the lab was not planned", Err: choice.Explain("labctl up", err), Next: l.After(err)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	text, anything := plan.Text(plans, opts.Why)
+	if !anything {
+		return func(string) error { return confirm.Refused(f, env.Name) }, nil
+	}
+	_, _ = fmt.Fprintf(f.IO.Err, "\n%s\n", text)
+	return nil, confirm.Protected(f, to, env.Name, true, "")
 }
 
 // finish proves that the chat works, where the whole lab is up and has one, and gives the command's last words.
