@@ -118,13 +118,24 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 		Containerd: "/usr/bin/containerd", CgroupRoot: cgroupRoot(s.Dir), PodCIDR: podCIDR, ServiceCIDR: serviceCIDR,
 		DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Base: node.Base, MaxOpenFiles: 20000,
 	}
-	programs := map[string]string{"kubernetes": "/cache/kubernetes", "node": "/cache/node"}
-	changed, err := writeNode(s, facts, programs)
-	require.NoError(t, err)
-	require.True(t, changed)
-	changed, err = writeNode(s, facts, programs)
-	require.NoError(t, err)
-	require.False(t, changed, "the same node again must not be restarted")
+	supervisor := filepath.Join(t.TempDir(), "node")
+	require.NoError(t, os.WriteFile(supervisor, []byte("one"), 0o600))
+	programs := map[string]string{"kubernetes": "/cache/kubernetes", "node": supervisor}
+	digest := func() string {
+		require.NoError(t, writeNode(s, facts, programs))
+		d, err := nodeDigest(s.Dir, programs["node"])
+		require.NoError(t, err)
+		return d
+	}
+	before := digest()
+	require.Equal(t, before, digest(), "the same node again must not be restarted")
+	require.NoError(t, os.WriteFile(supervisor, []byte("two"), 0o600))
+	require.NotEqual(t, before, digest(), "another supervisor")
+	require.NoError(t, os.WriteFile(supervisor, []byte("one"), 0o600))
+	programs["kubernetes"] = "/cache/another/kubernetes"
+	require.NotEqual(t, before, digest(), "another Kubernetes")
+	programs["kubernetes"] = "/cache/kubernetes"
+	require.Equal(t, before, digest())
 
 	for _, file := range []string{"kubelet.yaml", "kube-proxy.yaml", "registry.yaml", "audit.yaml"} {
 		b, err := os.ReadFile(filepath.Join(s.Dir, "conf", file))
@@ -155,9 +166,7 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 	}
 
 	facts.MaxOpenFiles++
-	changed, err = writeNode(s, facts, programs)
-	require.NoError(t, err)
-	require.True(t, changed)
+	require.NotEqual(t, before, digest(), "another configuration")
 }
 
 func TestAddonsAreWholeManifests(t *testing.T) {

@@ -24,6 +24,10 @@ func Run(configPath string) error {
 		return fmt.Errorf("%s: %w", configPath, err)
 	}
 
+	if err := AwaitStart(os.NewFile(uintptr(config.gateFD()), "gate")); err != nil {
+		return err
+	}
+
 	// Taken before anything is started, so that no signal and no dead child is missed.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGCHLD)
