@@ -95,7 +95,7 @@ func TestAdviceFitsTheError(t *testing.T) {
 
 func TestPrintNamesTheChosenLabInTheTextToo(t *testing.T) {
 	var b bytes.Buffer
-	Print(&b, &Error{What: "x", Err: errors.New("run `labctl up`, or sudo labctl up"), Next: []string{"labctl up", SameCommand}},
+	Print(&b, &Error{What: "x", Err: errors.New("run `labctl up`, or sudo labctl up\nTo look closer: labctl exec 1-net -- plan\nnote: labctl is old"), Next: []string{"labctl up", SameCommand}},
 		&Factory{Env: "prod", Args: []string{"up", "-e", "prod"}}, false)
-	require.Equal(t, "error: x\n  run `labctl up -e prod`, or sudo labctl up -e prod\nnext:  labctl up -e prod\n", b.String(), "the same advice is given once")
+	require.Equal(t, "error: x\n  run `labctl up -e prod`, or sudo labctl up -e prod\n  To look closer: labctl exec -e prod 1-net -- plan\n  note: labctl is old\nnext:  labctl up -e prod\n", b.String(), "the same advice is given once")
 }
