@@ -43,7 +43,7 @@ func (e *UnreachableError) Error() string {
 func (e *UnreachableError) Unwrap() error { return e.Err }
 
 // Hint is the next command to type.
-func (e *UnreachableError) Hint() string { return "labctl cluster status" }
+func (e *UnreachableError) Hint() string { return "labctl status" }
 
 // Client manages the releases of one cluster. It is safe for concurrent use; calls about one release run one by one.
 // That no other process works on the same lab is the concern of the lab's lock: a release that is found in the middle

@@ -19,6 +19,8 @@ func classify(err error) *Error {
 		config *stack.ConfigError
 		locked *lab.LockedError
 		port   *cluster.PortTakenError
+		build  *gobuild.Error
+		lacks  *doctor.NotReadyError
 		hint   interface{ Hint() string }
 	)
 	if errors.As(err, &hint) {
@@ -34,16 +36,21 @@ func classify(err error) *Error {
 		out.Code = ExitConfig
 	case errors.As(err, &port):
 		out.Code = ExitMachine
-	case errors.Is(err, doctor.ErrNotReady):
+	case errors.As(err, &lacks) && lacks.Lacks("root"), errors.Is(err, cluster.ErrNotRoot):
 		out.Code = ExitMachine
-		out.Next = []string{"labctl up   (afterwards)"}
-	case errors.Is(err, gobuild.ErrNoGo):
+		out.Next = []string{"sudo " + SameCommand, "labctl dev   (it needs neither root nor Kubernetes)"}
+	case errors.Is(err, doctor.ErrNotReady), errors.Is(err, gobuild.ErrNoGo):
 		out.Code = ExitMachine
+		out.Next = []string{SameCommand + "   (afterwards)"}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, gobuild.ErrDiskFull):
 		out.Code = ExitMachine
 		out.Next = []string{"labctl doctor   (it shows how much space the lab needs)"}
+	case errors.Is(err, gobuild.ErrNetwork):
+		out.Next = []string{SameCommand + "   (afterwards)"}
+	case errors.As(err, &build):
+		out.Next = []string{SameCommand + "   (after mending it)"}
 	case errors.As(err, &locked):
-		// Nothing to type: it ends by itself, and the text says whose it is.
+		out.Next = []string{SameCommand + "   (when it is done)"}
 	case errors.Is(err, lab.ErrNotUp), errors.Is(err, cluster.ErrGone):
 		out.Next = []string{"labctl up"}
 	}

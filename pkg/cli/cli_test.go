@@ -70,14 +70,8 @@ func TestPrint(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var b bytes.Buffer
-			Print(&b, Explain(tc.err), "", false)
+			Print(&b, Explain(tc.err), &Factory{}, false)
 			require.Equal(t, tc.want, b.String())
 		})
 	}
-}
-
-func TestCalled(t *testing.T) {
-	require.Equal(t, "bin/labctl up", Called("bin/labctl", "labctl up"))
-	require.Equal(t, "make dev", Called("bin/labctl", "make dev"))
-	require.Equal(t, "labctl up", Called("", "labctl up"))
 }

@@ -35,7 +35,8 @@ type Factory struct {
 	Getenv  func(string) string
 	WorkDir string
 	Build   Build
-	Program string // how labctl was called, "labctl" or "bin/labctl"
+	Program string   // how labctl was called, "labctl" or "bin/labctl"
+	Args    []string // what was typed after it
 
 	// The global flags.
 	File    string // --file

@@ -38,8 +38,8 @@ func Explain(err error) *Error {
 }
 
 // Print writes an error for people. Lines of the reason are indented, so that a long one stays one paragraph. The commands
-// to type begin with program, as it was called.
-func Print(w io.Writer, e *Error, program string, color bool) {
+// to type are about the lab that f has chosen.
+func Print(w io.Writer, e *Error, f *Factory, color bool) {
 	if e.Shown {
 		return
 	}
@@ -59,6 +59,7 @@ func Print(w io.Writer, e *Error, program string, color bool) {
 			what, why = first, rest
 		}
 	}
+	what, why = f.addressed(what), f.addressed(why)
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", paint("31;1", "error:"), what)
 	for line := range strings.Lines(why) {
@@ -67,20 +68,17 @@ func Print(w io.Writer, e *Error, program string, color bool) {
 	if e.Where != "" {
 		fmt.Fprintf(&b, "%s %s\n", paint("1", "where:"), e.Where)
 	}
-	for i, next := range e.Next {
-		label := "next: "
-		if i > 0 {
-			label = "or:   "
+	label := "next: "
+	given := map[string]bool{}
+	for _, next := range e.Next {
+		line := f.Line(next)
+		command, _, _ := strings.Cut(line, "   (")
+		if given[command] {
+			continue
 		}
-		fmt.Fprintf(&b, "%s %s\n", paint("1", label), Called(program, next))
+		given[command] = true
+		fmt.Fprintf(&b, "%s %s\n", paint("1", label), line)
+		label = "or:   "
 	}
 	_, _ = io.WriteString(w, b.String())
-}
-
-// Called writes a command line that begins with labctl the way it was called, such as bin/labctl.
-func Called(program, command string) string {
-	if rest, ok := strings.CutPrefix(command, "labctl "); ok && program != "" {
-		return program + " " + rest
-	}
-	return command
 }

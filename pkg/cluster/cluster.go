@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
 )
@@ -27,6 +28,9 @@ const (
 
 // ErrGone says that there is no cluster.
 var ErrGone = errors.New("there is no cluster")
+
+// ErrNotRoot says that the user may not make what a node is made of.
+var ErrNotRoot = errors.New("the embedded cluster needs root")
 
 // Spec says which cluster a lab wants.
 type Spec struct {
@@ -77,6 +81,9 @@ type Images interface {
 type Manager struct {
 	Programs Programs
 	Images   Images
+	// StateDir is the environment's state directory, where older versions of labctl left clusters without a marker. It may
+	// be empty.
+	StateDir string
 	// Now is the clock, for messages.
 	Now func() time.Time
 }
@@ -128,19 +135,22 @@ func (s Spec) ports() []portUse {
 }
 
 // Ensure makes the cluster, starts it, repairs it: afterwards it is healthy, or the error says what is not. Nothing
-// is done where nothing is to do.
+// is done where nothing is to do. The error wraps datadir.ErrForeign where the directory holds files of somebody else's.
 func (m *Manager) Ensure(ctx context.Context, s Spec, report event.Report) (Info, error) {
 	if err := s.check(); err != nil {
 		return Info{}, err
 	}
-	switch s.Kind {
-	case Kubeconfig:
+	if s.Kind == Kubeconfig {
 		return m.adopt(ctx, s)
-	case Kind:
+	}
+	if err := m.checkDir(s.Dir); err != nil {
+		return Info{}, err
+	}
+	if s.Kind == Kind {
 		return m.ensureKind(ctx, s, report)
 	}
 	if os.Geteuid() != 0 {
-		return Info{}, errors.New("the embedded cluster needs root: run labctl with sudo, or use `labctl dev`, which needs neither root nor Kubernetes")
+		return Info{}, fmt.Errorf("%w: run labctl with sudo, or use `labctl dev`, which needs neither root nor Kubernetes", ErrNotRoot)
 	}
 	if err := m.ensureNode(ctx, s, report); err != nil {
 		return Info{}, err
@@ -193,13 +203,17 @@ func (m *Manager) Read(ctx context.Context, s Spec) (Info, error) {
 }
 
 // Destroy removes the cluster and all that it left: afterwards the machine is as before. An adopted cluster is left
-// alone. Destroying what is not there is no error.
+// alone. Destroying what is not there is no error. The error wraps datadir.ErrForeign, and nothing was done, where labctl
+// did not make the directory.
 func (m *Manager) Destroy(ctx context.Context, s Spec, report event.Report) error {
 	if s.Kind == Kubeconfig {
 		return nil
 	}
 	if err := s.check(); err != nil {
 		return err
+	}
+	if err := m.checkDir(s.Dir); err != nil {
+		return fmt.Errorf("remove the cluster: %w", err)
 	}
 	if s.Kind == Kind {
 		return m.kind().Destroy(ctx, kindOptions(s, ""), report)
@@ -212,10 +226,15 @@ func (m *Manager) Destroy(ctx context.Context, s Spec, report event.Report) erro
 	if err := removeCgroups(ctx, labID(s.Dir)); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(s.Dir); err != nil {
-		return fmt.Errorf("remove the cluster's files: %w", err)
+	return datadir.Remove(s.Dir)
+}
+
+// checkDir refuses a directory that holds files of somebody else's.
+func (m *Manager) checkDir(dir string) error {
+	if err := datadir.MarkOlder(dir, m.StateDir); err != nil {
+		return err
 	}
-	return nil
+	return datadir.Check(dir)
 }
 
 // KubeconfigPath is where the administrator's kubeconfig of an embedded cluster is, mode 0600.

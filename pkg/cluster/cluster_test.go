@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/kube"
 )
@@ -117,13 +118,24 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 		Containerd: "/usr/bin/containerd", CgroupRoot: cgroupRoot(s.Dir), PodCIDR: podCIDR, ServiceCIDR: serviceCIDR,
 		DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Base: node.Base, MaxOpenFiles: 20000,
 	}
-	programs := map[string]string{"kubernetes": "/cache/kubernetes", "node": "/cache/node"}
-	changed, err := writeNode(s, facts, programs)
-	require.NoError(t, err)
-	require.True(t, changed)
-	changed, err = writeNode(s, facts, programs)
-	require.NoError(t, err)
-	require.False(t, changed, "the same node again must not be restarted")
+	supervisor := filepath.Join(t.TempDir(), "node")
+	require.NoError(t, os.WriteFile(supervisor, []byte("one"), 0o600))
+	programs := map[string]string{"kubernetes": "/cache/kubernetes", "node": supervisor}
+	digest := func() string {
+		require.NoError(t, writeNode(s, facts, programs))
+		d, err := nodeDigest(s.Dir, programs["node"])
+		require.NoError(t, err)
+		return d
+	}
+	before := digest()
+	require.Equal(t, before, digest(), "the same node again must not be restarted")
+	require.NoError(t, os.WriteFile(supervisor, []byte("two"), 0o600))
+	require.NotEqual(t, before, digest(), "another supervisor")
+	require.NoError(t, os.WriteFile(supervisor, []byte("one"), 0o600))
+	programs["kubernetes"] = "/cache/another/kubernetes"
+	require.NotEqual(t, before, digest(), "another Kubernetes")
+	programs["kubernetes"] = "/cache/kubernetes"
+	require.Equal(t, before, digest())
 
 	for _, file := range []string{"kubelet.yaml", "kube-proxy.yaml", "registry.yaml", "audit.yaml"} {
 		b, err := os.ReadFile(filepath.Join(s.Dir, "conf", file))
@@ -154,9 +166,7 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 	}
 
 	facts.MaxOpenFiles++
-	changed, err = writeNode(s, facts, programs)
-	require.NoError(t, err)
-	require.True(t, changed)
+	require.NotEqual(t, before, digest(), "another configuration")
 }
 
 func TestAddonsAreWholeManifests(t *testing.T) {
@@ -216,4 +226,42 @@ func TestMemoryIsThatOfAProcessAndAllItsChildren(t *testing.T) {
 	require.NotContains(t, all, os.Getppid())
 	require.Positive(t, memoryOf(child.Process.Pid))
 	require.Zero(t, memoryOf(1<<30), "there is no such process")
+}
+
+func TestADirectoryOfAUserIsRefusedAndKept(t *testing.T) {
+	for _, kind := range []string{Embedded, Kind} {
+		t.Run(kind, func(t *testing.T) {
+			home := t.TempDir()
+			file := filepath.Join(home, "thesis.tex")
+			require.NoError(t, os.WriteFile(file, nil, 0o600))
+			t.Setenv("PATH", t.TempDir()) // no container engine
+			s := embedded(home)
+			s.Kind = kind
+			m := &Manager{StateDir: filepath.Join(t.TempDir(), ".lab")}
+			_, err := m.Ensure(t.Context(), s, nil)
+			require.ErrorIs(t, err, datadir.ErrForeign)
+			require.ErrorIs(t, m.Destroy(t.Context(), s, nil), datadir.ErrForeign)
+			require.FileExists(t, file)
+			entries, err := os.ReadDir(home)
+			require.NoError(t, err)
+			require.Len(t, entries, 1)
+		})
+	}
+}
+
+func TestTheDirectoryOfAClusterIsRemoved(t *testing.T) {
+	state := t.TempDir()
+	m := &Manager{StateDir: state}
+	for name, prepare := range map[string]func(dir string) error{
+		"of now":              datadir.Claim,
+		"of an older version": func(dir string) error { return os.Mkdir(dir, 0o700) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(state, "cluster")
+			require.NoError(t, prepare(dir))
+			require.NoError(t, os.WriteFile(filepath.Join(dir, node.ConfigFile), nil, 0o600))
+			require.NoError(t, m.Destroy(t.Context(), embedded(dir), nil))
+			require.NoDirExists(t, dir)
+		})
+	}
 }

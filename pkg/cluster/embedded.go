@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
@@ -49,6 +50,11 @@ const readyWithin = 4 * time.Minute
 // ensureNode builds what the node is made of, starts it where it does not run as it should, and applies the
 // cluster's own parts.
 func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) error {
+	// Before anything is built: sources that change meanwhile are not in what runs then.
+	made, err := m.fingerprint(ctx)
+	if err != nil {
+		return err
+	}
 	programs, err := m.programs(ctx, report)
 	if err != nil {
 		return err
@@ -65,17 +71,20 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err != nil {
 		return err
 	}
-	changed, err := writeNode(s, facts, programs)
+	if err := writeNode(s, facts, programs); err != nil {
+		return err
+	}
+	digest, err := nodeDigest(s.Dir, programs["node"])
 	if err != nil {
 		return err
 	}
-	if p, running := runningNode(s.Dir); running && changed {
-		report.Doing("restarting the node (process %d) with its new configuration", p.pid)
+	if p, running := runningNode(s.Dir); running && startedWith(s.Dir) != digest {
+		report.Doing("restarting the node (process %d), which was started with another configuration or program", p.pid)
 		if err := stopNode(ctx, s.Dir, gracefully); err != nil {
 			return err
 		}
 	}
-	if err := start(ctx, s, programs["node"], report); err != nil {
+	if err := start(ctx, s, programs["node"], digest, report); err != nil {
 		return err
 	}
 	kubeconfig, err := os.ReadFile(KubeconfigPath(s.Dir))
@@ -120,10 +129,6 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 		return err
 	}
 	if err := waitHealthy(ctx, s.Dir, client, nodeOf(state.Started)); err != nil {
-		return err
-	}
-	made, err := m.fingerprint(ctx)
-	if err != nil {
 		return err
 	}
 	return writeFile(filepath.Join(s.Dir, fingerprintFile), []byte(made))
@@ -221,20 +226,16 @@ func overlayWorks(dir string) bool {
 	return fs.Type != unix.OVERLAYFS_SUPER_MAGIC
 }
 
-// writeNode writes everything that the node reads and tells whether any of it changed.
-func writeNode(s Spec, facts nodeFacts, programs map[string]string) (changed bool, err error) {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return false, err
+// writeNode writes everything that the node reads.
+func writeNode(s Spec, facts nodeFacts, programs map[string]string) error {
+	if err := datadir.Claim(s.Dir); err != nil {
+		return err
 	}
 	if err := makePKI(filepath.Join(s.Dir, "pki"), s.Name); err != nil {
-		return false, err
-	}
-	before, err := configuration(s.Dir)
-	if err != nil {
-		return false, err
+		return err
 	}
 	if err := writeConfigs(s.Dir, facts); err != nil {
-		return false, err
+		return err
 	}
 	config := node.Config{
 		Name: s.Name, Dir: s.Dir, Programs: []string{programs["kubernetes"]},
@@ -245,19 +246,32 @@ func writeNode(s Spec, facts nodeFacts, programs map[string]string) (changed boo
 	}
 	b, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err := writeFile(filepath.Join(s.Dir, node.ConfigFile), b); err != nil {
-		return false, err
+		return err
 	}
-	if err := writeKubeconfig(s); err != nil {
-		return false, err
-	}
-	after, err := configuration(s.Dir)
+	return writeKubeconfig(s)
+}
+
+// nodeDigest is the hash of what a node would be started with now: its configuration, which names the programs of its
+// components by their content, and its own program.
+func nodeDigest(dir, program string) (string, error) {
+	h := sha256.New()
+	all, err := configuration(dir)
 	if err != nil {
-		return false, err
+		return "", err
 	}
-	return !bytes.Equal(before, after), nil
+	h.Write(all)
+	f, err := os.Open(program) //nolint:gosec // G304: a program that labctl built
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("hash %s: %w", program, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
 // configuration is all that the node reads at its start, as one text.
@@ -308,7 +322,7 @@ current-context: %[1]s
 }
 
 // start starts the node unless it runs.
-func start(ctx context.Context, s Spec, program string, report event.Report) error {
+func start(ctx context.Context, s Spec, program, digest string, report event.Report) error {
 	if _, running := runningNode(s.Dir); running {
 		return nil
 	}
@@ -328,7 +342,7 @@ func start(ctx context.Context, s Spec, program string, report event.Report) err
 		}
 		listeners = append(listeners, l)
 	}
-	return startNode(s.Dir, program, listeners)
+	return startNode(s.Dir, program, digest, listeners)
 }
 
 // waitRegistry waits until the node's registry answers through the node's way in.

@@ -34,7 +34,7 @@ func runningNode(dir string) (p process, ok bool) {
 		return p, false
 	}
 	fields := strings.Fields(string(b))
-	if len(fields) != 3 {
+	if len(fields) != 3 && len(fields) != 4 { // an older labctl wrote no digest
 		return p, false
 	}
 	pid, err := strconv.Atoi(fields[0])
@@ -44,6 +44,23 @@ func runningNode(dir string) (p process, ok bool) {
 	p = process{pid: pid, start: fields[1], boot: fields[2]}
 	now, err := identify(pid)
 	return p, err == nil && now == p
+}
+
+// recordNode writes the node's process and the digest of what it was started with.
+func recordNode(dir string, p process, digest string) error {
+	return writeFile(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s %s %s\n", p.pid, p.start, p.boot, digest))
+}
+
+// startedWith gives the digest of what the node was started with, "" where it is not known.
+func startedWith(dir string) string {
+	b, err := os.ReadFile(filepath.Join(dir, pidFile))
+	if err != nil {
+		return ""
+	}
+	if fields := strings.Fields(string(b)); len(fields) == 4 {
+		return fields[3]
+	}
+	return ""
 }
 
 func identify(pid int) (process, error) {
@@ -63,43 +80,28 @@ func identify(pid int) (process, error) {
 	return process{pid, fields[19], strings.TrimSpace(string(boot))}, nil
 }
 
-// startNode starts process 1 in namespaces of its own and leaves it running. The listeners are handed over and
-// closed here.
-func startNode(dir, program string, listeners []*net.TCPListener) error {
-	log, err := os.OpenFile(node.LogPath(dir, "node"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// namespaces are those that a node has of its own.
+const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
+
+// startNode starts process 1 in namespaces of its own and leaves it running. The listeners are handed over and closed
+// here. digest says what the node is started with. The process waits at a gate until it is recorded, and ends where
+// labctl is killed before: at no moment does a node run that no file tells of.
+func startNode(dir, program, digest string, listeners []*net.TCPListener) error {
+	cmd, gate, err := spawnNode(dir, program, listeners, namespaces)
 	if err != nil {
 		return err
 	}
-	defer log.Close()
-	cmd := exec.Command(program, filepath.Join(dir, node.ConfigFile)) //nolint:gosec // G204: a program that labctl built
-	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	for _, l := range listeners {
-		f, err := l.File()
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		defer l.Close()
-		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-	}
-	cmd.SysProcAttr = &unix.SysProcAttr{
-		Setsid:     true, // outlives the terminal
-		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
-	}
-	if err := cmd.Start(); err != nil {
-		if errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("start the node in namespaces of its own: %w (it needs root)", err)
-		}
-		return fmt.Errorf("start the node: %w", err)
-	}
 	p, err := identify(cmd.Process.Pid)
 	if err == nil {
-		err = writeFile(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s %s\n", p.pid, p.start, p.boot))
+		err = recordNode(dir, p, digest)
 	}
 	if err == nil {
 		err = joinCgroups(filepath.Base(cgroupRoot(dir)), p.pid)
 	}
+	if err == nil {
+		_, err = gate.Write([]byte{node.StartByte})
+	}
+	_ = gate.Close() // what was written is in the pipe; where nothing was, this ends the node
 	if err != nil {
 		_ = cmd.Process.Kill() // the node must not run unknown to us
 		_ = cmd.Wait()
@@ -107,6 +109,45 @@ func startNode(dir, program string, listeners []*net.TCPListener) error {
 	}
 	go func() { _ = cmd.Wait() }() // so that a node that ends while labctl runs is no zombie
 	return nil
+}
+
+// spawnNode starts the program, which waits at the gate. The listeners are closed here.
+func spawnNode(dir, program string, listeners []*net.TCPListener, flags uintptr) (cmd *exec.Cmd, gate *os.File, err error) {
+	log, err := os.OpenFile(node.LogPath(dir, "node"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer log.Close()
+	cmd = exec.Command(program, filepath.Join(dir, node.ConfigFile)) //nolint:gosec // G204: a program that labctl built
+	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, "/"
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
+	for _, l := range listeners {
+		f, err := l.File()
+		if err != nil {
+			return nil, nil, err
+		}
+		defer f.Close()
+		defer l.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
+	reader, gate, err := os.Pipe() // its writing end is closed in every child, so only labctl holds it
+	if err != nil {
+		return nil, nil, err
+	}
+	defer reader.Close()
+	cmd.ExtraFiles = append(cmd.ExtraFiles, reader)
+	cmd.SysProcAttr = &unix.SysProcAttr{
+		Setsid:     true, // outlives the terminal
+		Cloneflags: flags,
+	}
+	if err := cmd.Start(); err != nil {
+		_ = gate.Close() // nothing was started
+		if errors.Is(err, unix.EPERM) {
+			return nil, nil, fmt.Errorf("start the node in namespaces of its own: %w (it needs root)", err)
+		}
+		return nil, nil, fmt.Errorf("start the node: %w", err)
+	}
+	return cmd, gate, nil
 }
 
 // How to end a node: first is the signal that it gets.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sort"
 	"strings"
@@ -119,7 +120,9 @@ func (b *Builder) key(ctx context.Context, p program) (string, error) {
 		return "", err
 	}
 	h := sha256.New()
-	h.Write([]byte(version + " " + p.ldflags + "\n"))
+	for _, part := range append([]string{version, runtime.GOARCH}, gobuild.Options{Ldflags: p.ldflags}.Settings()...) {
+		h.Write([]byte(part + "\n"))
+	}
 	for _, source := range p.sources {
 		if err := b.hashTree(h, source); err != nil {
 			return "", err

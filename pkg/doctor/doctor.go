@@ -28,6 +28,19 @@ const (
 // ErrNotReady is that the machine lacks something which labctl can't, or may not, get. The text says what to type.
 var ErrNotReady = errors.New("this machine is not ready")
 
+// NotReadyError is an ErrNotReady that names what is missing.
+type NotReadyError struct{ Missing []Finding }
+
+func (e *NotReadyError) Error() string { return ErrNotReady.Error() + ":" + describe(e.Missing) }
+
+// Unwrap gives ErrNotReady.
+func (e *NotReadyError) Unwrap() error { return ErrNotReady }
+
+// Lacks says whether the finding of that name is among what is missing.
+func (e *NotReadyError) Lacks(name string) bool {
+	return slices.ContainsFunc(e.Missing, func(f Finding) bool { return f.Name == name })
+}
+
 // Options says what is needed, and how the machine is looked at. System fills in the functions; what is left nil of
 // those below Run is not looked at.
 type Options struct {

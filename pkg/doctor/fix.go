@@ -18,7 +18,7 @@ func Fix(ctx context.Context, o Options, findings []Finding, report event.Report
 	}
 	beyond := func(f Finding) bool { return len(f.Packages) == 0 }
 	if o.UID != 0 || o.Run == nil || !o.apt() || slices.ContainsFunc(missing, beyond) {
-		return notReady(missing)
+		return &NotReadyError{Missing: missing}
 	}
 	var packages []string
 	var commands [][]string
@@ -46,8 +46,8 @@ func Fix(ctx context.Context, o Options, findings []Finding, report event.Report
 	return nil
 }
 
-// notReady says what is missing and what to type.
-func notReady(missing []Finding) error {
+// describe says what is missing and what to type.
+func describe(missing []Finding) string {
 	var text strings.Builder
 	for _, f := range missing {
 		fmt.Fprintf(&text, "\n  %s, needed: %s", f.Name, f.Need)
@@ -58,7 +58,7 @@ func notReady(missing []Finding) error {
 			text.WriteString("\n      " + line)
 		}
 	}
-	return fmt.Errorf("%w:%s", ErrNotReady, text.String())
+	return text.String()
 }
 
 func (o Options) install(ctx context.Context, packages []string, report event.Report) error {

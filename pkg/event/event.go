@@ -19,7 +19,7 @@ const (
 	Done     Kind = "done"     // the step ended well
 	Skipped  Kind = "skipped"  // nothing to do: Message says why
 	Failed   Kind = "failed"   // the step ended with Err
-	Result   Kind = "result"   // a line of the command's own result, for people
+	Result   Kind = "result"   // the command's own result, for stdout alone: it may hold passwords, so no log keeps it
 )
 
 // Event is one thing that happened. Step is the step's stable name, such as "1-cluster" or "5-release/image auth".

@@ -103,9 +103,19 @@ func (o Options) ldflags() string {
 // Environ is the environment in which the go command gives the same result for the same sources, whatever a user has
 // set for builds of their own. Where modules come from is left as the user set it.
 func Environ(extra ...string) []string {
-	return with(with(os.Environ(),
-		"CGO_ENABLED=0", "GOWORK=off", "GOEXPERIMENT=", "GOFLAGS=-mod=readonly", "GOAMD64=v1", "GOARM64=v8.0",
-	), extra...)
+	return with(with(os.Environ(), pinned()...), extra...)
+}
+
+// pinned are the variables that decide what the go command makes of the same sources.
+func pinned() []string {
+	return []string{"CGO_ENABLED=0", "GOWORK=off", "GOEXPERIMENT=", "GOFLAGS=-mod=readonly", "GOAMD64=v1", "GOARM64=v8.0"}
+}
+
+// Settings are the flags and variables that decide, beside the sources and the version of Go, which program a build gives.
+// A cache of programs has them in its keys.
+func (o Options) Settings() []string {
+	settings := append(Flags(o.Tags...), "-ldflags="+o.ldflags())
+	return append(settings, with(pinned(), o.Env...)...)
 }
 
 // job is one running build.

@@ -59,8 +59,10 @@ type Image struct {
 
 // Builder makes images. It may be used concurrently.
 type Builder struct {
-	o         Options
-	keys      *keychain
+	o    Options
+	keys *keychain
+	// settings are those that decide what a build gives; tests change them.
+	settings  func(gobuild.Options) []string
 	compiling chan struct{} // one build at a time: the go command uses all cores by itself, and private caches are large
 
 	mu         sync.Mutex
@@ -82,7 +84,10 @@ func New(o Options) *Builder {
 	if o.Transport == nil {
 		o.Transport = remote.DefaultTransport
 	}
-	return &Builder{o: o, keys: &keychain{getenv: o.Getenv, client: &http.Client{Transport: o.Transport}}, compiling: make(chan struct{}, 1), versions: make(map[string]string), unanswered: make(map[string]error)}
+	return &Builder{
+		o: o, keys: &keychain{getenv: o.Getenv, client: &http.Client{Transport: o.Transport}}, settings: gobuild.Options.Settings,
+		compiling: make(chan struct{}, 1), versions: make(map[string]string), unanswered: make(map[string]error),
+	}
 }
 
 // Build returns the image of spec: from the cache when none of its inputs changed, else pulled, where the recipe

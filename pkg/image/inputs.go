@@ -45,7 +45,7 @@ func (b *Builder) inputs(ctx context.Context, root string, r *recipe, kept store
 	if err != nil {
 		return nil, err
 	}
-	sum := sha256.Sum256(append([]byte(root+"\x00"+b.o.Arch+"\x00"), canonical...))
+	sum := sha256.Sum256([]byte(strings.Join([]string{root, b.o.Arch, string(canonical), b.buildSettings(r)}, "\x00")))
 	record := filepath.Join(kept.dir, "inputs-"+hex.EncodeToString(sum[:6])+".json")
 	if last := readInputs(record); last != nil && last.Go == version {
 		if files, same := last.look(root); same {
@@ -92,6 +92,11 @@ func (in *inputs) sourceHash() string {
 	return hex.EncodeToString(hash.Sum(nil))
 }
 
+// buildSettings are the flags and variables that the recipe's program is built with.
+func (b *Builder) buildSettings(r *recipe) string {
+	return strings.Join(b.settings(b.goOptions(r, r.name)), "\n")
+}
+
 // recipeVersion changes when this package makes another image of the same inputs.
 const recipeVersion = "1"
 
@@ -113,7 +118,7 @@ func (b *Builder) key(r *recipe, in *inputs) (string, error) {
 		}
 		base = digest.String()
 	}
-	sum := sha256.Sum256([]byte(strings.Join([]string{recipeVersion, in.Go, b.o.Arch, string(canonical), base, in.sourceHash()}, "\x00")))
+	sum := sha256.Sum256([]byte(strings.Join([]string{recipeVersion, in.Go, b.o.Arch, b.buildSettings(r), string(canonical), base, in.sourceHash()}, "\x00")))
 	return hex.EncodeToString(sum[:16]), nil
 }
 

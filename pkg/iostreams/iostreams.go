@@ -16,6 +16,8 @@ type Streams struct {
 	Err io.Writer
 	// Terminal says that Err is a terminal, so that progress may be redrawn in place.
 	Terminal bool
+	// Interactive says that In is a terminal, so that somebody is there to answer a question.
+	Interactive bool
 	// Color says that escape sequences may be written to Err.
 	Color bool
 }
@@ -25,8 +27,9 @@ func System(getenv func(string) string) *Streams {
 	tty := isatty.IsTerminal(os.Stderr.Fd())
 	return &Streams{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Terminal: tty,
-		Color:    tty && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb",
+		Terminal:    tty,
+		Interactive: isatty.IsTerminal(os.Stdin.Fd()),
+		Color:       tty && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb",
 	}
 }
 

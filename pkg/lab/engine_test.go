@@ -404,6 +404,37 @@ hook "cleanup" {
 	require.Equal(t, []string{"first 1-b down 0"}, notes())
 }
 
+func TestOnlySensitiveValuesOfHooksAreMasked(t *testing.T) {
+	m := newMesh(t, "", map[string][]string{"0-a": nil})
+	m.write(t, "stacks/local/0-a/say.sh", "#!/bin/sh\necho \"$PLACE $TOKEN\"\n")
+	m.append(t, "stacks/local/0-a/main.tf", "output \"token\" {\n  value     = \"hunter2\"\n  sensitive = true\n}\n")
+	m.append(t, "stacks/local/0-a/stack.hcl", `
+hook "say" {
+  when    = "after"
+  command = ["./say.sh"]
+  env     = { PLACE = "local", TOKEN = stack.a.token }
+}
+`)
+	_, err := m.up(context.Background())
+	require.NoError(t, err)
+	require.Contains(t, m.said(event.Log), "0-a/hook say: local (sensitive)")
+}
+
+func TestNoChangeIsMadeThatIsNotAllowed(t *testing.T) {
+	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil}), context.Background()
+	m.append(t, "stacks/local/0-a/stack.hcl", "hook \"first\" {\n  when    = \"before\"\n  command = [\"touch\", \""+m.dir+"/ran\"]\n}\n")
+	refused := errors.New("not confirmed")
+	refuse := func(o *lab.Options) { o.MayChange = func(string) error { return refused } }
+	_, err := m.up(ctx, refuse)
+	require.ErrorIs(t, err, refused)
+	require.NoFileExists(t, filepath.Join(m.dir, "ran"), "a hook is part of the change")
+	require.NoFileExists(t, filepath.Join(m.dir, ".lab/local/stacks/0-a/terraform.tfstate"))
+	_, err = m.up(ctx)
+	require.NoError(t, err)
+	_, err = m.up(ctx, refuse)
+	require.NoError(t, err, "there is nothing to change")
+}
+
 func TestTimeout(t *testing.T) {
 	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil, "1-b": nil}), context.Background()
 	m.append(t, "stacks/local/0-a/stack.hcl", "timeout = \"6s\"\n")

@@ -40,6 +40,14 @@ func hooks(s *stack.Stack, verb, when string) []*stack.Hook {
 // touch is called before the first thing that a run does to a stack, and again before each other. It runs the hooks that
 // come before, and notes that those that come after are due, whatever happens to this process until then.
 func (r *run) touch(ctx context.Context, s *stack.Stack, verb string) error {
+	if _, already := r.touched.Load(s.ID); already {
+		return nil
+	}
+	if r.options.MayChange != nil {
+		if err := r.options.MayChange(s.ID); err != nil {
+			return err
+		}
+	}
 	if _, already := r.touched.LoadOrStore(s.ID, true); already {
 		return nil
 	}
@@ -86,13 +94,11 @@ func (r *run) hook(ctx context.Context, s *stack.Stack, h *stack.Hook, verb, cau
 		if err != nil {
 			return outcome{}, err
 		}
-		env, err := r.lab.graph.HookEnv(s, h, known)
+		env, sensitive, err := r.lab.graph.HookEnv(s, h, known)
 		if err != nil {
 			return outcome{}, err
 		}
-		for _, v := range env { // by env come the secrets
-			r.secrets.Add(v)
-		}
+		r.secrets.Add(sensitive...)
 		all := map[string]string{"LABCTL_LAB": r.lab.graph.Lab.Name, "LABCTL_ENV": r.lab.graph.Env.Name, "LABCTL_STACK": s.ID, "LABCTL_COMMAND": verb}
 		if cause != "" {
 			all["LABCTL_ERROR"] = cause

@@ -124,9 +124,10 @@ type Options struct {
 	Parallel  int      // stacks at once, where they do not need each other; less than 2 means one by one, by number
 	FailFast  bool     // the first failure ends the run
 	Affected  bool     // leave out stacks whose files, inputs and state did not change, without a look at the world
-	Since     []string // paths that changed; where not nil, Affected means the stacks that are made of them and what uses those
 	Why       bool     // say why a stack is worked on
 	Plans     *Plans   // where given, these are applied and nothing else
+	// MayChange is asked before the first change of each stack; its error keeps the stack as it is. nil allows every change.
+	MayChange func(stack string) error
 }
 
 // Lab is one environment of a lab.

@@ -48,7 +48,7 @@ func (l *Lab) newRun(o Options) *run {
 	r := &run{
 		lab: l, options: o, secrets: &secret.Set{}, tally: newTally(nil),
 		known: stack.Known{Outputs: map[string]map[string]ctyValue{}, Images: map[string]string{}, Why: map[string]string{}},
-		retry: attempts{max: l.graph.Lab.Retry.Attempts, wait: l.graph.Lab.Retry.Wait, on: slices.Clone(l.graph.Lab.Retry.On), pause: l.deps.Pause},
+		retry: attempts{max: l.graph.Lab.Retry.Attempts, wait: l.graph.Lab.Retry.Wait, own: l.graph.Lab.Retry.On, on: slices.Clone(l.graph.Lab.Retry.On), pause: l.deps.Pause},
 		logs:  &stackLogs{dir: filepath.Join(l.graph.Dir, "logs"), graph: l.graph},
 	}
 	if r.retry.pause == nil {

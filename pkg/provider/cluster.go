@@ -134,11 +134,18 @@ func (c *cluster) Create(ctx context.Context, req resource.CreateRequest, resp *
 
 func (c *cluster) ensure(ctx context.Context, m *clusterModel) (diags diag.Diagnostics) {
 	spec := m.spec()
+	recorded := c.run.provider.recorded(spec)
 	if err := c.run.provider.record(spec); err != nil {
 		diags.AddError("The cluster cannot be recorded", err.Error())
 		return diags
 	}
 	info, err := c.run.provider.options.Clusters.Ensure(ctx, spec, c.run.report)
+	if errors.Is(err, ErrForeignDir) && !recorded {
+		// Nothing was made, so nothing is left to remove: a record would make every `down` fail on the same directory.
+		if err := c.run.provider.forget(spec); err != nil {
+			diags.AddError("The cluster's record cannot be removed", err.Error())
+		}
+	}
 	if err != nil {
 		diags.AddError(fmt.Sprintf("Cluster %q did not come up", spec.Name), err.Error())
 		return diags

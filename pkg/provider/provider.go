@@ -31,6 +31,10 @@ const typeName = "lab"
 // ErrClusterGone is what Clusters.Read returns where there is no such cluster.
 var ErrClusterGone = errors.New("the cluster does not exist")
 
+// ErrForeignDir is what Clusters.Ensure and Clusters.Destroy return where the cluster's directory holds files of somebody
+// else's. They have done nothing then.
+var ErrForeignDir = errors.New("the cluster's directory belongs to somebody else")
+
 // Clusters makes, looks at and removes clusters. All three may be called again after they were cut off at any point.
 type Clusters interface {
 	// Ensure makes the cluster, or repairs it, and returns once it is ready.
@@ -166,6 +170,11 @@ func (p *Provider) records() string { return filepath.Join(p.options.Dir, "clust
 func (p *Provider) recordPath(spec ClusterSpec) string {
 	sum := sha256.Sum256([]byte(spec.Kind + "\x00" + spec.Name + "\x00" + spec.Dir))
 	return filepath.Join(p.records(), hex.EncodeToString(sum[:8])+".json")
+}
+
+func (p *Provider) recorded(spec ClusterSpec) bool {
+	_, err := os.Stat(p.recordPath(spec))
+	return err == nil
 }
 
 func (p *Provider) record(spec ClusterSpec) error {

@@ -281,6 +281,22 @@ func TestClusterCutOffIsResumedAndSwept(t *testing.T) {
 	require.Empty(t, b.clusters.took())
 }
 
+func TestARefusedDirectoryLeavesNoRecord(t *testing.T) {
+	b := newBench(t)
+	b.clusters.ensure = func(context.Context, provider.ClusterSpec) error { return provider.ErrForeignDir }
+	require.ErrorContains(t, b.apply(context.Background(), "c1", nil), provider.ErrForeignDir.Error())
+	require.NoError(t, b.provider().Sweep(context.Background(), nil))
+	require.Empty(t, b.clusters.took(), "nothing was made, so nothing is swept")
+
+	// A cluster that was begun before stays known.
+	b.clusters.ensure = func(context.Context, provider.ClusterSpec) error { return errors.New("the disk is full") }
+	require.Error(t, b.apply(context.Background(), "c2", nil))
+	b.clusters.ensure = func(context.Context, provider.ClusterSpec) error { return provider.ErrForeignDir }
+	require.Error(t, b.apply(context.Background(), "c2", nil))
+	require.NoError(t, b.provider().Sweep(context.Background(), nil))
+	require.Equal(t, []string{"destroy c2"}, b.clusters.took())
+}
+
 func TestInterruptReachesTheCluster(t *testing.T) {
 	b := newBench(t)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -91,7 +91,7 @@ func explore(t *testing.T, g *stack.Graph) {
 			for _, h := range s.Hooks {
 				_, err = g.HookCommand(s, h, k)
 				ask(err)
-				_, err = g.HookEnv(s, h, k)
+				_, _, err = g.HookEnv(s, h, k)
 				ask(err)
 			}
 		}

@@ -129,29 +129,36 @@ func (g *Graph) HookCommand(s *Stack, h *Hook, k Known) ([]string, error) {
 	return out, nil
 }
 
-// HookEnv gives the environment variables that h, a hook of s, gets beside labctl's own. A null leaves its variable out.
-// The values may be sensitive. The error wraps ErrNotKnown where an output is missing.
-func (g *Graph) HookEnv(s *Stack, h *Hook, k Known) (map[string]string, error) {
-	out := map[string]string{}
+// HookEnv gives the environment variables that h, a hook of s, gets beside labctl's own, and which of their values are
+// sensitive. A null leaves its variable out. The error wraps ErrNotKnown where an output is missing.
+func (g *Graph) HookEnv(s *Stack, h *Hook, k Known) (env map[string]string, sensitive []string, err error) {
+	env = map[string]string{}
 	if h.Env == nil {
-		return out, nil
+		return env, nil, nil
 	}
 	v, err := g.value(h.Env, h.env, nil, k)
 	if err != nil {
-		return nil, fmt.Errorf("hook %q of stack %q: %w", h.Name, s.ID, err)
+		return nil, nil, fmt.Errorf("hook %q of stack %q: %w", h.Name, s.ID, err)
 	}
-	v, _ = v.UnmarkDeep()
 	v, err = convert.Convert(v, cty.Map(cty.String))
 	if err != nil {
-		return nil, g.fail(problem("wrong-type", h.Env.Range(), `Write env = { NAME = "value" }.`, "hook %q: env is no object of strings", h.Name))
+		return nil, nil, g.fail(problem("wrong-type", h.Env.Range(), `Write env = { NAME = "value" }.`, "hook %q: env is no object of strings", h.Name))
 	}
+	allSensitive := v.HasMark(Sensitive)
+	v, _ = v.Unmark()
 	if v.IsNull() {
-		return out, nil
+		return env, nil, nil
 	}
 	for name, e := range v.AsValueMap() {
-		if !e.IsNull() {
-			out[name] = e.AsString()
+		isSensitive := allSensitive || e.HasMark(Sensitive)
+		if e, _ = e.Unmark(); e.IsNull() {
+			continue
+		}
+		env[name] = e.AsString()
+		if isSensitive {
+			sensitive = append(sensitive, env[name])
 		}
 	}
-	return out, nil
+	slices.Sort(sensitive)
+	return env, sensitive, nil
 }

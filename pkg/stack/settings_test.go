@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/stretchr/testify/require"
 	"github.com/zclconf/go-cty/cty"
 
@@ -126,12 +128,14 @@ func TestHooks(t *testing.T) {
 	command, err := g.HookCommand(s, check, k)
 	require.NoError(t, err)
 	require.Equal(t, []string{"./check.sh", "laptop", "80"}, command)
-	env, err := g.HookEnv(s, check, k)
+	env, sensitive, err := g.HookEnv(s, check, k)
 	require.NoError(t, err)
 	require.Empty(t, env)
-	env, err = g.HookEnv(s, say, k)
+	require.Empty(t, sensitive)
+	env, sensitive, err = g.HookEnv(s, say, k)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{"KUBECONFIG_DATA": "k", "PORT": "6443"}, env, "a null leaves its variable out")
+	require.Equal(t, []string{"k"}, sensitive, "a port is no secret")
 
 	k.Outputs["foundation"]["ports"] = cty.ObjectVal(map[string]cty.Value{"http": cty.StringVal("hunter2").Mark(stack.Sensitive)})
 	_, err = g.HookCommand(s, check, k)
@@ -140,6 +144,35 @@ func TestHooks(t *testing.T) {
 	k.Outputs["foundation"]["ports"] = cty.ObjectVal(map[string]cty.Value{"http": cty.NullVal(cty.String)})
 	_, err = g.HookCommand(s, check, k)
 	require.ErrorContains(t, err, "part 2 of the command is null")
+}
+
+func TestSensitiveVariablesOfHooks(t *testing.T) {
+	g := wired(t)
+	s := g.Stacks[1]
+	h := s.Hooks[1]
+	secret := func(v cty.Value) cty.Value { return v.Mark(stack.Sensitive) }
+	for name, tc := range map[string]struct {
+		env  string
+		out  cty.Value // of stack cluster's output kubeconfig
+		want []string
+	}{
+		"one of two":    {`{ A = stack.cluster.kubeconfig, B = "local" }`, secret(cty.StringVal("k")), []string{"k"}},
+		"within a text": {`{ A = "--token=${stack.cluster.kubeconfig}" }`, secret(cty.StringVal("k")), []string{"--token=k"}},
+		"a number":      {`{ A = stack.cluster.kubeconfig }`, secret(cty.NumberIntVal(4711)), []string{"4711"}},
+		"all of it":     {`stack.cluster.kubeconfig`, secret(cty.MapVal(map[string]cty.Value{"A": cty.StringVal("k"), "B": cty.StringVal("l")})), []string{"k", "l"}},
+		"a part":        {`stack.cluster.kubeconfig`, cty.ObjectVal(map[string]cty.Value{"A": secret(cty.StringVal("k")), "B": cty.StringVal("local")}), []string{"k"}},
+		"a null":        {`{ A = stack.cluster.kubeconfig }`, secret(cty.NullVal(cty.String)), nil},
+		"none":          {`{ A = stack.cluster.kubeconfig }`, cty.StringVal("k"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			expr, diags := hclsyntax.ParseExpression([]byte(tc.env), "stack.hcl", hcl.InitialPos)
+			require.Empty(t, diags)
+			h.Env = expr
+			_, sensitive, err := g.HookEnv(s, h, stack.Known{Outputs: map[string]map[string]cty.Value{"cluster": {"kubeconfig": tc.out}}})
+			require.NoError(t, err)
+			require.Equal(t, tc.want, sensitive)
+		})
+	}
 }
 
 func sorted(on []string) []string {

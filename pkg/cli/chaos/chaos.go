@@ -175,10 +175,7 @@ func run(ctx context.Context, opts *Options) error {
 		return err
 	}
 	if !report.Verdict.Kept() {
-		next := fmt.Sprintf("labctl chaos --seed %d", report.broken())
-		if opts.Lab {
-			next += " --lab"
-		}
+		next := fmt.Sprintf("%s --seed %d", opts.Factory.Again("seed", "runs"), report.broken())
 		return &cli.Error{What: "the chat broke its delivery guarantees", Err: chaos.ErrBroken, Next: []string{next}}
 	}
 	return nil
@@ -210,7 +207,7 @@ func podsOf(ctx context.Context, opts *Options) (*chaos.Pods, error) {
 		return nil, err
 	}
 	env := l.Graph.Env
-	if err := confirm.Protected(opts.Factory, "labctl chaos --lab", "inject faults into its chat", env.Name, env.Protected, opts.Confirm); err != nil {
+	if err := confirm.Protected(opts.Factory, "inject faults into its chat", env.Name, env.Protected, opts.Confirm); err != nil {
 		return nil, err
 	}
 	o := chaos.PodsOptions{Namespaces: l.Namespaces()}

@@ -3,6 +3,8 @@ package choice
 
 import (
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -65,6 +67,24 @@ func (c *Flags) Check(command string) error {
 func (c *Flags) Apply(o *lab.Options) {
 	o.Selection = lab.Selection{Stacks: c.Stacks, From: c.From, To: c.To, Only: c.Only, Skip: c.Skip}
 	o.Parallel, o.FailFast = c.Parallel, c.FailFast
+}
+
+// Words gives the choice of stacks as it is typed after a command, beginning with a space where there is any.
+func (c *Flags) Words() string {
+	words := slices.Clone(c.Stacks)
+	for _, flag := range []struct {
+		name   string
+		values []string
+	}{{"--from", []string{c.From}}, {"--to", []string{c.To}}, {"--only", c.Only}, {"--skip", c.Skip}} {
+		if value := strings.Join(flag.values, ","); value != "" {
+			words = append(words, flag.name, value)
+		}
+	}
+	var b strings.Builder
+	for _, w := range words {
+		b.WriteString(" " + cli.Quote(w))
+	}
+	return b.String()
 }
 
 // Explain turns an error about the choice into one about the command line.

@@ -9,16 +9,16 @@ import (
 	"github.com/labctl/labctl/pkg/cli"
 )
 
-// Protected wants the name of a protected environment, by flag or typed. command is what is run, such as "labctl down", and to what it does.
-func Protected(f *cli.Factory, command, to, env string, protected bool, given string) error {
+// Protected wants the name of a protected environment, by flag or typed. To is what the command
+// does to it.
+func Protected(f *cli.Factory, to, env string, protected bool, given string) error {
 	if !protected || given == env {
 		return nil
 	}
-	next := []string{command + " -e " + env + " --confirm " + env}
 	if given != "" {
-		return &cli.Error{What: fmt.Sprintf("--confirm names the environment %q, but this is %q", given, env), Next: next}
+		return &cli.Error{What: fmt.Sprintf("--confirm names the environment %q, but this is %q", given, env), Next: next(f, env)}
 	}
-	if f.IO.Terminal {
+	if f.IO.Interactive {
 		_, _ = fmt.Fprintf(f.IO.Err, "The environment %q is protected. Type its name to %s: ", env, to)
 		// A stream that ends has typed nothing.
 		line, _ := bufio.NewReader(f.IO.In).ReadString('\n')
@@ -26,5 +26,14 @@ func Protected(f *cli.Factory, command, to, env string, protected bool, given st
 			return nil
 		}
 	}
-	return &cli.Error{What: fmt.Sprintf("the environment %q is protected, and its name was not confirmed", env), Next: next}
+	return Refused(f, env)
+}
+
+// Refused says that a protected environment was not confirmed.
+func Refused(f *cli.Factory, env string) error {
+	return &cli.Error{What: fmt.Sprintf("the environment %q is protected, and its name was not confirmed", env), Next: next(f, env)}
+}
+
+func next(f *cli.Factory, env string) []string {
+	return []string{f.Again("confirm") + " --confirm " + cli.Quote(env)}
 }

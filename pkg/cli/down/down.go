@@ -68,7 +68,7 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	if err := confirm.Protected(f, "labctl down", "take it down", l.Graph.Env.Name, l.Graph.Env.Protected, opts.Confirm); err != nil {
+	if err := confirm.Protected(f, "take it down", l.Graph.Env.Name, l.Graph.Env.Protected, opts.Confirm); err != nil {
 		return err
 	}
 	var summary *lab.Summary
@@ -79,7 +79,7 @@ func run(ctx context.Context, opts *Options) error {
 		whole = o.Selection.Whole()
 		var err error
 		if summary, err = l.Engine.Down(ctx, o); err != nil {
-			return &cli.Error{What: "the lab is not completely down", Err: choice.Explain("labctl down", err), Next: l.After(err, "labctl down   (it continues where it stopped)")}
+			return &cli.Error{What: "the lab is not completely down", Err: choice.Explain("labctl down", err), Next: l.After(err, cli.SameCommand+"   (it continues where it stopped)")}
 		}
 		if opts.JSON {
 			sink.Emit(event.Event{Kind: event.Result, Message: farewell(l, whole, summary)})

@@ -64,7 +64,7 @@ func run(ctx context.Context, opts *Options) error {
 		opts.Choice.Apply(&o)
 		var err error
 		if found, err = l.Engine.Drift(ctx, o); err != nil {
-			return &cli.Error{What: "not every stack could be checked for drift", Err: choice.Explain("labctl drift", err), Next: l.After(err, "labctl drift")}
+			return &cli.Error{What: "not every stack could be checked for drift", Err: choice.Explain("labctl drift", err), Next: l.After(err, cli.SameCommand)}
 		}
 		return nil
 	})
@@ -83,7 +83,7 @@ func run(ctx context.Context, opts *Options) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(found)
 	} else {
-		_, err = fmt.Fprint(f.IO.Out, text(found, f.Program))
+		_, err = fmt.Fprint(f.IO.Out, text(found, f.Line("labctl up"+opts.Choice.Words())))
 	}
 	if err == nil && differs {
 		err = cli.Silent(cli.ExitChanges)
@@ -94,7 +94,7 @@ func run(ctx context.Context, opts *Options) error {
 // past says what somebody did to a resource.
 var past = map[string]string{"create": "is there, and was not", "update": "was changed", "delete": "is gone", "replace": "is another one"}
 
-func text(found []*lab.StackDrift, program string) string {
+func text(found []*lab.StackDrift, repair string) string {
 	var b strings.Builder
 	differ := 0
 	for _, d := range found {
@@ -120,7 +120,7 @@ func text(found []*lab.StackDrift, program string) string {
 		}
 	}
 	if differ > 0 {
-		fmt.Fprintf(&b, "\nNext: %s   (it repairs this)\n", cli.Called(program, "labctl up"))
+		fmt.Fprintf(&b, "\nNext: %s   (it repairs this)\n", repair)
 	}
 	return b.String()
 }

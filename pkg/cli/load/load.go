@@ -94,7 +94,7 @@ func run(ctx context.Context, opts *Options) error {
 		res, err = load.Run(ctx, opts.Options)
 		if err != nil {
 			sink.Emit(event.Event{Kind: event.Failed, Step: "load", Message: "not measured"})
-			return explain(err)
+			return explain(opts, err)
 		}
 		sink.Emit(event.Event{Kind: event.Done, Step: "load", Message: fmt.Sprintf("%d messages", res.Sent), Elapsed: time.Since(begin)})
 		return nil
@@ -120,9 +120,9 @@ func address(ctx context.Context, f *cli.Factory) (string, error) {
 	return l.URL(ctx)
 }
 
-func explain(err error) error {
+func explain(opts *Options, err error) error {
 	if errors.Is(err, load.ErrForeign) {
-		return &cli.Error{What: "the users of this seed belong to somebody else", Err: err, Next: []string{"labctl load --seed 2"}}
+		return &cli.Error{What: "the users of this seed belong to somebody else", Err: err, Next: []string{fmt.Sprintf("%s --seed %d", opts.Factory.Again("seed"), opts.Seed+1)}}
 	}
 	return err
 }

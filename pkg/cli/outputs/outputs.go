@@ -161,6 +161,9 @@ func list(names []string) string {
 // they are applied, which is an error. An output that was asked for by name must be there.
 func checkApplied(reader Reader, stacks []*stack.Stack, values map[string]map[string]cty.Value, opts *Options) error {
 	next := []string{"labctl up"}
+	if opts.Stack != "" {
+		next = []string{"labctl up " + cli.Quote(opts.Stack)}
+	}
 	steps, err := reader.Steps()
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -93,7 +94,7 @@ func run(ctx context.Context, opts *Options) error {
 		e.SetIndent("", "  ")
 		err = e.Encode(plans)
 	} else {
-		_, err = fmt.Fprint(f.IO.Out, text(plans, opts, f.Program))
+		_, err = fmt.Fprint(f.IO.Out, text(plans, opts, f.Line))
 	}
 	if err == nil && changes {
 		err = cli.Silent(cli.ExitChanges)
@@ -104,25 +105,22 @@ func run(ctx context.Context, opts *Options) error {
 // signs are terraform's own for what happens to a resource.
 var signs = map[string]string{"create": "+", "update": "~", "delete": "-", "replace": "±", "read": "?", "forget": "x", "import": "<", "move": ">"}
 
-func text(plans []*lab.StackPlan, opts *Options, program string) string {
+// Text shows plans to people. Anything says whether they do, or may do, anything; with why it says what for.
+func Text(plans []*lab.StackPlan, why bool) (text string, anything bool) {
 	var b strings.Builder
-	todo, waiting := 0, 0
 	for _, p := range plans {
 		what := "nothing to change"
 		changes := fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
 		switch {
 		case p.Partial:
-			waiting++
 			what = changes + ", as far as it is known before " + strings.Join(p.Waits, "; ")
 		case len(p.Waits) > 0:
-			waiting++
 			what = "not known before " + strings.Join(p.Waits, "; ")
 		case p.Any():
-			todo++
 			what = changes
 		}
 		fmt.Fprintf(&b, "%s: %s\n", p.Stack, what)
-		if opts.Why && p.Why != "" {
+		if why && p.Why != "" {
 			fmt.Fprintf(&b, "    because %s\n", p.Why)
 		}
 		for _, a := range p.Actions {
@@ -150,16 +148,23 @@ func text(plans []*lab.StackPlan, opts *Options, program string) string {
 			}
 		}
 	}
+	return b.String(), slices.ContainsFunc(plans, (*lab.StackPlan).Any)
+}
+
+func text(plans []*lab.StackPlan, opts *Options, line func(string) string) string {
+	var b strings.Builder
+	shown, anything := Text(plans, opts.Why)
+	b.WriteString(shown)
 	switch {
-	case todo+waiting == 0:
+	case !anything:
 		if len(plans) > 0 {
 			b.WriteString("\n")
 		}
 		b.WriteString("Nothing to do.\n")
 	case opts.Out != "":
-		fmt.Fprintf(&b, "\nThe plans are in %s. Next: %s\n", opts.Out, cli.Called(program, "labctl up --plan "+opts.Out))
+		fmt.Fprintf(&b, "\nThe plans are in %s. Next: %s\n", opts.Out, line("labctl up --plan "+cli.Quote(opts.Out)))
 	default:
-		fmt.Fprintf(&b, "\nNothing was done. Next: %s\n", cli.Called(program, "labctl up"))
+		fmt.Fprintf(&b, "\nNothing was done. Next: %s\n", line("labctl up"+opts.Choice.Words()))
 	}
 	return b.String()
 }

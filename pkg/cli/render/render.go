@@ -29,7 +29,7 @@ type Options struct {
 	Streams *iostreams.Streams
 	JSON    bool      // one JSON object a line on stdout, nothing but warnings and errors on stderr
 	Verbose bool      // show the lines of the tools, too
-	Log     io.Writer // everything, as plain lines; may be nil
+	Log     io.Writer // everything but progress and results, as plain lines; may be nil
 	// Size gives the terminal's columns and rows; nil means 80 by 24. It is asked for every frame, so that a resize shows.
 	Size func() (columns, rows int)
 	Now  func() time.Time // nil means time.Now
@@ -292,15 +292,13 @@ func (r *Renderer) tick() {
 	}
 }
 
-// log writes the event to the run's log file, progress excepted: it would drown the rest.
+// log writes the event to the run's log file. It leaves out progress, which would drown the rest, and the result, which
+// may hold passwords and belongs to the user's stdout alone.
 func (r *Renderer) log(e event.Event) {
-	if r.opts.Log == nil || e.Kind == event.Progress {
+	if r.opts.Log == nil || e.Kind == event.Progress || e.Kind == event.Result {
 		return
 	}
 	text := plainText(e, true)
-	if e.Kind == event.Result {
-		text = e.Message
-	}
 	if e.Kind == event.Failed && e.Err != "" {
 		text = join(e.Step, "FAILED: "+e.Err)
 	}

@@ -105,6 +105,22 @@ func TestLogFileHoldsEverythingButProgress(t *testing.T) {
 	require.NotContains(t, f.err.String(), "line")
 }
 
+func TestResultsAreInNoLog(t *testing.T) {
+	for name, json := range map[string]bool{"people": false, "programs": true} {
+		t.Run(name, func(t *testing.T) {
+			var log bytes.Buffer
+			f := newFixture(t, func(o *Options) { o.Log, o.JSON, o.Verbose = &log, json, true })
+			f.Emit(event.Event{Kind: event.Result, Message: "user ada password hunter2"})
+			f.Emit(event.Event{Kind: event.Log, Step: "s", Message: "line"})
+			require.NoError(t, f.Close())
+			require.Contains(t, f.out.String(), "hunter2", "the user gets the result")
+			require.NotContains(t, log.String(), "hunter2")
+			require.NotContains(t, f.err.String(), "hunter2", "stderr is often kept")
+			require.Contains(t, log.String(), "line")
+		})
+	}
+}
+
 func TestJSONIsOneEventALine(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.JSON = true; o.Streams.Terminal = true })
 	f.Emit(event.Event{Kind: event.Started, Step: "s"})

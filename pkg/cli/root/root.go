@@ -42,7 +42,7 @@ import (
 func Main(ctx context.Context, streams *iostreams.Streams, getenv func(string) string, build cli.Build, argv []string) cli.ExitCode {
 	// Libraries write to the standard logger (Helm's lint does). What a user is to know, a command says.
 	log.SetOutput(io.Discard)
-	f := &cli.Factory{IO: streams, Getenv: getenv, Build: build, Program: called(argv[0])}
+	f := &cli.Factory{IO: streams, Getenv: getenv, Build: build, Program: called(argv[0]), Args: argv[1:]}
 	workDir, err := os.Getwd()
 	if err == nil {
 		f.WorkDir = workDir
@@ -50,7 +50,7 @@ func Main(ctx context.Context, streams *iostreams.Streams, getenv func(string) s
 	}
 	code := cli.Code(ctx, err)
 	if err != nil {
-		cli.Print(streams.Err, cli.Explain(err), f.Program, streams.Color)
+		cli.Print(streams.Err, cli.Explain(err), f, streams.Color)
 	}
 	return code
 }
@@ -120,7 +120,7 @@ real-time chat that labctl builds and ships onto it. Every step checks before it
 	flags := cmd.PersistentFlags()
 	flags.SortFlags = false
 	flags.StringVar(&f.File, "file", "", "use the lab.hcl at `PATH` (default: the nearest one at or above the working directory)")
-	flags.StringVarP(&f.Env, "env", "e", "local", "work on the environment `NAME` of lab.hcl")
+	flags.StringVarP(&f.Env, "env", "e", cli.DefaultEnv, "work on the environment `NAME` of lab.hcl")
 	flags.BoolVar(&f.Verbose, "verbose", false, "also show the output of the tools that labctl runs")
 	flags.Bool("no-color", false, "do not print colours (NO_COLOR=1 does the same)")
 

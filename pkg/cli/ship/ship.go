@@ -63,7 +63,7 @@ func run(ctx context.Context, opts *Options) error {
 	return f.Progress(ctx, "ship", opts.JSON, func(sink event.Sink) error {
 		start := time.Now()
 		if err := l.Engine.Ship(ctx, opts.Service, l.Run("labctl ship "+opts.Service, sink)); err != nil {
-			return &cli.Error{What: opts.Service + " is not shipped", Err: err, Next: l.After(err, "labctl logs "+opts.Service, "labctl up")}
+			return &cli.Error{What: opts.Service + " is not shipped", Err: err, Next: l.After(err, "labctl status", "labctl up")}
 		}
 		sink.Emit(event.Event{Kind: event.Result, Message: fmt.Sprintf("%s is shipped and ready (%.1fs).", opts.Service, time.Since(start).Seconds())})
 		return nil

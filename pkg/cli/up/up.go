@@ -10,7 +10,9 @@ import (
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/choice"
+	"github.com/labctl/labctl/pkg/cli/confirm"
 	"github.com/labctl/labctl/pkg/cli/doctor"
+	"github.com/labctl/labctl/pkg/cli/plan"
 	"github.com/labctl/labctl/pkg/cli/report"
 	"github.com/labctl/labctl/pkg/cli/wire"
 	machine "github.com/labctl/labctl/pkg/doctor"
@@ -26,6 +28,7 @@ type Options struct {
 	Affected bool
 	Why      bool
 	Plan     string // a directory of plans; "" means none
+	Confirm  string // the name of a protected environment
 	Report   report.Flag
 }
 
@@ -45,11 +48,15 @@ With names, bring up only those stacks and the stacks that they need. When a sta
 not started; the others continue, and the error says how to go on. With --plan, apply exactly the plans that
 ` + "`labctl plan --out`" + ` kept, or nothing.
 
+A protected environment is changed only after up has shown its plan and you have typed its name, with --confirm NAME,
+or with --plan. Where there is nothing to change, up asks nothing.
+
 If the machine lacks something, up installs it (as root, on Debian or Ubuntu) or prints the commands (exit code 4).`,
 		Example: `  labctl up
   labctl up 2-databases       that stack and the stacks that it needs
   labctl up --affected --why  only what changed, with the reasons
   labctl up --plan plans      the plans that labctl plan --out plans kept
+  labctl up -e prod --confirm prod
   labctl up --from-source     build every image from source
   labctl up --json | jq .     events for a program`,
 		Args: cobra.ArbitraryArgs, // names of stacks
@@ -69,6 +76,7 @@ If the machine lacks something, up installs it (as root, on Debian or Ubuntu) or
 	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "check and apply only stacks whose files, inputs or state changed since they were last applied")
 	cmd.Flags().BoolVar(&opts.Why, "why", false, "show for each stack why there is something to do")
 	cmd.Flags().StringVar(&opts.Plan, "plan", "", "apply exactly the plans that labctl plan --out kept in `DIR`")
+	cmd.Flags().StringVar(&opts.Confirm, "confirm", "", "confirm the change of the protected environment `NAME` without asking")
 	cmd.Flags().Var(&opts.Report, "report", "print the result of each stack as json, junit or md instead of a table, or write it to FILE")
 	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print events to stdout as JSON, one per line")
 	cmd.Flags().BoolVar(&f.FromSource, "from-source", false, "build every image from source, even where it could be pulled")
@@ -91,6 +99,10 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
+	mayChange, err := confirmProtected(ctx, l, opts)
+	if err != nil {
+		return err
+	}
 	var summary *lab.Summary
 	var done string
 	err = f.Progress(ctx, "up", opts.JSON, func(sink event.Sink) error {
@@ -101,17 +113,21 @@ func run(ctx context.Context, opts *Options) error {
 		}
 		o := l.Run("labctl up", sink)
 		opts.Choice.Apply(&o)
-		o.Affected, o.Why = opts.Affected, opts.Why
+		o.Affected, o.Why, o.MayChange = opts.Affected, opts.Why, mayChange
 		if opts.Plan != "" {
 			plans, err := l.Engine.Plans(ctx, opts.Plan)
 			if err != nil {
-				return &cli.Error{What: "the plans were not applied", Err: err, Next: l.After(err, "labctl plan --out "+opts.Plan)}
+				return &cli.Error{What: "the plans were not applied", Err: err, Next: l.After(err, "labctl plan --out "+cli.Quote(opts.Plan))}
 			}
 			o.Plans, o.Selection = plans, lab.Selection{Only: plans.Stacks}
 		}
 		var err error
 		if summary, err = l.Engine.Up(ctx, o); err != nil {
-			return &cli.Error{What: "the lab is not up", Err: choice.Explain("labctl up", err), Next: l.After(err, "labctl up   (it continues where it stopped)")}
+			next := cli.SameCommand + "   (it continues where it stopped)"
+			if opts.Plan != "" {
+				next = "labctl plan --out " + cli.Quote(opts.Plan) + "   (the plans that were applied are used up)"
+			}
+			return &cli.Error{What: "the lab is not up", Err: choice.Explain("labctl up", err), Next: l.After(err, next)}
 		}
 		if done, err = finish(ctx, l, o.Selection.Whole(), summary, sink); err == nil && opts.JSON {
 			sink.Emit(event.Event{Kind: event.Result, Message: done})
@@ -131,6 +147,39 @@ func run(ctx context.Context, opts *Options) error {
 	return err
 }
 
+// confirmProtected shows what up would change in a protected environment and wants its name. Where the plan has nothing
+// to change, it gives a guard against what the plan did not foresee, such as an image whose sources changed.
+func confirmProtected(ctx context.Context, l *wire.Lab, opts *Options) (mayChange func(stack string) error, err error) {
+	f, env := opts.Factory, l.Graph.Env
+	if !env.Protected || opts.Plan != "" {
+		return nil, nil
+	}
+	const to = "change it"
+	if opts.Confirm != "" {
+		return nil, confirm.Protected(f, to, env.Name, true, opts.Confirm)
+	}
+	var plans []*lab.StackPlan
+	err = f.Progress(ctx, "up", false, func(sink event.Sink) error {
+		o := l.Run("labctl up", sink)
+		opts.Choice.Apply(&o)
+		o.Affected, o.Why = opts.Affected, opts.Why
+		var err error
+		if plans, err = l.Engine.Plan(ctx, o, ""); err != nil {
+			return &cli.Error{What: "the lab was not planned", Err: choice.Explain("labctl up", err), Next: l.After(err)}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	text, anything := plan.Text(plans, opts.Why)
+	if !anything {
+		return func(string) error { return confirm.Refused(f, env.Name) }, nil
+	}
+	_, _ = fmt.Fprintf(f.IO.Err, "\n%s\n", text)
+	return nil, confirm.Protected(f, to, env.Name, true, "")
+}
+
 // finish proves that the chat works, where the whole lab is up and has one, and gives the command's last words.
 func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, sink event.Sink) (string, error) {
 	if !whole {
@@ -148,11 +197,11 @@ func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, 
 	if err != nil {
 		return "", err
 	}
-	return welcome(l.Program(), url, demo, summary.Changed()), nil
+	return welcome(l.Line, url, demo, summary.Changed()), nil
 }
 
 // welcome is what up ends with: where the chat is, who can log in, and what to try.
-func welcome(program, url string, demo []wire.DemoUser, changed bool) string {
+func welcome(line func(string) string, url string, demo []wire.DemoUser, changed bool) string {
 	var b strings.Builder
 	if changed {
 		b.WriteString("The lab is up, and a test message was delivered.\n\n")
@@ -171,7 +220,7 @@ func welcome(program, url string, demo []wire.DemoUser, changed bool) string {
 		{"labctl down", "destroy the lab"},
 	}
 	for _, t := range tries {
-		fmt.Fprintf(&b, "  %-*s  %s\n", len(cli.Called(program, "labctl ship messaging")), cli.Called(program, t.command), t.what)
+		fmt.Fprintf(&b, "  %-*s  %s\n", len(line("labctl ship messaging")), line(t.command), t.what)
 	}
 	return strings.TrimRight(b.String(), "\n")
 }

@@ -23,8 +23,8 @@ Try:
   bin/labctl open            open the chat; log in as one of them, and in a private window as the other
   bin/labctl status          show the lab's status
   bin/labctl ship messaging  change a service, then roll it out
-  bin/labctl down            destroy the lab`, welcome("bin/labctl", "http://127.0.0.1:8080", users, true))
-	require.Contains(t, welcome("", "u", users, false), "there was nothing to do")
+  bin/labctl down            destroy the lab`, welcome((&cli.Factory{Program: "bin/labctl"}).Line, "http://127.0.0.1:8080", users, true))
+	require.Contains(t, welcome((&cli.Factory{}).Line, "u", users, false), "there was nothing to do")
 }
 
 func TestFlags(t *testing.T) {

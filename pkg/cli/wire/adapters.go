@@ -10,6 +10,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/cluster"
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/hook"
 	"github.com/labctl/labctl/pkg/image"
@@ -23,7 +24,7 @@ type clusters struct{ manager *cluster.Manager }
 
 func (c *clusters) Ensure(ctx context.Context, s provider.ClusterSpec, report event.Report) (provider.ClusterInfo, error) {
 	info, err := c.manager.Ensure(ctx, clusterSpec(s), report)
-	return clusterInfo(info), err
+	return clusterInfo(info), translateForeign(err)
 }
 
 func (c *clusters) Read(ctx context.Context, s provider.ClusterSpec) (provider.ClusterInfo, error) {
@@ -35,7 +36,14 @@ func (c *clusters) Read(ctx context.Context, s provider.ClusterSpec) (provider.C
 }
 
 func (c *clusters) Destroy(ctx context.Context, s provider.ClusterSpec, report event.Report) error {
-	return c.manager.Destroy(ctx, clusterSpec(s), report)
+	return translateForeign(c.manager.Destroy(ctx, clusterSpec(s), report))
+}
+
+func translateForeign(err error) error {
+	if errors.Is(err, datadir.ErrForeign) {
+		return fmt.Errorf("%w: %w", provider.ErrForeignDir, err)
+	}
+	return err
 }
 
 func clusterSpec(s provider.ClusterSpec) cluster.Spec {
@@ -107,9 +115,10 @@ type engineImages struct{ builder *image.Builder }
 func (e *engineImages) Build(ctx context.Context, s lab.ImageSpec, report event.Report) (string, error) {
 	img, err := e.builder.Build(ctx, image.Spec{Name: s.Name, Root: s.Root, Source: s.Source}, report)
 	if err != nil {
-		return "", err
+		return "", judge(err)
 	}
-	return e.builder.Push(ctx, img, s.Repository, report)
+	digest, err := e.builder.Push(ctx, img, s.Repository, report)
+	return digest, judge(err)
 }
 
 // hooks runs the commands that stacks want beside them.
@@ -160,7 +169,8 @@ func (r *releases) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.R
 	if err != nil {
 		return false, err
 	}
-	return c.charts.Ensure(ctx, release(s), report)
+	changed, err := c.charts.Ensure(ctx, release(s), report)
+	return changed, judge(err)
 }
 
 // Deployed says why a release does not stand as described, or nothing.
@@ -196,7 +206,7 @@ func (r *releases) Remove(ctx context.Context, s lab.ReleaseSpec, report event.R
 	if err != nil {
 		return err
 	}
-	return c.charts.Remove(ctx, s.Namespace, s.Name, 0, report)
+	return judge(c.charts.Remove(ctx, s.Namespace, s.Name, 0, report))
 }
 
 func release(s lab.ReleaseSpec) chart.Release {

@@ -53,6 +53,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 	nodes := &clusters{manager: &cluster.Manager{
 		Programs: &cluster.Builder{Root: g.Lab.Source, CacheDir: cacheDir},
 		Images:   &clusterImages{builder: images},
+		StateDir: g.Dir,
 	}}
 	resources := provider.New(provider.Options{Clusters: nodes, Dir: g.Dir})
 	runner := terraform.New(terraform.Options{
@@ -100,9 +101,12 @@ func (l *Lab) Run(command string, sink event.Sink) lab.Options {
 	return lab.Options{Sink: sink, Command: command, User: user}
 }
 
-// After gives the commands to type after err: what the error itself knows, then the others.
+// After gives the commands to type after err: what the error itself knows, or the others where it knows nothing.
 func (l *Lab) After(err error, others ...string) []string {
-	return append(slices.Clone(cli.Explain(err).Next), others...)
+	if known := cli.Explain(err).Next; len(known) > 0 {
+		return known
+	}
+	return others
 }
 
 // HasChat says whether the lab has the chat at its end: a stack called release that gives its address, url.
@@ -115,8 +119,8 @@ func (l *Lab) HasChat() bool {
 	return has && len(s.Releases) > 0
 }
 
-// Program is how labctl was called.
-func (l *Lab) Program() string { return l.factory.Program }
+// Line gives a command line that can be typed (see cli.Factory.Line).
+func (l *Lab) Line(command string) string { return l.factory.Line(command) }
 
 // URL is the chat's address.
 func (l *Lab) URL(ctx context.Context) (string, error) { return l.output(ctx, "release", "url") }

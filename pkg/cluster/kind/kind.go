@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
 )
@@ -82,7 +83,7 @@ func (c *Cluster) Ensure(ctx context.Context, o Options, report event.Report) er
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := datadir.Claim(o.Dir); err != nil {
 		return err
 	}
 	n, err := e.node(ctx, o)
@@ -178,11 +179,14 @@ func (c *Cluster) start(ctx context.Context, e engine, n node, o Options, report
 }
 
 // Destroy removes the node with all its data, the engine's network of kind where no container uses it any more, and the
-// cluster's directory. The node's image stays with the engine, as everything that was pulled. Destroying what is not
+// cluster's directory, which labctl must have made (datadir.ErrForeign). The node's image stays with the engine, as everything that was pulled. Destroying what is not
 // there is no error; a cluster whose engine does not answer is one.
 func (c *Cluster) Destroy(ctx context.Context, o Options, report event.Report) error {
 	if err := o.check(); err != nil {
 		return err
+	}
+	if err := datadir.Check(o.Dir); err != nil {
+		return fmt.Errorf("remove the cluster: %w", err)
 	}
 	kept, err := readRecord(o.Dir)
 	switch {
@@ -206,10 +210,7 @@ func (c *Cluster) Destroy(ctx context.Context, o Options, report event.Report) e
 			return err
 		}
 	}
-	if err := os.RemoveAll(o.Dir); err != nil {
-		return fmt.Errorf("remove the cluster's files: %w", err)
-	}
-	return nil
+	return datadir.Remove(o.Dir)
 }
 
 // KubeconfigPath is where the administrator's kubeconfig is, mode 0600.

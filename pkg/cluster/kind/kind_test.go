@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/freeport"
 )
 
@@ -60,7 +61,7 @@ func TestAClusterWhoseNodeIsGoneIsGone(t *testing.T) {
 func made(t *testing.T, r record) Options {
 	t.Helper()
 	o := options(t)
-	require.NoError(t, os.MkdirAll(o.Dir, 0o700))
+	require.NoError(t, datadir.Claim(o.Dir))
 	r.Engine, r.APIPort, r.HTTPPort, r.RegistryPort = "docker", o.APIPort, o.HTTPPort, o.RegistryPort
 	require.NoError(t, r.write(o.Dir))
 	return o

@@ -24,8 +24,11 @@ type Config struct {
 	Address    string      `json:"address"`    // the node's address in its own network, CIDR form
 	Gateway    string      `json:"gateway"`    // the default route's next hop
 	Components []Component `json:"components"` // in starting order
-	Proxies    []Proxy     `json:"proxies"`    // listener i is file descriptor 3+i
+	Proxies    []Proxy     `json:"proxies"`    // listener i is file descriptor 3+i; the gate is the one after them
 }
+
+// gateFD is the descriptor of the gate (see AwaitStart).
+func (c Config) gateFD() int { return 3 + len(c.Proxies) }
 
 // Component is one program that the node keeps running.
 type Component struct {

@@ -1,17 +1,26 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	acceptFirst = 5 * time.Millisecond // before a failed accept is tried again
+	acceptMost  = time.Second          // the delay doubles up to this
 )
 
 // serveProxies accepts on the listeners that labctl opened in the machine's network namespace and handed over from
-// descriptor 3 on, and forwards each connection to its target in the node's.
-func serveProxies(proxies []Proxy) (stop func(), err error) {
+// descriptor 3 on, and forwards each connection to its target in the node's. A proxy that ends for good sends its error to
+// failed, which must have room for one of each.
+func serveProxies(proxies []Proxy, failed chan<- error) (stop func(), err error) {
 	var listeners []net.Listener
 	stop = func() {
 		for _, l := range listeners {
@@ -27,34 +36,65 @@ func serveProxies(proxies []Proxy) (stop func(), err error) {
 		}
 		_ = f.Close() // FileListener works on a copy
 		listeners = append(listeners, l)
-		go forward(l, p.Target)
+		go func() {
+			if err := forward(l, p.Target, time.Sleep, os.Stderr); err != nil {
+				failed <- fmt.Errorf("proxy %s: %w", p.Name, err)
+			}
+		}()
 	}
 	return stop, nil
 }
 
-func forward(l net.Listener, target string) {
+// forward serves a listener until it is closed. The error says why it had to stop before. While the machine has no
+// descriptors or no memory for another connection, it waits and tries again.
+func forward(l net.Listener, target string, sleep func(time.Duration), log io.Writer) error {
+	delay := acceptFirst
 	for {
 		conn, err := l.Accept()
-		if err != nil {
-			if ne, ok := err.(net.Error); ok && ne.Timeout() {
-				continue
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return nil
+		case err != nil && isTemporary(err):
+			if delay == acceptFirst { // the first of a row
+				_, _ = fmt.Fprintf(log, "node: proxy to %s: %v; trying again\n", target, err) // the log is a help for people
 			}
-			return
+			sleep(delay)
+			delay = min(2*delay, acceptMost)
+			continue
+		case err != nil:
+			return err
 		}
-		go func() {
-			defer conn.Close()
-			// A target that is not there yet looks to the client like a port on which nothing listens.
-			upstream, err := net.DialTimeout("tcp", target, 5*time.Second)
-			if err != nil {
-				return
-			}
-			defer upstream.Close()
-			var both sync.WaitGroup
-			both.Go(func() { pipe(upstream, conn) })
-			both.Go(func() { pipe(conn, upstream) })
-			both.Wait()
-		}()
+		delay = acceptFirst
+		go relay(conn, target)
 	}
+}
+
+// isTemporary says whether accept(2) may work the next time: the machine lacks something, or the one connection failed.
+func isTemporary(err error) bool {
+	for _, errno := range []error{
+		unix.EMFILE, unix.ENFILE, unix.ENOBUFS, unix.ENOMEM, unix.EINTR, unix.EAGAIN, unix.EPERM,
+		unix.ECONNABORTED, unix.ECONNRESET, unix.EPROTO, unix.ENETDOWN, unix.ENETUNREACH, unix.EHOSTDOWN, unix.EHOSTUNREACH,
+	} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// relay copies between a connection and a new one to target until both directions have ended.
+func relay(conn net.Conn, target string) {
+	defer conn.Close()
+	// A target that is not there yet looks to the client like a port on which nothing listens.
+	upstream, err := net.DialTimeout("tcp", target, 5*time.Second)
+	if err != nil {
+		return
+	}
+	defer upstream.Close()
+	var both sync.WaitGroup
+	both.Go(func() { pipe(upstream, conn) })
+	both.Go(func() { pipe(conn, upstream) })
+	both.Wait()
 }
 
 // pipe copies one direction and passes its end on, so that half-closed connections work. When copying fails, the

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,10 @@ func Run(configPath string) error {
 		return fmt.Errorf("%s: %w", configPath, err)
 	}
 
+	if err := AwaitStart(os.NewFile(uintptr(config.gateFD()), "gate")); err != nil {
+		return err
+	}
+
 	// Taken before anything is started, so that no signal and no dead child is missed.
 	signals := make(chan os.Signal, 64)
 	signal.Notify(signals, unix.SIGTERM, unix.SIGINT, unix.SIGCHLD)
@@ -36,12 +41,18 @@ func Run(configPath string) error {
 	if err := setUpNetwork(config.Address, config.Gateway); err != nil {
 		return fmt.Errorf("network: %w", err)
 	}
-	stopProxies, err := serveProxies(config.Proxies)
+	failed := make(chan error, len(config.Proxies))
+	stopProxies, err := serveProxies(config.Proxies, failed)
 	if err != nil {
 		return fmt.Errorf("proxies: %w", err)
 	}
 	defer stopProxies()
 
-	s := newSupervisor(config.Components)
+	s := newSupervisor(options{
+		dir: filepath.Join(Base, "cluster"), components: config.Components,
+		// In this namespace -1 is every process of the node but this one.
+		signalOthers: func(sig unix.Signal) error { return unix.Kill(-1, sig) },
+		failed:       failed,
+	})
 	return s.run(signals)
 }

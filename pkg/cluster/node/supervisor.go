@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -26,12 +28,32 @@ const (
 // supervisor starts the components in order and starts again whichever ends. Everything happens on one goroutine:
 // it alone reaps children, because process 1 also inherits those that its components left behind.
 type supervisor struct {
+	options
 	components []*component
 	started    time.Time
 	byPID      map[int]*component
-	ready      chan *component
+	ready      chan readiness
 	due        chan *component
 	stopping   bool
+	pollers    sync.WaitGroup // one for each process whose readiness is awaited
+}
+
+// options are what differs between a node and a test.
+type options struct {
+	dir        string // the cluster directory, as the supervisor sees it
+	components []Component
+	// signalOthers sends a signal to every process of the node but the supervisor. Its error says that there is none.
+	signalOthers func(unix.Signal) error
+	failed       <-chan error // the end of something that the node cannot do without
+	// Zero means the constant of that name.
+	restartFirst, stopWithin time.Duration
+	logLimit                 int64
+}
+
+// readiness says that a process of a component is ready.
+type readiness struct {
+	component *component
+	pid       int
 }
 
 type component struct {
@@ -43,16 +65,28 @@ type component struct {
 	delay    time.Duration
 	since    time.Time
 	lastExit string
+	// stopPolling ends the poller of the process that runs. It may be called at any time, also twice.
+	stopPolling context.CancelFunc
 }
 
-func newSupervisor(components []Component) *supervisor {
-	s := &supervisor{started: time.Now(), byPID: map[int]*component{}, ready: make(chan *component), due: make(chan *component)}
-	for _, c := range components {
-		s.components = append(s.components, &component{Component: c, delay: restartFirst})
+func newSupervisor(o options) *supervisor {
+	if o.restartFirst == 0 {
+		o.restartFirst = restartFirst
+	}
+	if o.stopWithin == 0 {
+		o.stopWithin = stopWithin
+	}
+	if o.logLimit == 0 {
+		o.logLimit = logLimit
+	}
+	s := &supervisor{options: o, started: time.Now(), byPID: map[int]*component{}, ready: make(chan readiness), due: make(chan *component)}
+	for _, c := range o.components {
+		s.components = append(s.components, &component{Component: c, delay: o.restartFirst, stopPolling: func() {}})
 	}
 	return s
 }
 
+// run returns nil once the node was told to stop, and the error of something that it cannot do without.
 func (s *supervisor) run(signals <-chan os.Signal) error {
 	logs := time.NewTicker(time.Minute)
 	defer logs.Stop()
@@ -65,25 +99,27 @@ func (s *supervisor) run(signals <-chan os.Signal) error {
 			switch sig {
 			case unix.SIGCHLD:
 				s.reap()
-				if s.stopping && !othersAlive() {
+				if s.stopping && !s.othersAlive() {
 					return nil
 				}
 			default:
 				if !s.stopping {
 					s.stopping = true
-					deadline = time.After(stopWithin)
+					deadline = time.After(s.stopWithin)
 					// To every process of the node: the components, and the containers, which end as a pod's do.
-					_ = unix.Kill(-1, unix.SIGTERM) // fails only when there is none left
-					if !othersAlive() {
+					_ = s.signalOthers(unix.SIGTERM) // fails only when there is none left
+					if !s.othersAlive() {
 						return nil
 					}
 				}
 			}
-		case c := <-s.ready:
-			if c.pid != 0 {
-				c.isReady = true
+		case r := <-s.ready:
+			if r.component.pid == r.pid {
+				r.component.isReady = true
 				s.startWhatCan()
 			}
+		case err := <-s.failed:
+			return err
 		case c := <-s.due:
 			c.asked = false
 			s.startWhatCan()
@@ -123,7 +159,7 @@ func (s *supervisor) startWhatCan() {
 
 func (s *supervisor) start(c *component) {
 	c.asked = true
-	pid, err := spawn(c.Component)
+	pid, err := spawn(c.Component, LogPath(s.dir, c.Name))
 	if err != nil {
 		c.lastExit = err.Error()
 		s.again(c)
@@ -134,17 +170,31 @@ func (s *supervisor) start(c *component) {
 	if c.isReady {
 		return // it has been ready before, and nobody waits for it any more
 	}
-	go func() {
-		for !accepts(c.Ready) {
-			time.Sleep(readyEvery)
+	ctx, cancel := context.WithCancel(context.Background())
+	c.stopPolling = cancel
+	s.pollers.Go(func() { s.poll(ctx, readiness{c, pid}) })
+}
+
+// poll tells the supervisor once a process accepts connections. It ends with ctx, which ends with the process.
+func (s *supervisor) poll(ctx context.Context, r readiness) {
+	every := time.NewTicker(readyEvery)
+	defer every.Stop()
+	for !accepts(ctx, r.component.Ready) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-every.C:
 		}
-		s.ready <- c
-	}()
+	}
+	select {
+	case <-ctx.Done():
+	case s.ready <- r:
+	}
 }
 
 func (s *supervisor) again(c *component) {
 	if time.Since(c.since) > steadyAfter {
-		c.delay = restartFirst
+		c.delay = s.restartFirst
 	}
 	delay := c.delay
 	c.delay = min(2*c.delay, restartMost)
@@ -168,6 +218,7 @@ func (s *supervisor) reap() {
 			continue
 		}
 		delete(s.byPID, pid)
+		c.stopPolling()
 		c.pid = 0
 		c.lastExit = describe(status)
 		if !s.stopping {
@@ -183,8 +234,8 @@ func describe(status syscall.WaitStatus) string {
 	return fmt.Sprintf("exit code %d", status.ExitStatus())
 }
 
-func spawn(c Component) (int, error) {
-	log, err := os.OpenFile(logPath(c.Name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+func spawn(c Component, logPath string) (int, error) {
+	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
 	}
@@ -205,20 +256,20 @@ func spawn(c Component) (int, error) {
 	})
 }
 
-func logPath(component string) string { return LogPath(filepath.Join(Base, "cluster"), component) }
-
-func accepts(address string) bool {
+func accepts(ctx context.Context, address string) bool {
 	if address == "" {
 		return true
 	}
 	if strings.HasPrefix(address, "https://") {
-		return answers(address)
+		return answers(ctx, address)
 	}
 	network := "tcp"
 	if strings.HasPrefix(address, "/") {
 		network = "unix"
 	}
-	conn, err := net.DialTimeout(network, address, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
 	if err != nil {
 		return false
 	}
@@ -233,8 +284,12 @@ var local = &http.Client{
 	Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}, //nolint:gosec // G402: see above
 }
 
-func answers(url string) bool {
-	response, err := local.Get(url)
+func answers(ctx context.Context, url string) bool {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return false
+	}
+	response, err := local.Do(request)
 	if err != nil {
 		return false
 	}
@@ -243,14 +298,14 @@ func answers(url string) bool {
 }
 
 // othersAlive tells whether the node has any process but this one.
-func othersAlive() bool { return unix.Kill(-1, 0) == nil }
+func (s *supervisor) othersAlive() bool { return s.signalOthers(0) == nil }
 
 // trimLogs keeps a log from filling the disk: what is over the limit moves to .1 and the writers, which append, go on
 // in the emptied file.
 func (s *supervisor) trimLogs() {
 	for _, c := range s.components {
-		path := logPath(c.Name)
-		if info, err := os.Stat(path); err != nil || info.Size() < logLimit {
+		path := LogPath(s.dir, c.Name)
+		if info, err := os.Stat(path); err != nil || info.Size() < s.logLimit {
 			continue
 		}
 		b, err := os.ReadFile(path) //nolint:gosec // G304: the node's own log
@@ -268,5 +323,5 @@ func (s *supervisor) writeState() {
 		})
 	}
 	// A full disk must not end the node; `labctl cluster status` shows the older state until there is room.
-	_ = writeJSON(filepath.Join(Base, "cluster", StateFile), state)
+	_ = writeJSON(filepath.Join(s.dir, StateFile), state)
 }
