@@ -6,7 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 )
@@ -82,9 +85,18 @@ func Takes(names ...string) cobra.PositionalArgs {
 // Silent ends the command with code and prints nothing: everything was said.
 func Silent(code ExitCode) error { return &Error{Code: code, Shown: true, What: "see above"} }
 
+// isReaderGone says whether err is only that nobody reads stdout any more, as after `labctl outputs | head -1`: whoever read had enough.
+func isReaderGone(err error) bool {
+	var path *fs.PathError
+	return errors.As(err, &path) && path.Path == os.Stdout.Name() && errors.Is(err, syscall.EPIPE)
+}
+
 // Code maps an error to the exit code. An interruption wins over whatever it made fail on its way out.
 func Code(ctx context.Context, err error) ExitCode {
 	if err == nil {
+		return ExitOK
+	}
+	if isReaderGone(err) {
 		return ExitOK
 	}
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) {

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -58,12 +60,40 @@ func (f *Factory) Graph() (*stack.Graph, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := stack.Open(stack.Options{File: f.File, Dir: f.WorkDir, Env: f.Env, ResourceTypes: types})
+	g, err := stack.Open(stack.Options{File: f.File, Dir: f.WorkDir, Env: f.Env, ResourceTypes: types, Tofu: onlyTofu()})
 	if err != nil {
 		return nil, err
 	}
 	f.graph = g
 	return g, nil
+}
+
+// onlyTofu says whether the engine will be OpenTofu where lab.hcl leaves it open.
+func onlyTofu() bool {
+	if _, err := exec.LookPath("terraform"); err == nil {
+		return false
+	}
+	_, err := exec.LookPath("tofu")
+	return err == nil
+}
+
+// Forget reads the lab for a command that takes an environment down. One that lab.hcl, or the directory of its target, no longer
+// knows has what is recorded of it, and no stacks.
+func (f *Factory) Forget() error {
+	_, err := f.Graph()
+	var config *stack.ConfigError
+	if !errors.As(err, &config) || !config.Has("unknown-environment") && !config.Has("unknown-target") {
+		return err
+	}
+	g, forgotten := stack.OpenForgotten(stack.Options{File: f.File, Dir: f.WorkDir, Env: f.Env})
+	if forgotten != nil {
+		return err
+	}
+	if _, none := os.Stat(g.Dir); none != nil {
+		return err
+	}
+	f.graph = g
+	return nil
 }
 
 // CacheDir is what all labs of this user share: built parts and downloaded tools.

@@ -40,7 +40,7 @@ func Explain(err error) *Error {
 // Print writes an error for people. Lines of the reason are indented, so that a long one stays one paragraph. The commands
 // to type are about the lab that f has chosen.
 func Print(w io.Writer, e *Error, f *Factory, color bool) {
-	if e.Shown {
+	if e.Shown || isReaderGone(e) {
 		return
 	}
 	paint := func(code, s string) string {

@@ -36,6 +36,15 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	elsewhere, err := l.Orphans()
+	if err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	for _, o := range elsewhere {
+		if o.Environment != "" {
+			event.For(r.sink, "").Warn("%s", o)
+		}
+	}
 	if err := r.recall(ctx, recorded); err != nil {
 		return nil, r.failed(ctx, err)
 	}

@@ -18,6 +18,8 @@ type StackDrift struct {
 	Releases  []ReleaseDrift `json:"releases,omitempty"`
 	// Absent says that the stack was never applied, so that nothing can differ.
 	Absent bool `json:"absent,omitempty"`
+	// Orphan says what there is to say of a state without a stack.
+	Orphan string `json:"orphan,omitempty"`
 }
 
 // ReleaseDrift says why a release does not stand as it was installed.
@@ -27,7 +29,7 @@ type ReleaseDrift struct {
 }
 
 // Any says whether anything differs.
-func (d *StackDrift) Any() bool { return len(d.Resources)+len(d.Releases) > 0 }
+func (d *StackDrift) Any() bool { return len(d.Resources)+len(d.Releases) > 0 || d.Orphan != "" }
 
 // Drift compares the chosen stacks' states with reality, several at once if wanted. It changes neither. The stacks that
 // were looked at are returned also beside an error.
@@ -73,6 +75,13 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 	for _, d := range found {
 		if d != nil {
 			out = append(out, d)
+		}
+	}
+	if o.Selection.Whole() && err == nil {
+		var orphans []Orphan
+		orphans, err = l.Orphans()
+		for _, orphan := range orphans {
+			out = append(out, &StackDrift{Stack: orphan.ID, Orphan: orphan.String()})
 		}
 	}
 	return out, err

@@ -43,6 +43,8 @@ type Terraform interface {
 	Move(ctx context.Context, w stack.RunRequest, report event.Report) (moved bool, err error)
 	// Await returns when no terraform that another labctl began is at work on this environment any more.
 	Await(ctx context.Context, report event.Report) error
+	// Running says which terraforms are at work on this environment, whoever began them.
+	Running() ([]stack.Process, error)
 	// Stored gives the ids of all stacks that have, or had, a state here.
 	Stored() ([]string, error)
 	// Records gives the states in an environment's directory that record something; "" means this environment's.
@@ -121,11 +123,11 @@ type Options struct {
 	User    string // who runs it, for the lock
 
 	Selection Selection
-	Parallel  int      // stacks at once, where they do not need each other; less than 2 means one by one, by number
-	FailFast  bool     // the first failure ends the run
-	Affected  bool     // leave out stacks whose files, inputs and state did not change, without a look at the world
-	Why       bool     // say why a stack is worked on
-	Plans     *Plans   // where given, these are applied and nothing else
+	Parallel  int    // stacks at once, where they do not need each other; less than 2 means one by one, by number
+	FailFast  bool   // the first failure ends the run
+	Affected  bool   // leave out stacks whose files, inputs and state did not change, without a look at the world
+	Why       bool   // say why a stack is worked on
+	Plans     *Plans // where given, these are applied and nothing else
 	// MayChange is asked before the first change of each stack; its error keeps the stack as it is. nil allows every change.
 	MayChange func(stack string) error
 }
@@ -236,6 +238,16 @@ func (l *Lab) reader() (*run, error) {
 	var err error
 	r.journal, err = openJournal(l.journalPath())
 	return r, err
+}
+
+// Running says which terraforms are at work on the lab.
+func (l *Lab) Running() ([]string, error) {
+	processes, err := l.deps.Terraform.Running()
+	var out []string
+	for _, p := range processes {
+		out = append(out, fmt.Sprintf("terraform %s is at work on %s (process %d, since %s)", p.Command, p.Stack, p.PID, p.Since.Local().Format("15:04:05")))
+	}
+	return out, err
 }
 
 // Alone does something to what the lab stands on while no other labctl works on it. The error is a *LockedError where one

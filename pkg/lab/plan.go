@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/zclconf/go-cty/cty"
@@ -31,6 +32,7 @@ type StackPlan struct {
 	Changes   stack.Changes  `json:"changes"`
 	Images    []string       `json:"images,omitempty"` // built where their sources changed, which building tells
 	Releases  []ReleasePlan  `json:"releases,omitempty"`
+	Orphan    string         `json:"orphan,omitempty"` // what there is to say of a state without a stack; up leaves it alone
 }
 
 // ReleasePlan is what an `up` would do to one release.
@@ -94,26 +96,48 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 			return nil, err
 		}
 	}
-	var plans []*StackPlan
-	for _, s := range l.graph.Stacks {
-		if !slices.Contains(stacks, s) {
-			continue
-		}
-		var p *StackPlan
+	made := make([]*StackPlan, len(stacks))
+	var mu sync.Mutex // of saved
+	var failed error
+	order := schedule{stacks: stacks, after: dependencies(l.graph), parallel: o.Parallel, failFast: true}
+	order.run(ctx, func(ctx context.Context, s *stack.Stack) error {
 		err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
-			var err error
-			if p, err = r.plan(ctx, s, keep, &saved, report); err != nil {
+			p, kept, err := r.plan(ctx, s, keep, report)
+			if err != nil {
 				return outcome{}, fmt.Errorf("plan stack %q: %w", s.ID, err)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			made[slices.Index(stacks, s)] = p
+			if kept != nil {
+				saved.Stacks[s.ID] = *kept
 			}
 			return outcome{skipped: !p.Any(), message: p.summary()}, nil
 		})
+		mu.Lock()
+		defer mu.Unlock()
+		if failed == nil {
+			failed = err
+		}
+		return err
+	}, func(_, _ *stack.Stack) {})
+	var plans []*StackPlan
+	for _, p := range made {
+		if p != nil && (!o.Affected || p.Any() || p.Why != "") {
+			plans = append(plans, p)
+		}
+	}
+	if failed != nil || ctx.Err() != nil {
+		return plans, r.failed(ctx, failed)
+	}
+	if o.Selection.Whole() {
+		orphans, err := l.Orphans()
 		if err != nil {
-			return plans, r.failed(ctx, err)
+			return plans, err
 		}
-		if o.Affected && !p.Any() && p.Why == "" {
-			continue
+		for _, orphan := range orphans {
+			plans = append(plans, &StackPlan{Stack: orphan.ID, Orphan: orphan.String()})
 		}
-		plans = append(plans, p)
 	}
 	if keep == "" {
 		return plans, nil
@@ -164,7 +188,8 @@ func emptyDir(dir string) error {
 
 const planSuffix = ".tfplan"
 
-func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, saved *savedPlans, report event.Report) (*StackPlan, error) {
+// plan plans one stack. With keep the plan is kept in that directory, and kept says what it was made for.
+func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, report event.Report) (_ *StackPlan, kept *savedPlan, err error) {
 	p := &StackPlan{Stack: s.ID}
 	for _, img := range s.Images {
 		p.Images = append(p.Images, img.Name)
@@ -178,36 +203,36 @@ func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, saved *save
 	}
 	if p.Waits = r.waits(refs); len(p.Waits) > 0 {
 		if err := r.planPartly(ctx, s, p, report); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for _, rel := range s.Releases {
 			p.Releases = append(p.Releases, ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)})
 		}
-		return p, nil
+		return p, nil, nil
 	}
 	if s.HasTerraform() {
-		if err := r.planTerraform(ctx, s, p, keep, saved, report); err != nil {
-			return nil, err
+		if kept, err = r.planTerraform(ctx, s, p, keep, report); err != nil {
+			return nil, nil, err
 		}
 	}
 	for _, rel := range s.Releases {
 		planned, err := r.planRelease(ctx, s, rel, p.Changes.Any())
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		p.Releases = append(p.Releases, planned)
 	}
-	return p, nil
+	return p, kept, nil
 }
 
-func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, keep string, saved *savedPlans, report event.Report) error {
+func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, keep string, report event.Report) (*savedPlan, error) {
 	t, err := r.target(ctx, s, report)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	e, ok := r.journal.get(s.ID)
 	if p.Why = e.changedInputs(ok, t.digests); p.Why == "" && r.options.Affected {
-		return nil
+		return nil, nil
 	}
 	file := ""
 	if keep != "" {
@@ -215,23 +240,22 @@ func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, k
 	}
 	plan, err := r.lab.deps.Terraform.Plan(ctx, t.work, file, report)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	p.Actions, p.Changes = plan.Actions, plan.Changes
 	r.learn(s.Name, r.plannedOutputs(s, plan, r.snapshot().Outputs[s.Name]))
 	if keep == "" {
-		return nil
+		return nil, nil
 	}
-	kept := savedPlan{Digests: t.digests}
+	kept := &savedPlan{Digests: t.digests}
 	st, err := r.lab.deps.Terraform.State(ctx, t.work, report)
 	switch {
 	case err == nil:
 		kept.Lineage, kept.Serial = st.Lineage, st.Serial
 	case !errors.Is(err, fs.ErrNotExist):
-		return err
+		return nil, err
 	}
-	saved.Stacks[s.ID] = kept
-	return nil
+	return kept, nil
 }
 
 // plannedOutputs gives the outputs of a stack as they are after a plan. Those that do not change are not in every engine's plan; what is

@@ -3,6 +3,7 @@ package stack
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -33,6 +34,11 @@ func (e *ConfigError) Error() string {
 		parts = append(parts, fmt.Sprintf("%d errors in the configuration; nothing was run", wrong))
 	}
 	return strings.Join(parts, "\n\n")
+}
+
+// Has says whether one of the errors is of that kind, a code of Finding.Diagnostic.
+func (e *ConfigError) Has(kind string) bool {
+	return slices.ContainsFunc(e.Diagnostics, func(d *hcl.Diagnostic) bool { is, ok := d.Extra.(code); return ok && string(is) == kind })
 }
 
 // Findings gives what is wrong one by one, in the order of files and lines.

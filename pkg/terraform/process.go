@@ -17,6 +17,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/interrupt"
+	"github.com/labctl/labctl/pkg/stack"
 )
 
 // A terraform outlives its labctl: it is in a session of its own, writes to files instead of pipes, and ends by an interrupt alone.
@@ -42,16 +43,8 @@ const (
 // closed terminal ends nothing in the middle.
 const launch = `trap '' HUP; echo $$ >"$1" || exit 125; shift; exec "$@"`
 
-// Process is a terraform at work on a stack.
-type Process struct {
-	PID     int       `json:"-"`
-	Stack   string    `json:"stack"`
-	Command string    `json:"command"` // "apply"
-	Since   time.Time `json:"since"`
-}
-
 // LeftError says that terraform goes on without labctl.
-type LeftError struct{ Process Process }
+type LeftError struct{ Process stack.Process }
 
 func (e *LeftError) Error() string {
 	return fmt.Sprintf("terraform %s of stack %q goes on by itself (process %d): it ends what it is at and saves its state. "+
@@ -60,7 +53,7 @@ func (e *LeftError) Error() string {
 
 // command makes the process of terraform with these arguments, whose number will be in the notes.
 func (s *session) command(args ...string) (*exec.Cmd, error) {
-	note := Process{Stack: s.work.Stack.ID, Since: time.Now().UTC()}
+	note := stack.Process{Stack: s.work.Stack.ID, Since: time.Now().UTC()}
 	if len(args) > 0 {
 		note.Command = args[0]
 	}
@@ -134,7 +127,7 @@ func (s *session) supervise(ctx context.Context, cmd *exec.Cmd, name string, sto
 	interrupted, insisted := ctx.Done(), interrupt.Insisted(ctx)
 	var grace <-chan time.Time
 	left := func() error {
-		return &LeftError{Process{PID: cmd.Process.Pid, Stack: s.work.Stack.ID, Command: name, Since: time.Now()}}
+		return &LeftError{stack.Process{PID: cmd.Process.Pid, Stack: s.work.Stack.ID, Command: name, Since: time.Now()}}
 	}
 	for {
 		select {
@@ -199,12 +192,12 @@ func (f *follower) close() {
 }
 
 // Running gives the terraforms at work on this environment's stacks, whoever started them.
-func (r *Runner) Running() ([]Process, error) {
+func (r *Runner) Running() ([]stack.Process, error) {
 	ids, err := r.noted()
 	if err != nil {
 		return nil, err
 	}
-	var out []Process
+	var out []stack.Process
 	for _, id := range ids {
 		if p, alive := r.process(id); alive {
 			out = append(out, p)
@@ -229,26 +222,26 @@ func (r *Runner) noted() ([]string, error) {
 }
 
 // process gives the terraform at work on a stack.
-func (r *Runner) process(id string) (Process, bool) {
+func (r *Runner) process(id string) (stack.Process, bool) {
 	notes := notesDir(r.options.Dir, id)
 	var pid int
 	for tries := 0; ; tries++ {
 		data, err := os.ReadFile(filepath.Join(notes, pidNote))
 		if err != nil {
-			return Process{}, false
+			return stack.Process{}, false
 		}
 		if pid, err = strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
 			break
 		}
 		if tries == 20 { // a process that was killed while it wrote its number
-			return Process{}, false
+			return stack.Process{}, false
 		}
 		time.Sleep(5 * time.Millisecond) // one that is writing it now
 	}
 	if !isAt(pid, notes) {
-		return Process{}, false
+		return stack.Process{}, false
 	}
-	p := Process{Stack: id}
+	p := stack.Process{Stack: id}
 	if data, err := os.ReadFile(filepath.Join(notes, processNote)); err == nil {
 		_ = json.Unmarshal(data, &p) // one that was killed meanwhile leaves it unnamed
 	}

@@ -3,6 +3,7 @@ package choice
 
 import (
 	"errors"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -21,6 +22,9 @@ type Flags struct {
 	Parallel int
 	FailFast bool
 }
+
+// defaultParallel uses the machine: terraform mostly waits for others, so two stacks at once pay on one core, too.
+func defaultParallel() int { return min(max(runtime.NumCPU(), 2), 8) }
 
 // maxParallel is a guard against a slip of the finger: every stack at work is a process of terraform, of some 100 MB.
 const maxParallel = 64
@@ -51,8 +55,13 @@ func (c *Flags) Add(cmd *cobra.Command, f *cli.Factory) {
 
 // AddParallel adds the flags of commands that can work on several stacks at once.
 func (c *Flags) AddParallel(cmd *cobra.Command) {
-	cmd.Flags().IntVarP(&c.Parallel, "parallel", "p", 1, "work on up to `N` independent stacks at once")
+	c.AddParallelOnly(cmd)
 	cmd.Flags().BoolVar(&c.FailFast, "fail-fast", false, "stop the whole run when one stack fails, not only the stacks that need it")
+}
+
+// AddParallelOnly adds the flag of commands whose first failure ends them anyway.
+func (c *Flags) AddParallelOnly(cmd *cobra.Command) {
+	cmd.Flags().IntVarP(&c.Parallel, "parallel", "p", 0, "work on up to `N` independent stacks at once (default: one per core, 2 to 8)")
 }
 
 // Check looks at the numbers before anything runs.
@@ -67,6 +76,9 @@ func (c *Flags) Check(command string) error {
 func (c *Flags) Apply(o *lab.Options) {
 	o.Selection = lab.Selection{Stacks: c.Stacks, From: c.From, To: c.To, Only: c.Only, Skip: c.Skip}
 	o.Parallel, o.FailFast = c.Parallel, c.FailFast
+	if o.Parallel == 0 {
+		o.Parallel = defaultParallel()
+	}
 }
 
 // Words gives the choice of stacks as it is typed after a command, beginning with a space where there is any.

@@ -64,11 +64,14 @@ With names, destroy only those stacks and the stacks that need them.`,
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
+	if err := f.Forget(); err != nil {
+		return err
+	}
 	l, err := wire.Open(f)
 	if err != nil {
 		return err
 	}
-	if err := confirm.Protected(f, "take it down", l.Graph.Env.Name, l.Graph.Env.Protected, opts.Confirm); err != nil {
+	if err := confirm.Protected(f, "take it down", l.Graph.Env.Name, l.Engine.Protected(), opts.Confirm); err != nil {
 		return err
 	}
 	var summary *lab.Summary

@@ -99,6 +99,9 @@ func text(found []*lab.StackDrift, repair string) string {
 	differ := 0
 	for _, d := range found {
 		switch {
+		case d.Orphan != "":
+			fmt.Fprintf(&b, "! %s\n", d.Orphan)
+			continue
 		case d.Absent:
 			fmt.Fprintf(&b, "%s: not applied\n", d.Stack)
 			continue

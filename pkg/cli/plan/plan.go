@@ -48,6 +48,9 @@ The exit code is 0 when there is nothing to do and 2 when there are changes.`,
 		Args: cobra.ArbitraryArgs, // names of stacks
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Choice.Stacks = args
+			if err := opts.Choice.Check(cmd.CommandPath()); err != nil {
+				return err
+			}
 			if runF != nil {
 				return runF(opts)
 			}
@@ -55,6 +58,7 @@ The exit code is 0 when there is nothing to do and 2 when there are changes.`,
 		},
 	}
 	opts.Choice.Add(cmd, f)
+	opts.Choice.AddParallelOnly(cmd)
 	cmd.Flags().StringVarP(&opts.Out, "out", "o", "", "keep the plans in `DIR` for labctl up --plan DIR")
 	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "plan only stacks whose files, inputs or state changed since they were last applied")
 	cmd.Flags().BoolVar(&opts.Why, "why", false, "show for each stack why there is something to do")
@@ -84,7 +88,7 @@ func run(ctx context.Context, opts *Options) error {
 	}
 	changes := false
 	for _, p := range plans {
-		changes = changes || p.Any()
+		changes = changes || p.Any() || p.Orphan != ""
 	}
 	if opts.JSON {
 		if plans == nil {
@@ -109,6 +113,10 @@ var signs = map[string]string{"create": "+", "update": "~", "delete": "-", "repl
 func Text(plans []*lab.StackPlan, why bool) (text string, anything bool) {
 	var b strings.Builder
 	for _, p := range plans {
+		if p.Orphan != "" {
+			fmt.Fprintf(&b, "! %s\n", p.Orphan)
+			continue
+		}
 		what := "nothing to change"
 		changes := fmt.Sprintf("%d to add, %d to change, %d to destroy", p.Changes.Added, p.Changes.Changed, p.Changes.Destroyed)
 		switch {
@@ -156,6 +164,8 @@ func text(plans []*lab.StackPlan, opts *Options, line func(string) string) strin
 	shown, anything := Text(plans, opts.Why)
 	b.WriteString(shown)
 	switch {
+	case !anything && slices.ContainsFunc(plans, func(p *lab.StackPlan) bool { return p.Orphan != "" }):
+		b.WriteString("\nNothing to do for labctl up. What has no stack is yours to decide.\n")
 	case !anything:
 		if len(plans) > 0 {
 			b.WriteString("\n")

@@ -195,7 +195,7 @@ func (r *Renderer) emitJSON(e event.Event, s *step, now time.Time) {
 		}
 		s.said = now
 	}
-	// An Event holds nothing that JSON cannot, and a reader that went away ends the process by SIGPIPE.
+	// An Event holds nothing that JSON cannot, and a reader that went away misses the rest: that ends nothing in the middle.
 	line, err := json.Marshal(e)
 	if err == nil {
 		_, _ = r.opts.Streams.Out.Write(append(line, '\n'))

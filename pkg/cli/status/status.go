@@ -87,6 +87,20 @@ func sources(ctx context.Context, l *wire.Lab) status.Sources {
 		}
 		return out, err
 	}
+	orphans, err := l.Engine.Orphans()
+	if err != nil {
+		from.Problems = append(from.Problems, err.Error())
+	}
+	for _, o := range orphans {
+		from.Problems = append(from.Problems, o.String())
+	}
+	running, err := l.Engine.Running()
+	if err != nil {
+		from.Problems = append(from.Problems, err.Error())
+	}
+	for _, p := range running {
+		from.Problems = append(from.Problems, p)
+	}
 	outputs, err := l.Engine.Outputs(ctx)
 	if err != nil {
 		reason, _, _ := strings.Cut(err.Error(), "\n")
