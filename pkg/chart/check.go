@@ -63,7 +63,7 @@ func (c *Client) Check(ctx context.Context, namespace, name string, timeout time
 	if ctx.Err() != nil {
 		return ended(ctx, err)
 	}
-	return err
+	return s.withCause(err)
 }
 
 // patient is Helm's client with waiting that ends with the context of the call and says why: Helm's own knows no
@@ -73,6 +73,20 @@ type patient struct {
 	ctx    context.Context //nolint:containedctx // lives as long as one call of the client
 	waiter waiter
 	log    func(string)
+	failed error // why the last hook failed
+}
+
+// withCause puts the reason of a failed hook back into the chain of errors: Helm keeps its text only.
+func (s *session) withCause(err error) error {
+	p, ok := s.cfg.KubeClient.(*patient)
+	if err == nil || !ok || p.failed == nil || errors.Is(err, p.failed) {
+		return err
+	}
+	before, found := strings.CutSuffix(err.Error(), p.failed.Error())
+	if !found {
+		return err
+	}
+	return fmt.Errorf("%s%w", before, p.failed)
 }
 
 // WatchUntilReady waits until the pods and jobs of a hook have ended well. Other objects of hooks are part of what the
@@ -92,12 +106,13 @@ func (p *patient) WatchUntilReady(infos helmkube.ResourceList, timeout time.Dura
 		return nil
 	}
 	last := ""
-	return p.waiter.WaitObjects(ctx, run, func(e event.Event) {
+	p.failed = p.waiter.WaitObjects(ctx, run, func(e event.Event) {
 		if e.Message != last {
 			last = e.Message
 			p.log(last)
 		}
 	})
+	return p.failed
 }
 
 // WaitForDelete waits until the objects of a hook are gone.

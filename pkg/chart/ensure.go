@@ -113,7 +113,7 @@ func (c *Client) Ensure(ctx context.Context, r Release, report event.Report) (ch
 			report.Line(d)
 		}
 		if err := s.carryOut(ctx, plan.Action, l, revisions); err != nil {
-			return true, ended(ctx, fmt.Errorf("%s: %w", plan.Action, err))
+			return true, ended(ctx, fmt.Errorf("%s: %w", plan.Action, s.withCause(err)))
 		}
 	}
 	if r.NoWait {
