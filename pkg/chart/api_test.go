@@ -29,13 +29,14 @@ import (
 
 	"github.com/labctl/labctl/pkg/cluster/clustertest"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 // api gives a client of a real API server, in which no controller runs: objects come and go, pods do not.
 func api(t *testing.T) (*Client, kubernetes.Interface) {
 	t.Helper()
 	kubeconfig := shared.start(t)
-	c, err := New(kubeconfig, nil)
+	c, err := New(kubeconfig)
 	require.NoError(t, err)
 	config, err := clientcmd.RESTConfigFromKubeConfig([]byte(kubeconfig))
 	require.NoError(t, err)
@@ -80,7 +81,7 @@ var run = rand.Text()
 
 func smallIn(t *testing.T, values map[string]any) Release {
 	r := small(values)
-	r.Namespace = in(t)
+	r.Namespace, r.NoWait = in(t), true // no controller runs
 	return r
 }
 
@@ -108,7 +109,7 @@ func TestChartsOnAnAPI(t *testing.T) {
 			t.Run(name+"/"+file, func(t *testing.T) {
 				values, err := chartutil.ReadValuesFile(filepath.Join("../../charts", name, "ci", file+"-values.yaml"))
 				require.NoError(t, err)
-				r := Release{Name: name, Namespace: in(t), ChartDir: filepath.Join("../../charts", name), Values: values}
+				r := Release{Name: name, Namespace: in(t), ChartDir: filepath.Join("../../charts", name), Values: values, NoWait: true}
 				must(t, c, r, true)
 				plan, err := c.Plan(t.Context(), r)
 				require.NoError(t, err)
@@ -336,7 +337,7 @@ func TestFailuresOnAnAPI(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		err := c.Check(ctx, in(t), "small", time.Minute, func(e event.Event) {
-			if e.Message == "Pod small-test: pending" {
+			if e.Message == "waiting for pod/small-test" {
 				cancel()
 			}
 		})
@@ -351,7 +352,7 @@ func TestFailuresOnAnAPI(t *testing.T) {
 		must(t, c, smallIn(t, nil), true)
 		account(t, core, in(t))
 		err := c.Check(t.Context(), in(t), "small", time.Minute, func(e event.Event) {
-			if e.Message != "Pod small-test: pending" {
+			if e.Message != "waiting for pod/small-test" {
 				return
 			}
 			_, err := core.CoreV1().Pods(in(t)).Patch(t.Context(), "small-test", types.MergePatchType, []byte(
@@ -361,7 +362,7 @@ func TestFailuresOnAnAPI(t *testing.T) {
 				t.Error(err)
 			}
 		})
-		require.ErrorContains(t, err, "Pod small-test failed")
+		require.ErrorContains(t, err, "pod/small-test in namespace "+in(t)+" is not ready: it failed")
 		require.ErrorContains(t, err, "container test ended with exit code 3")
 	})
 }
@@ -390,7 +391,7 @@ func TestConcurrentEnsureOnAnAPI(t *testing.T) {
 
 type never struct{}
 
-func (never) WaitReady(ctx context.Context, _, _ string, _ event.Report) error {
+func (never) WaitObjects(ctx context.Context, _ []kube.Object, _ event.Report) error {
 	<-ctx.Done()
 	return errors.New("deployment/web in namespace here is not ready: " + context.Cause(ctx).Error())
 }
@@ -400,7 +401,7 @@ func TestTimeoutOnAnAPI(t *testing.T) {
 	must(t, c, smallIn(t, nil), true)
 	c.waiter = never{}
 	r := smallIn(t, nil)
-	r.Timeout = 2 * time.Second
+	r.Timeout, r.NoWait = 2*time.Second, false
 	_, err := c.Ensure(t.Context(), r, nil)
 	require.ErrorContains(t, err, "deployment/web in namespace here is not ready: not done within 2s")
 }

@@ -11,7 +11,7 @@ import (
 	"sync"
 
 	"helm.sh/helm/v3/pkg/action"
-	"helm.sh/helm/v3/pkg/kube"
+	helmkube "helm.sh/helm/v3/pkg/kube"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -19,15 +19,17 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/secret"
 )
 
-// Waiter waits until the workloads that a label selector picks are ready. It reports progress, and its error says
-// which one is not ready and why. kube.Client is one.
-type Waiter interface {
-	WaitReady(ctx context.Context, namespace, selector string, report event.Report) error
+// waiter waits until objects are ready. It reports progress, and its error says which one is not ready and why.
+// kube.Client is the one outside of tests.
+type waiter interface {
+	WaitObjects(ctx context.Context, objects []kube.Object, report event.Report) error
 }
 
 // UnreachableError says that the cluster of a kubeconfig does not answer.
@@ -50,28 +52,31 @@ func (e *UnreachableError) Hint() string { return "labctl status" }
 // of an operation is taken to be abandoned.
 type Client struct {
 	open   func(ctx context.Context, namespace string, log func(string)) (*session, error)
-	waiter Waiter
+	waiter waiter
 
 	mu    sync.Mutex
 	locks map[string]chan struct{}
 }
 
-// New makes a client from the content of a kubeconfig, which is kept in memory only. It does not connect. With a nil
-// waiter nothing waits for readiness.
-func New(kubeconfig string, waiter Waiter) (*Client, error) {
-	loader, err := clientcmd.NewClientConfigFromBytes([]byte(kubeconfig))
+// New makes a client from the content of a kubeconfig, which is kept in memory only. It does not connect.
+func New(kubeconfig string) (*Client, error) {
+	raw, err := clientcmd.Load([]byte(kubeconfig))
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
-	config, err := loader.ClientConfig()
+	config, err := clientcmd.NewDefaultClientConfig(*raw, nil).ClientConfig()
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	config.QPS = -1 // the API's own fairness queues do the limiting
 	config.UserAgent = "labctl"
+	waiter, err := kube.New([]byte(kubeconfig))
+	if err != nil {
+		return nil, err
+	}
 	c := &Client{waiter: waiter}
 	c.open = func(ctx context.Context, namespace string, log func(string)) (*session, error) {
-		return connect(ctx, loader, config, namespace, log)
+		return connect(ctx, raw, config, namespace, waiter, log)
 	}
 	return c, nil
 }
@@ -79,13 +84,14 @@ func New(kubeconfig string, waiter Waiter) (*Client, error) {
 // session is what one call works with. Helm's actions know no context, so the requests that they make carry that of
 // the call.
 type session struct {
-	cfg  *action.Configuration
-	core kubernetes.Interface
+	cfg    *action.Configuration
+	core   kubernetes.Interface
+	waiter waiter
 	// complaint is the last failure that Helm logged; some of its errors say less than its log.
 	complaint func() string
 }
 
-func connect(ctx context.Context, loader clientcmd.ClientConfig, shared *rest.Config, namespace string, log func(string)) (*session, error) {
+func connect(ctx context.Context, raw *clientcmdapi.Config, shared *rest.Config, namespace string, waiter waiter, log func(string)) (*session, error) {
 	config := rest.CopyConfig(shared)
 	config.WarningHandler = warnings(log)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return &bound{ctx: ctx, next: next} })
@@ -99,7 +105,7 @@ func connect(ctx context.Context, loader clientcmd.ClientConfig, shared *rest.Co
 		}
 		return nil, &UnreachableError{Host: config.Host, Err: err}
 	}
-	s := &session{core: core, cfg: &action.Configuration{}}
+	s := &session{core: core, waiter: waiter, cfg: &action.Configuration{}}
 	var mu sync.Mutex
 	var last string
 	s.complaint = func() string {
@@ -118,15 +124,19 @@ func connect(ctx context.Context, loader clientcmd.ClientConfig, shared *rest.Co
 	}
 	cached := memory.NewMemCacheClient(core.Discovery())
 	deferred := restmapper.NewDeferredDiscoveryRESTMapper(cached)
+	// An object that names no namespace goes into the release's, whatever the kubeconfig's is.
+	overrides := &clientcmd.ConfigOverrides{Context: clientcmdapi.Context{Namespace: namespace}}
 	getter := &getter{
-		loader: loader, config: config, discovery: cached,
+		loader: clientcmd.NewDefaultClientConfig(*raw, overrides), config: config, discovery: cached,
 		mapper: restmapper.NewShortcutExpander(deferred, cached, func(w string) { log(w) }),
 	}
 	if err := s.cfg.Init(getter, namespace, "secret", debug); err != nil {
 		return nil, fmt.Errorf("set up Helm: %w", err)
 	}
-	if helms, ok := s.cfg.KubeClient.(*kube.Client); ok {
-		s.cfg.KubeClient = &patient{Client: helms, ctx: ctx, log: log}
+	s.cfg.Releases.Driver = &compactDriver{Driver: s.cfg.Releases.Driver, log: log}
+	if helms, ok := s.cfg.KubeClient.(*helmkube.Client); ok {
+		helms.Namespace = namespace
+		s.cfg.KubeClient = &patient{Client: helms, ctx: ctx, waiter: waiter, log: log}
 	}
 	s.cfg.HookOutputFunc = func(_, pod, container string) io.Writer {
 		return lineWriter(func(line string) { log(pod + "/" + container + ": " + line) })

@@ -17,7 +17,6 @@ import (
 )
 
 const (
-	instanceLabel  = "app.kubernetes.io/instance"
 	managedByLabel = "app.kubernetes.io/managed-by"
 	owner          = "labctl"
 	// podSecurity is an annotation of a chart: the pod security level that a namespace made for it enforces.
@@ -74,8 +73,8 @@ func (c *Client) Plan(ctx context.Context, r Release) (Plan, error) {
 
 // Ensure makes the release stand as described, and waits until it is ready. It may be called again at any time, after a
 // failure or a kill too: it goes on from what it finds. Changed says that the cluster was written to. A *ValuesError
-// says that the values are wrong, an *UnreachableError that the cluster does not answer; what the Waiter returns is
-// passed on.
+// says that the values are wrong, an *UnreachableError that the cluster does not answer; that something
+// is not ready is a *kube.NotReadyError.
 func (c *Client) Ensure(ctx context.Context, r Release, report event.Report) (changed bool, err error) {
 	secrets := sensitive(r)
 	report = redacting(report, secrets)
@@ -114,14 +113,19 @@ func (c *Client) Ensure(ctx context.Context, r Release, report event.Report) (ch
 			report.Line(d)
 		}
 		if err := s.carryOut(ctx, plan.Action, l, revisions); err != nil {
-			return true, ended(ctx, fmt.Errorf("%s: %w", plan.Action, err))
+			return true, ended(ctx, fmt.Errorf("%s: %w", plan.Action, s.withCause(err)))
 		}
 	}
-	if c.waiter == nil {
+	if r.NoWait {
 		return plan.Action != Nothing, nil
 	}
+	if plan.Action != Nothing {
+		if revisions, err = s.history(r.Name); err != nil {
+			return true, ended(ctx, err)
+		}
+	}
 	report.Doing("wait until ready")
-	return plan.Action != Nothing, c.waiter.WaitReady(ctx, r.Namespace, instanceLabel+"="+r.Name, report)
+	return plan.Action != Nothing, c.waitReady(ctx, s, revisions, report)
 }
 
 // ended gives the reason for which ctx ended, where it did: what Helm says then is only that its request failed.
@@ -152,8 +156,14 @@ func (s *session) plan(ctx context.Context, l *loaded, revisions []*release.Rele
 	switch last.Labels[hashLabel] {
 	case l.hash:
 	case "":
+		if by, ok := rollback(last); ok {
+			return Plan{Action: Upgrade, Why: by}, nil
+		}
 		return Plan{Action: Upgrade, Why: fmt.Sprintf("revision %d is not labctl's", last.Version)}, nil
 	default:
+		if by, ok := rollback(last); ok {
+			return Plan{Action: Upgrade, Why: by}, nil
+		}
 		return Plan{Action: Upgrade, Why: "the chart or its values have changed"}, nil
 	}
 	drift, err := s.drift(ctx, last.Manifest)
@@ -166,6 +176,15 @@ func (s *session) plan(ctx context.Context, l *loaded, revisions []*release.Rele
 	return Plan{Action: Nothing, Why: "nothing has changed"}, nil
 }
 
+// rollback says that a revision was made by `helm rollback`, which labctl never calls.
+func rollback(r *release.Release) (string, bool) {
+	to, ok := strings.CutPrefix(r.Info.Description, "Rollback to ")
+	if !ok {
+		return "", false
+	}
+	return fmt.Sprintf("somebody rolled it back to revision %s by hand (revision %d); to keep that, change the chart or the values in the lab", to, r.Version), true
+}
+
 func (s *session) carryOut(ctx context.Context, what Action, l *loaded, revisions []*release.Release) error {
 	if err := s.namespace(ctx, l.Namespace, l.chart.Metadata.Annotations[podSecurity]); err != nil {
 		return err
@@ -175,27 +194,39 @@ func (s *session) carryOut(ctx context.Context, what Action, l *loaded, revision
 		if err := s.uninstall(ctx, l.Name, revisions); err != nil {
 			return fmt.Errorf("end the removal: %w", err)
 		}
-		return s.install(l)
+		return s.install(ctx, l)
 	case Install:
-		return s.install(l)
+		return s.install(ctx, l)
 	case TakeOver:
 		return s.takeOver(ctx, l, revisions)
 	default:
-		return s.upgrade(l)
+		return s.upgrade(ctx, l)
 	}
 }
 
-func (s *session) install(l *loaded) error {
+func (s *session) install(ctx context.Context, l *loaded) error {
+	if l.UpgradeCRDs { // those of an earlier release may still stand
+		if err := s.upgradeCRDs(ctx, l.chart); err != nil {
+			return err
+		}
+	}
 	a := action.NewInstall(s.cfg)
 	a.ReleaseName, a.Namespace, a.Timeout = l.Name, l.Namespace, l.timeout()
+	a.TakeOwnership = l.Adopt
 	a.Replace = true // of a release that was uninstalled with its history kept
 	a.Labels = map[string]string{hashLabel: l.hash}
 	_, err := a.Run(l.chart, l.values)
 	return err
 }
 
-func (s *session) upgrade(l *loaded) error {
+func (s *session) upgrade(ctx context.Context, l *loaded) error {
+	if l.UpgradeCRDs {
+		if err := s.upgradeCRDs(ctx, l.chart); err != nil {
+			return err
+		}
+	}
 	a := action.NewUpgrade(s.cfg)
+	a.TakeOwnership = l.Adopt
 	a.Namespace, a.Timeout, a.MaxHistory = l.Namespace, l.timeout(), kept
 	a.ResetValues = true // the values given are all there are
 	a.Labels = map[string]string{hashLabel: l.hash}
@@ -214,7 +245,7 @@ func (s *session) takeOver(ctx context.Context, l *loaded, revisions []*release.
 			return fmt.Errorf("close revision %d: %w", last.Version, err)
 		}
 	}
-	if err := s.upgrade(l); err != nil {
+	if err := s.upgrade(ctx, l); err != nil {
 		return err
 	}
 	now, err := s.cfg.Releases.Last(l.Name)

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 // rig is a client whose cluster is in memory. It holds releases, namespaces and pods, but none of a release's objects:
@@ -37,14 +38,14 @@ type rig struct {
 }
 
 type waits struct {
-	selectors []string
-	says      string
-	err       error
+	times int
+	says  string
+	err   error
 }
 
-func (w *waits) WaitReady(_ context.Context, namespace, selector string, report event.Report) error {
+func (w *waits) WaitObjects(_ context.Context, _ []kube.Object, report event.Report) error {
 	report.Doing("%s", w.says)
-	w.selectors = append(w.selectors, namespace+" "+selector)
+	w.times++
 	return w.err
 }
 
@@ -138,7 +139,7 @@ func TestEnsure(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t)
 			tt.before(t, r)
-			r.waits.selectors = nil
+			r.waits.times = 0
 
 			plan, err := r.Plan(ctx, second)
 			require.NoError(t, err)
@@ -147,7 +148,7 @@ func TestEnsure(t *testing.T) {
 			changed, err := r.Ensure(ctx, second, nil)
 			require.NoError(t, err)
 			require.Equal(t, tt.changed, changed)
-			require.Equal(t, []string{"here app.kubernetes.io/instance=small"}, r.waits.selectors)
+			require.Equal(t, 1, r.waits.times)
 
 			state, err := r.Deployed(ctx, "here", "small")
 			require.NoError(t, err)
@@ -227,7 +228,7 @@ func TestEnsureFailures(t *testing.T) {
 		_, err := r.Ensure(ctx, small(map[string]any{"prot": 1}), nil)
 		var refused *ValuesError
 		require.ErrorAs(t, err, &refused)
-		require.Equal(t, []ValueProblem{{"prot", "is not a value of this chart; here there are image, names, password, port, rawSecret"}}, refused.Problems)
+		require.Equal(t, []ValueProblem{{Path: "prot", Message: "is not a value of this chart; here there are image, names, password, port, rawSecret", unknown: true}}, refused.Problems)
 		require.Empty(t, r.core.Actions())
 	})
 	t.Run("a name that cannot be", func(t *testing.T) {
@@ -251,7 +252,7 @@ func TestEnsureFailures(t *testing.T) {
 func TestUnreachable(t *testing.T) {
 	kubeconfig := `{apiVersion: v1, kind: Config, current-context: x, contexts: [{name: x, context: {cluster: x, user: x}}],
 clusters: [{name: x, cluster: {server: "http://127.0.0.1:1"}}], users: [{name: x, user: {}}]}`
-	c, err := New(kubeconfig, nil)
+	c, err := New(kubeconfig)
 	require.NoError(t, err)
 	var away *UnreachableError
 	_, err = c.Ensure(t.Context(), small(nil), nil)
@@ -261,9 +262,9 @@ clusters: [{name: x, cluster: {server: "http://127.0.0.1:1"}}], users: [{name: x
 	_, err = c.Deployed(t.Context(), "here", "small")
 	require.ErrorAs(t, err, &away)
 
-	_, err = New("not a kubeconfig", nil)
+	_, err = New("not a kubeconfig")
 	require.ErrorContains(t, err, "read kubeconfig")
-	_, err = New("", nil)
+	_, err = New("")
 	require.ErrorContains(t, err, "read kubeconfig")
 }
 
@@ -386,30 +387,6 @@ func TestRemove(t *testing.T) {
 			}
 		})
 	}
-}
-
-func TestRemoveWaitsForPods(t *testing.T) {
-	r := newRig(t)
-	ensured(t, r, small(nil))
-	pods := r.core.CoreV1().Pods("here")
-	_, err := pods.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "web-0", Labels: map[string]string{instanceLabel: "small"}}}, metav1.CreateOptions{})
-	require.NoError(t, err)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	err = r.Remove(ctx, "here", "small", 0, func(e event.Event) {
-		if e.Message == "wait for 1 pods to end" {
-			cancel()
-		}
-	})
-	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorContains(t, err, "web-0")
-
-	err = r.Remove(t.Context(), "here", "small", 0, func(e event.Event) {
-		if e.Message == "wait for 1 pods to end" {
-			_ = pods.Delete(t.Context(), "web-0", metav1.DeleteOptions{})
-		}
-	})
-	require.NoError(t, err)
 }
 
 func TestAbandoned(t *testing.T) {

@@ -48,7 +48,9 @@ func (s *session) drift(ctx context.Context, manifest string) ([]string, error) 
 		}
 		live, err := resource.NewHelper(info.Client, info.Mapping).Get(info.Namespace, info.Name)
 		if apierrors.IsNotFound(err) {
-			out = append(out, objectName(info)+": missing")
+			if !shortLived(info) {
+				out = append(out, objectName(info)+": missing")
+			}
 			continue
 		}
 		if err != nil {

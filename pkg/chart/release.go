@@ -27,15 +27,19 @@ const DefaultTimeout = 5 * time.Minute
 // hashLabel, on the record of a release, holds the hash of the chart and the values that it was made of.
 const hashLabel = "labctl/hash"
 
-// Release is what should stand. All of its chart's workloads should bear the label app.kubernetes.io/instance with the
-// release's name: by it they are waited for.
+// Release is what should stand.
 type Release struct {
 	Name      string
 	Namespace string // made where it is missing
-	ChartDir  string
-	Values    map[string]any
-	Sensitive []string      // values that no report and no error may show
-	Timeout   time.Duration // for the whole operation; 0: DefaultTimeout
+	ChartDir  string // a directory or an archive
+	// ValuesFiles are merged in their order, then Values over them. A null deletes a default of the chart.
+	ValuesFiles []string
+	Values      map[string]any
+	Sensitive   []string      // values that no report and no error may show
+	Timeout     time.Duration // for the whole operation; 0: DefaultTimeout
+	NoWait      bool          // return once the objects are applied, ready or not
+	UpgradeCRDs bool          // apply the definitions in the chart's crds/ on an upgrade too; Helm installs them once
+	Adopt       bool          // take over objects that stand already, as `helm install --take-ownership` does
 }
 
 func (r Release) timeout() time.Duration {
@@ -67,14 +71,14 @@ func load(r Release, secrets *secret.Set) (*loaded, error) {
 	if err := chartutil.ValidateReleaseName(r.Name); err != nil {
 		return nil, fmt.Errorf("%q cannot be a release's name: %w", r.Name, err)
 	}
-	ch, err := loader.LoadDir(r.ChartDir)
+	ch, err := loader.Load(r.ChartDir)
 	if err != nil {
 		return nil, fmt.Errorf("load chart %s: %w", r.ChartDir, err)
 	}
 	if err := ch.Validate(); err != nil {
 		return nil, fmt.Errorf("chart %s: %w", r.ChartDir, err)
 	}
-	values, err := normal(r.Values)
+	values, err := r.allValues()
 	if err != nil {
 		return nil, err
 	}

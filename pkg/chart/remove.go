@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"helm.sh/helm/v3/pkg/action"
@@ -45,13 +44,17 @@ func (c *Client) Remove(ctx context.Context, namespace, name string, timeout tim
 	}
 	if len(revisions) > 0 {
 		report.Doing("remove")
+		owned, err := s.ownedBy(ctx, revisions[len(revisions)-1])
+		if err != nil {
+			return ended(ctx, err)
+		}
 		if err := s.uninstall(ctx, name, revisions); err != nil {
 			return ended(ctx, err)
 		}
-	}
-	report.Doing("wait until its pods have ended")
-	if err := s.podsGone(ctx, namespace, name, report); err != nil {
-		return ended(ctx, err)
+		report.Doing("wait until its pods have ended")
+		if err := owned.podsGone(ctx, report); err != nil {
+			return ended(ctx, err)
+		}
 	}
 	return ended(ctx, s.forget(ctx, namespace))
 }
@@ -135,26 +138,6 @@ func gone(ctx context.Context, infos kube.ResourceList, ours func(metav1.Object)
 		}
 	}
 	return nil
-}
-
-func (s *session) podsGone(ctx context.Context, namespace, name string, report event.Report) error {
-	for {
-		pods, err := s.core.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: instanceLabel + "=" + name})
-		if err != nil {
-			return fmt.Errorf("list pods: %w", err)
-		}
-		if len(pods.Items) == 0 {
-			return nil
-		}
-		names := make([]string, 0, len(pods.Items))
-		for i := range pods.Items {
-			names = append(names, pods.Items[i].Name)
-		}
-		report.Doing("wait for %d pods to end", len(names))
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("waited for the pods %s to end: %w", strings.Join(names, ", "), err)
-		}
-	}
 }
 
 // forget deletes a namespace that labctl made and nothing needs any more.

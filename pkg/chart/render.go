@@ -1,11 +1,15 @@
 package chart
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"helm.sh/helm/v3/pkg/action"
+	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/lint"
 	"helm.sh/helm/v3/pkg/lint/support"
@@ -72,36 +76,120 @@ func Lint(dir string) ([]Problem, error) {
 		return nil, err
 	}
 	if len(files) == 0 {
-		files = []string{""}
+		return lintWith(dir, chartutil.Values{}, "", false)
 	}
+	var out []Problem
+	for _, file := range files {
+		values, err := chartutil.ReadValuesFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("lint chart %s: read %s: %w", dir, file, err)
+		}
+		found, err := lintWith(dir, values, "ci/"+filepath.Base(file), false)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
+	}
+	return out, nil
+}
+
+// Check finds what is wrong with a release's chart before anything is applied: templates that do not render, values that
+// its schema refuses. Own says that the chart is the lab's own, so that warnings count and its ci/*-values.yaml are
+// tried. Complete says that Values are all the values; without it they are those that are known so far, and only what
+// no other value can mend is a problem.
+func Check(r Release, own, complete bool) ([]Problem, error) {
+	secrets := sensitive(r)
+	out, err := check(r, own, complete)
+	if err != nil {
+		return nil, secrets.Error(err)
+	}
+	for i := range out {
+		out[i].Message = secrets.Redact(out[i].Message)
+	}
+	return out, nil
+}
+
+func check(r Release, own, complete bool) ([]Problem, error) {
+	ch, err := loader.Load(r.ChartDir)
+	if err != nil {
+		return nil, fmt.Errorf("load chart %s: %w", r.ChartDir, err)
+	}
+	values, err := r.allValues()
+	if err != nil {
+		return nil, err
+	}
+	var out []Problem
+	var refused *ValuesError
+	if err := validate(ch, values, sensitive(r)); errors.As(err, &refused) {
+		for _, p := range refused.Problems {
+			if complete || p.unknown {
+				out = append(out, Problem{Severity: "error", Path: "values.schema.json", Message: fmt.Sprintf("release %q: %s: %s", r.Name, p.Path, p.Message)})
+			}
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	if own {
+		if files, err := filepath.Glob(filepath.Join(r.ChartDir, "ci", "*-values.yaml")); err != nil || len(files) > 0 {
+			found, lintErr := Lint(r.ChartDir)
+			return append(out, found...), errors.Join(err, lintErr)
+		}
+	}
+	if len(out) > 0 {
+		return out, nil // what the templates make of refused values says nothing new
+	}
+	dir, remove, err := unpacked(r.ChartDir, ch.Name())
+	if err != nil {
+		return nil, err
+	}
+	defer remove()
+	found, err := lintWith(dir, values, "", !complete)
+	return slices.DeleteFunc(found, func(p Problem) bool {
+		switch {
+		case complete:
+			return !own && p.Severity != "error"
+		case p.Severity != "error":
+			return !own
+		}
+		// With values missing only what cannot even be read is wrong for certain.
+		return p.Path != "Chart.yaml" && !strings.Contains(p.Message, "parse error")
+	}), err
+}
+
+// unpacked gives the directory of a chart, and what removes it again where it was an archive.
+func unpacked(path, name string) (dir string, remove func(), err error) {
+	if info, err := os.Stat(path); err != nil || info.IsDir() {
+		return path, func() {}, err
+	}
+	parent, err := os.MkdirTemp("", "labctl-chart-")
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.RemoveAll(parent) } // a temporary directory
+	if err := chartutil.ExpandFile(parent, path); err != nil {
+		remove()
+		return "", nil, fmt.Errorf("unpack chart %s: %w", path, err)
+	}
+	return filepath.Join(parent, name), remove, nil
+}
+
+func lintWith(dir string, values chartutil.Values, name string, skipSchema bool) ([]Problem, error) {
 	version, err := chartutil.ParseKubeVersion(offline)
 	if err != nil {
 		return nil, err
 	}
 	var out []Problem
-	for _, file := range files {
-		values := chartutil.Values{}
-		if file != "" {
-			if values, err = chartutil.ReadValuesFile(file); err != nil {
-				return nil, fmt.Errorf("lint chart %s: read %s: %w", dir, file, err)
-			}
+	for _, m := range lint.AllWithKubeVersionAndSchemaValidation(dir, values, "lint", version, skipSchema).Messages {
+		severity := ""
+		switch m.Severity {
+		case support.WarningSev:
+			severity = "warning"
+		case support.ErrorSev:
+			severity = "error"
+		default:
+			continue // such as that an icon would be nice
 		}
-		for _, m := range lint.AllWithKubeVersion(dir, values, "lint", version).Messages {
-			severity := ""
-			switch m.Severity {
-			case support.WarningSev:
-				severity = "warning"
-			case support.ErrorSev:
-				severity = "error"
-			default:
-				continue // such as that an icon would be nice
-			}
-			p := Problem{Severity: severity, Path: m.Path, Message: strings.TrimSpace(m.Err.Error())}
-			if file != "" {
-				p.Values = "ci/" + filepath.Base(file)
-			}
-			out = append(out, p)
-		}
+		out = append(out, Problem{Severity: severity, Values: name, Path: m.Path, Message: strings.TrimSpace(m.Err.Error())})
 	}
 	return out, nil
 }

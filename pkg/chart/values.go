@@ -25,7 +25,11 @@ type ValuesError struct {
 }
 
 // ValueProblem is one refused value. Path is dotted as in `--set`: ingress.host, kafka.brokers[0].
-type ValueProblem struct{ Path, Message string }
+type ValueProblem struct {
+	Path, Message string
+
+	unknown bool // there is no such value, whatever the others are
+}
 
 func (e *ValuesError) Error() string {
 	var b strings.Builder
@@ -50,6 +54,40 @@ func normal(values map[string]any) (map[string]any, error) {
 		return nil, fmt.Errorf("the values cannot be read as JSON: %w", err)
 	}
 	return plain(out).(map[string]any), nil
+}
+
+// allValues merges a release's files of values and its values.
+func (r Release) allValues() (map[string]any, error) {
+	all := map[string]any{}
+	for _, file := range r.ValuesFiles {
+		read, err := chartutil.ReadValuesFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read values file %s: %w", file, err)
+		}
+		values, err := normal(read)
+		if err != nil {
+			return nil, fmt.Errorf("values file %s: %w", file, err)
+		}
+		merge(all, values)
+	}
+	values, err := normal(r.Values)
+	if err != nil {
+		return nil, err
+	}
+	merge(all, values)
+	return all, nil
+}
+
+// merge sets what over has in base. Objects are merged; a null stays one, because it deletes the chart's default.
+func merge(base, over map[string]any) {
+	for key, value := range over {
+		have, isObject := base[key].(map[string]any)
+		if more, ok := value.(map[string]any); ok && isObject {
+			merge(have, more)
+			continue
+		}
+		base[key] = value
+	}
 }
 
 // plain replaces json.Number, which templates would take for a string.
@@ -115,8 +153,8 @@ func validate(ch *helmchart.Chart, values map[string]any, secrets *secret.Set) e
 		return err
 	}
 	out := &ValuesError{Chart: ch.Name()}
-	collect(invalid, doc, func(path, text string) {
-		p := ValueProblem{Path: path, Message: secrets.Redact(text)}
+	collect(invalid, doc, func(path, text string, unknown bool) {
+		p := ValueProblem{Path: path, Message: secrets.Redact(text), unknown: unknown}
 		if !slices.Contains(out.Problems, p) {
 			out.Problems = append(out.Problems, p)
 		}
@@ -125,7 +163,7 @@ func validate(ch *helmchart.Chart, values map[string]any, secrets *secret.Set) e
 	return out
 }
 
-func collect(e *jsonschema.ValidationError, schema any, add func(path, text string)) {
+func collect(e *jsonschema.ValidationError, schema any, add func(path, text string, unknown bool)) {
 	if len(e.Causes) > 0 {
 		for _, c := range e.Causes {
 			collect(c, schema, add)
@@ -137,7 +175,7 @@ func collect(e *jsonschema.ValidationError, schema any, add func(path, text stri
 	switch k := e.ErrorKind.(type) {
 	case *kind.Required:
 		for _, name := range k.Missing {
-			add(dotted(append(slices.Clone(at), name)), "is required, and has no value")
+			add(dotted(append(slices.Clone(at), name)), "is required, and has no value", false)
 		}
 	case *kind.AdditionalProperties:
 		for _, name := range k.Properties {
@@ -145,27 +183,27 @@ func collect(e *jsonschema.ValidationError, schema any, add func(path, text stri
 			if known := properties(schema, e.SchemaURL); len(known) > 0 {
 				text += "; here there are " + strings.Join(known, ", ")
 			}
-			add(dotted(append(slices.Clone(at), name)), text)
+			add(dotted(append(slices.Clone(at), name)), text, true)
 		}
 	case *kind.Type:
-		add(path, fmt.Sprintf("must be of type %s, not %s", strings.Join(k.Want, " or "), k.Got))
+		add(path, fmt.Sprintf("must be of type %s, not %s", strings.Join(k.Want, " or "), k.Got), false)
 	case *kind.Pattern:
 		switch about, _ := lookup(schema, e.SchemaURL)["description"].(string); {
 		case k.Got == "":
-			add(path, "is required, and is empty")
+			add(path, "is required, and is empty", false)
 		case about != "":
-			add(path, fmt.Sprintf("%q is not what it must be: %s", k.Got, about))
+			add(path, fmt.Sprintf("%q is not what it must be: %s", k.Got, about), false)
 		default:
-			add(path, fmt.Sprintf("%q does not match %s", k.Got, k.Want))
+			add(path, fmt.Sprintf("%q does not match %s", k.Got, k.Want), false)
 		}
 	case *kind.Enum:
 		var want []string
 		for _, w := range k.Want {
 			want = append(want, fmt.Sprint(w))
 		}
-		add(path, fmt.Sprintf("must be one of %s, not %v", strings.Join(want, ", "), k.Got))
+		add(path, fmt.Sprintf("must be one of %s, not %v", strings.Join(want, ", "), k.Got), false)
 	default:
-		add(path, e.ErrorKind.LocalizedString(message.NewPrinter(language.English)))
+		add(path, e.ErrorKind.LocalizedString(message.NewPrinter(language.English)), false)
 	}
 }
 

@@ -32,7 +32,11 @@ type NotReadyError struct {
 
 func (e *NotReadyError) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in namespace %s is not ready: %s", e.Workload, e.Namespace, e.Reason)
+	b.WriteString(e.Workload)
+	if e.Namespace != "" {
+		b.WriteString(" in namespace " + e.Namespace)
+	}
+	b.WriteString(" is not ready: " + e.Reason)
 	if len(e.LastLines) > 0 {
 		fmt.Fprintf(&b, "\nlast lines of pod %s, container %s:", e.Pod, e.Container)
 		for _, line := range e.LastLines {
@@ -46,14 +50,25 @@ func (e *NotReadyError) Unwrap() error { return e.Err }
 
 // Hint is the next command to type.
 func (e *NotReadyError) Hint() string {
-	_, name, _ := strings.Cut(e.Workload, "/")
-	return fmt.Sprintf("labctl logs %s   (or: kubectl --kubeconfig \"$(labctl kubeconfig --path)\" -n %s describe %s)", name, e.Namespace, e.Workload)
+	kind, name, _ := strings.Cut(e.Workload, "/")
+	describe := "kubectl --kubeconfig \"$(labctl kubeconfig --path)\" "
+	if e.Namespace != "" {
+		describe += "-n " + e.Namespace + " "
+	}
+	describe += "describe " + e.Workload
+	switch kind {
+	case "deployment", "statefulset", "daemonset":
+		return fmt.Sprintf("labctl logs %s   (or: %s)", name, describe)
+	}
+	return describe
 }
 
-// workload is what a Deployment, StatefulSet or DaemonSet says of its roll-out.
+// workload is what an object that runs pods says of its roll-out.
 type workload struct {
 	name        string // "deployment/auth"
 	selector    *metav1.LabelSelector
+	pod         string     // instead of a selector: its one pod
+	mayCrash    bool       // a container that crashes again and again is no reason to give up
 	newest      labels.Set // what only the pods of the newest revision have
 	want, ready int32
 	seen        bool // the controller has seen the newest generation
@@ -128,14 +143,7 @@ func (c *Client) workloads(ctx context.Context, namespace, selector string) ([]w
 	}
 	for i := range deployments.Items {
 		d := &deployments.Items[i]
-		w := workload{name: "deployment/" + d.Name, selector: d.Spec.Selector, want: replicas(d.Spec.Replicas), ready: d.Status.AvailableReplicas}
-		w.seen = d.Status.ObservedGeneration >= d.Generation
-		w.current = w.seen && d.Status.UpdatedReplicas >= w.want && d.Status.Replicas == d.Status.UpdatedReplicas
-		for _, cond := range d.Status.Conditions {
-			if cond.Type == appsv1.DeploymentReplicaFailure && cond.Status == corev1.ConditionTrue {
-				w.stuck = cond.Message
-			}
-		}
+		w := ofDeployment(d)
 		if !w.current || w.ready < w.want {
 			if w.newest, err = c.newestReplicaSet(ctx, d); err != nil {
 				return nil, err
@@ -148,27 +156,45 @@ func (c *Client) workloads(ctx context.Context, namespace, selector string) ([]w
 		return nil, err
 	}
 	for i := range statefulSets.Items {
-		s := &statefulSets.Items[i]
-		w := workload{name: "statefulset/" + s.Name, selector: s.Spec.Selector, want: replicas(s.Spec.Replicas), ready: s.Status.ReadyReplicas}
-		w.seen = s.Status.ObservedGeneration >= s.Generation
-		w.newest = labels.Set{appsv1.ControllerRevisionHashLabelKey: s.Status.UpdateRevision}
-		w.current = w.seen && s.Status.UpdateRevision == s.Status.CurrentRevision
-		all = append(all, w)
+		all = append(all, ofStatefulSet(&statefulSets.Items[i]))
 	}
 	daemonSets, err := c.Core.AppsV1().DaemonSets(namespace).List(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	for i := range daemonSets.Items {
-		d := &daemonSets.Items[i]
-		all = append(all, workload{
-			name: "daemonset/" + d.Name, selector: d.Spec.Selector, want: max(d.Status.DesiredNumberScheduled, 1), ready: d.Status.NumberAvailable,
-			seen:    d.Status.ObservedGeneration >= d.Generation,
-			current: d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedNumberScheduled >= d.Status.DesiredNumberScheduled,
-		})
+		all = append(all, ofDaemonSet(&daemonSets.Items[i]))
 	}
 	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
 	return all, nil
+}
+
+func ofDeployment(d *appsv1.Deployment) workload {
+	w := workload{name: "deployment/" + d.Name, selector: d.Spec.Selector, want: replicas(d.Spec.Replicas), ready: d.Status.AvailableReplicas}
+	w.seen = d.Status.ObservedGeneration >= d.Generation
+	w.current = w.seen && d.Status.UpdatedReplicas >= w.want && d.Status.Replicas == d.Status.UpdatedReplicas
+	for _, cond := range d.Status.Conditions {
+		if cond.Type == appsv1.DeploymentReplicaFailure && cond.Status == corev1.ConditionTrue {
+			w.stuck = cond.Message
+		}
+	}
+	return w
+}
+
+func ofStatefulSet(s *appsv1.StatefulSet) workload {
+	w := workload{name: "statefulset/" + s.Name, selector: s.Spec.Selector, want: replicas(s.Spec.Replicas), ready: s.Status.ReadyReplicas}
+	w.seen = s.Status.ObservedGeneration >= s.Generation
+	w.newest = labels.Set{appsv1.ControllerRevisionHashLabelKey: s.Status.UpdateRevision}
+	w.current = w.seen && s.Status.UpdateRevision == s.Status.CurrentRevision
+	return w
+}
+
+func ofDaemonSet(d *appsv1.DaemonSet) workload {
+	return workload{
+		name: "daemonset/" + d.Name, selector: d.Spec.Selector, want: max(d.Status.DesiredNumberScheduled, 1), ready: d.Status.NumberAvailable,
+		seen:    d.Status.ObservedGeneration >= d.Generation,
+		current: d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedNumberScheduled >= d.Status.DesiredNumberScheduled,
+	}
 }
 
 // newestReplicaSet gives the label of the pods of a deployment's newest revision, or of all where it has none yet.
@@ -207,7 +233,7 @@ func (c *Client) diagnose(ctx context.Context, namespace string, w workload, onl
 		e.Reason = w.stuck
 		return e
 	}
-	pods, err := c.Core.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: metav1.FormatLabelSelector(w.selector)})
+	pods, err := c.pods(ctx, namespace, w)
 	if err != nil {
 		if onlyFatal {
 			return nil
@@ -215,16 +241,12 @@ func (c *Client) diagnose(ctx context.Context, namespace string, w workload, onl
 		e.Reason = err.Error()
 		return e
 	}
-	// The newest pod is the one of the roll-out.
-	sort.Slice(pods.Items, func(i, j int) bool {
-		return pods.Items[i].CreationTimestamp.After(pods.Items[j].CreationTimestamp.Time)
-	})
-	for i := range pods.Items {
-		p := &pods.Items[i]
-		if p.DeletionTimestamp != nil || !w.newest.AsSelector().Matches(labels.Set(p.Labels)) {
-			continue
-		}
+	for i := range pods {
+		p := &pods[i]
 		reason, container, fatal := whyNotReady(p)
+		if fatal && w.mayCrash && container != "" {
+			fatal = false
+		}
 		if reason == "" || onlyFatal && !fatal {
 			continue
 		}

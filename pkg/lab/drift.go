@@ -135,14 +135,14 @@ func (r *run) releaseDrift(ctx context.Context, s *stack.Stack, rel *stack.Relea
 			return reason, err
 		}
 	}
-	spec, err := r.releaseSpec(s, rel)
+	report := event.For(r.sink, releaseStep(s, rel))
+	spec, err := r.releaseSpec(ctx, s, rel, report)
 	if errors.Is(err, stack.ErrNotKnown) {
 		return err.Error(), nil
 	}
 	if err != nil {
 		return "", err
 	}
-	report := event.For(r.sink, releaseStep(s, rel))
 	report.Doing("looking at release %s", rel.Name)
 	return r.lab.deps.Releases.Deployed(ctx, spec)
 }

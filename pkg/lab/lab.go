@@ -88,14 +88,20 @@ type ImageBuilder interface {
 type ReleaseSpec struct {
 	Name       string
 	Namespace  string
-	Chart      string // absolute directory
+	Chart      string // where Locate found it: an absolute directory or archive
 	Kubeconfig string // the content
 	Values     map[string]any
 	Secrets    []string // parts of Values and Kubeconfig that must never be shown
+
+	ValuesFiles []string // absolute, in order; Values are merged over them
+	UpgradeCRDs bool
+	Adopt       bool
 }
 
 // Releaser installs Helm releases.
 type Releaser interface {
+	// Locate gives the chart of a release, a directory or an archive, fetched and pinned where it is a remote one.
+	Locate(ctx context.Context, rel *stack.Release, report event.Report) (path string, err error)
 	// Ensure installs or upgrades the release and waits until it is ready.
 	Ensure(ctx context.Context, spec ReleaseSpec, report event.Report) (changed bool, err error)
 	// Deployed gives "" where the release is deployed and healthy, else why it is not.

@@ -284,7 +284,7 @@ func (r *run) planRelease(ctx context.Context, s *stack.Stack, rel *stack.Releas
 	if len(p.Waits) > 0 {
 		return p, nil
 	}
-	spec, err := r.releaseSpec(s, rel)
+	spec, err := r.releaseSpec(ctx, s, rel, event.For(r.sink, releaseStep(s, rel)))
 	if errors.Is(err, stack.ErrNotKnown) { // an image that was never built
 		p.Why = "it is not there yet"
 		return p, nil

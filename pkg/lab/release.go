@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
+	"path/filepath"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
 // releaseSpec evaluates a release.
-func (r *run) releaseSpec(s *stack.Stack, rel *stack.Release) (ReleaseSpec, error) {
+func (r *run) releaseSpec(ctx context.Context, s *stack.Stack, rel *stack.Release, report event.Report) (ReleaseSpec, error) {
 	g, known := r.lab.graph, r.snapshot()
 	kubeconfig, err := g.Kubeconfig(s, rel, known)
 	if err != nil {
@@ -27,15 +29,20 @@ func (r *run) releaseSpec(s *stack.Stack, rel *stack.Release) (ReleaseSpec, erro
 	if err != nil {
 		return ReleaseSpec{}, fmt.Errorf("values of release %q: %w", rel.Name, err)
 	}
+	path, err := r.lab.deps.Releases.Locate(ctx, rel, report)
+	if err != nil {
+		return ReleaseSpec{}, err
+	}
 	return ReleaseSpec{
-		Name: rel.Name, Namespace: rel.Namespace, Chart: rel.Chart, Kubeconfig: kubeconfig, Values: values, Secrets: r.secrets.Values(),
+		Name: rel.Name, Namespace: rel.Namespace, Chart: path, Kubeconfig: kubeconfig, Values: values, Secrets: r.secrets.Values(),
+		ValuesFiles: rel.ValuesFiles, UpgradeCRDs: rel.UpgradeCRDs, Adopt: rel.Adopt,
 	}, nil
 }
 
 func (r *run) release(ctx context.Context, s *stack.Stack, rel *stack.Release) error {
 	name := releaseStep(s, rel)
 	return r.step(ctx, name, func(ctx context.Context, report event.Report) (outcome, error) {
-		spec, err := r.releaseSpec(s, rel)
+		spec, err := r.releaseSpec(ctx, s, rel, report)
 		if err != nil {
 			return outcome{}, err
 		}
@@ -97,6 +104,14 @@ func releaseDigests(spec ReleaseSpec) (digests, error) {
 		}
 		p.add("value "+name, data)
 	}
+	for _, file := range spec.ValuesFiles {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("hash the values of release %q: %w", spec.Name, err)
+		}
+		p.add("values file "+filepath.Base(file), data)
+	}
+	p.add("how CRDs and objects that exist are treated", []byte(fmt.Sprint(spec.UpgradeCRDs, spec.Adopt)))
 	if err := p.tree(spec.Chart, "chart/", ""); err != nil {
 		return nil, fmt.Errorf("hash the chart of release %q: %w", spec.Name, err)
 	}
@@ -129,7 +144,7 @@ func (r *run) removeRelease(ctx context.Context, s *stack.Stack, rel *stack.Rele
 		err = r.unrecord(name, func() error {
 			return r.retry.try(ctx, report, func() error {
 				return r.lab.deps.Releases.Remove(ctx, ReleaseSpec{
-					Name: rel.Name, Namespace: rel.Namespace, Chart: rel.Chart, Kubeconfig: kubeconfig, Secrets: r.secrets.Values(),
+					Name: rel.Name, Namespace: rel.Namespace, Kubeconfig: kubeconfig, Secrets: r.secrets.Values(),
 				}, report)
 			})
 		})

@@ -386,6 +386,10 @@ func (b builder) Build(ctx context.Context, spec lab.ImageSpec, report event.Rep
 
 type releaser struct{ w *world }
 
+func (releaser) Locate(_ context.Context, rel *stack.Release, _ event.Report) (string, error) {
+	return rel.Chart, nil
+}
+
 func (r releaser) Ensure(ctx context.Context, spec lab.ReleaseSpec, report event.Report) (bool, error) {
 	report.Line("values: " + fmt.Sprint(spec.Values))
 	values, err := json.Marshal(spec.Values)

@@ -99,14 +99,22 @@ type Image struct {
 
 // Release is a release block.
 type Release struct {
-	Name       string
-	Chart      string // absolute directory
-	Namespace  string
-	Kubeconfig hcl.Expression
-	Values     hcl.Expression // nil where there are none
-	Refs       []Ref          // outputs that kubeconfig and values need
-	Cluster    []Ref          // the part of Refs that kubeconfig needs
-	Images     []string       // labels of the images that it uses
+	Name        string
+	Chart       string // a directory or archive, absolute; else "oci://…", or the name of a chart in Repository
+	Repository  string // the URL of a chart repository; "" for other charts
+	Version     string // a constraint, "^1.2"; only of a chart in a repository or a registry
+	LockFile    string // charts.lock.hcl beside stack.hcl, absolute; it need not be there
+	ValuesFiles []string
+	UpgradeCRDs bool // bring the definitions in the chart's crds/ up to date, too
+	Adopt       bool // take over objects that stand already and are no release's
+	Namespace   string
+	Kubeconfig  hcl.Expression
+	Values      hcl.Expression // nil where there are none
+	Refs        []Ref          // outputs that kubeconfig and values need
+	Cluster     []Ref          // the part of Refs that kubeconfig needs
+	Images      []string       // labels of the images that it uses
+
+	known cty.Value // what the check of Values found
 }
 
 // Ref is a reference to an output of a stack: an edge of the graph.

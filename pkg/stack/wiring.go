@@ -194,6 +194,7 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 	}
 	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 		{Name: "kubeconfig", Required: true}, {Name: "chart", Required: true}, {Name: "namespace", Required: true}, {Name: "values"}, {Name: "when"},
+		{Name: "repository"}, {Name: "version"}, {Name: "values_files"}, {Name: "crds"}, {Name: "adopt"},
 	}})
 	l.add(diags...)
 	kept := g.when(s, content)
@@ -206,14 +207,7 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 		}
 		s.Releases = append(s.Releases, rel)
 	}
-	if attr, ok := content.Attributes["chart"]; ok {
-		if dir, found := g.directory(s, attr, "charts/chat"); found {
-			rel.Chart = filepath.Join(g.Lab.Source, dir)
-			if _, err := os.Stat(filepath.Join(rel.Chart, "Chart.yaml")); err != nil {
-				l.add(problem("not-a-chart", attr.Expr.Range(), "Name the directory of a chart, such as charts/chat.", "%s is not a Helm chart: it has no Chart.yaml", dir))
-			}
-		}
-	}
+	g.chart(s, rel, content.Attributes)
 	if attr, ok := content.Attributes["namespace"]; ok && len(g.check(s, attr.Expr, scope{static: true}).refs) == 0 {
 		if v, ok := l.static(attr, cty.String, g.staticContext()); ok {
 			rel.Namespace = v.AsString()
@@ -235,6 +229,7 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 		rel.Refs = append(rel.Refs, found.refs...)
 		rel.Images = found.images
 		if found.ok {
+			rel.known = found.value
 			if t := found.value.Type(); t != cty.DynamicPseudoType && !t.IsObjectType() && !t.IsMapType() {
 				l.add(problem("wrong-type", attr.Expr.Range(), "Write values = { key = value }.", "values: an object is required, not %s", kindOf(found.value)))
 			}

@@ -104,7 +104,7 @@ func (l *testLab) answers(t *testing.T) {
 
 	_, err := l.kube().Ready(t.Context())
 	require.NoError(t, err)
-	charts, err := chart.New(l.run("kubeconfig"), nil)
+	charts, err := chart.New(l.run("kubeconfig"))
 	require.NoError(t, err)
 	for namespace, release := range map[string]string{"data": "databases", "chat": "chat"} {
 		require.NoError(t, charts.Check(t.Context(), namespace, release, 2*time.Minute, nil), "helm test %s", release)

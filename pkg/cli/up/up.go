@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/charts"
 	"github.com/labctl/labctl/pkg/cli/choice"
 	"github.com/labctl/labctl/pkg/cli/confirm"
 	"github.com/labctl/labctl/pkg/cli/doctor"
@@ -110,6 +111,9 @@ func run(ctx context.Context, opts *Options) error {
 			if err := doctor.Prepare(ctx, f, machine.Up, sink); err != nil {
 				return err
 			}
+		}
+		if err := charts.Refuse(ctx, l.Graph, l.Charts, event.For(sink, "charts")); err != nil {
+			return err
 		}
 		o := l.Run("labctl up", sink)
 		opts.Choice.Apply(&o)

@@ -2,6 +2,7 @@
 package validate
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/charts"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
@@ -55,7 +57,8 @@ func NewCmdValidate(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 		Use:   "validate",
 		Short: "Check lab.hcl, the stacks and the charts, offline",
 		Long: `Check the configuration: lab.hcl, the wiring of the stacks' inputs to outputs, the types, and the charts. validate
-starts nothing, connects to nothing and writes nothing.
+starts nothing, connects to nothing and writes nothing. A chart from a registry or a repository is checked once
+labctl plan or labctl up has fetched it.
 
 Errors are shown with file, line and column, and the exit code is 3. A probable mistake, such as an output that no
 target's stacks use, is a warning.
@@ -66,18 +69,18 @@ array is empty when there is nothing to report.`,
 		Example: `  labctl validate
   labctl validate --json | jq -r '.[] | "\(.file): \(.message)"'`,
 		Args: cli.Takes(),
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
 				return runF(opts)
 			}
-			return run(opts)
+			return run(cmd.Context(), opts)
 		},
 	}
 	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print diagnostics as JSON")
 	return cmd
 }
 
-func run(opts *Options) error {
+func run(ctx context.Context, opts *Options) error {
 	streams := opts.Factory.IO
 	g, err := opts.Factory.Graph()
 	var config *stack.ConfigError
@@ -90,10 +93,17 @@ func run(opts *Options) error {
 	if err != nil {
 		return err
 	}
-	charts, wrong, err := lint(g)
+	store := &chart.Store{Offline: true}
+	if opts.Factory.Getenv != nil { // without an environment there is no cache, and nothing was fetched
+		if dir, err := opts.Factory.CacheDir(); err == nil {
+			store.Dir = filepath.Join(dir, "charts")
+		}
+	}
+	found, err := charts.Check(ctx, g, store, nil)
 	if err != nil {
 		return err
 	}
+	wrong := found.Problems
 	warnings := g.Warnings(slices.Concat(read(), elsewhere(g))...)
 	if opts.JSON {
 		if err := write(streams.Out, warnings, wrong); err != nil {
@@ -107,12 +117,11 @@ func run(opts *Options) error {
 	for _, w := range warnings {
 		_, _ = fmt.Fprintf(streams.Err, "warning: %s\n", strings.ReplaceAll(w.String(), "\n", "\n  "))
 	}
+	for _, name := range found.NotFetched {
+		_, _ = fmt.Fprintf(streams.Err, "warning: chart %s was not checked: it was not fetched yet; labctl plan fetches it\n", name)
+	}
 	if len(wrong) > 0 {
-		var lines []string
-		for _, p := range wrong {
-			lines = append(lines, p.chart+": "+p.String())
-		}
-		return &cli.Error{What: "the charts are not valid", Err: errors.New(strings.Join(lines, "\n")), Code: cli.ExitConfig}
+		return found.Err()
 	}
 	terraform, images := 0, 0
 	for _, s := range g.Stacks {
@@ -122,45 +131,18 @@ func run(opts *Options) error {
 		images += len(s.Images)
 	}
 	_, err = fmt.Fprintf(streams.Out, "lab %q, environment %q on target %q: %d stacks, %d of them with Terraform, %d images, %d charts; the configuration is valid\n",
-		g.Lab.Name, g.Env.Name, g.Env.Target, len(g.Stacks), terraform, images, charts)
+		g.Lab.Name, g.Env.Name, g.Env.Target, len(g.Stacks), terraform, images, found.Charts)
 	return err
 }
 
-// problem is what is wrong with a chart.
-type problem struct {
-	chart.Problem
-	chart string // its directory, as people know it
-}
-
-// lint checks each chart once.
-func lint(g *stack.Graph) (charts int, wrong []problem, err error) {
-	var seen []string
-	for _, s := range g.Stacks {
-		for _, r := range s.Releases {
-			if slices.Contains(seen, r.Chart) {
-				continue
-			}
-			seen = append(seen, r.Chart)
-			problems, err := chart.Lint(r.Chart)
-			if err != nil {
-				return 0, nil, &cli.Error{Err: err, Code: cli.ExitConfig}
-			}
-			for _, p := range problems {
-				wrong = append(wrong, problem{Problem: p, chart: g.Path(r.Chart)})
-			}
-		}
-	}
-	return len(seen), wrong, nil
-}
-
 // write prints everything that was found as one array.
-func write(out io.Writer, found []stack.Finding, charts []problem) error {
-	list := make([]stack.Diagnostic, 0, len(found)+len(charts))
+func write(out io.Writer, found []stack.Finding, wrong []charts.Problem) error {
+	list := make([]stack.Diagnostic, 0, len(found)+len(wrong))
 	for _, f := range found {
 		list = append(list, f.Diagnostic())
 	}
-	for _, p := range charts {
-		d := stack.Diagnostic{File: filepath.Join(p.chart, p.Path), Severity: 1, Code: "chart", Source: "labctl", Message: p.Message}
+	for _, p := range wrong {
+		d := stack.Diagnostic{File: filepath.Join(p.Chart, p.Path), Severity: 1, Code: "chart", Source: "labctl", Message: p.Message}
 		if p.Values != "" {
 			d.Detail = "It shows with the values of " + p.Values + "."
 		}

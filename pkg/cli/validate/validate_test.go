@@ -39,7 +39,7 @@ release "two" {
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	}
 	streams, out, _ := iostreams.Test()
-	err := run(&Options{Factory: &cli.Factory{IO: streams, WorkDir: dir}, JSON: true})
+	err := run(t.Context(), &Options{Factory: &cli.Factory{IO: streams, WorkDir: dir}, JSON: true})
 	require.Equal(t, cli.ExitConfig, cli.Code(t.Context(), err))
 	var found []stack.Diagnostic
 	require.NoError(t, json.Unmarshal(out.Bytes(), &found))
@@ -49,7 +49,7 @@ release "two" {
 	require.Contains(t, found[0].File, "charts/demo/")
 
 	streams, out, stderr := iostreams.Test()
-	err = run(&Options{Factory: &cli.Factory{IO: streams, WorkDir: dir}})
+	err = run(t.Context(), &Options{Factory: &cli.Factory{IO: streams, WorkDir: dir}})
 	require.ErrorContains(t, err, "the charts are not valid")
 	require.Empty(t, out.String())
 	require.Empty(t, stderr.String())

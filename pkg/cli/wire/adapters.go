@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/labctl/labctl/pkg/chart"
+	"github.com/labctl/labctl/pkg/cli/charts"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
@@ -17,6 +18,7 @@ import (
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/provider"
+	"github.com/labctl/labctl/pkg/stack"
 )
 
 // clusters makes a cluster.Manager what the Terraform provider calls.
@@ -133,35 +135,31 @@ const glance = 5 * time.Second
 
 // releases installs charts. One client serves all releases of a cluster.
 type releases struct {
+	store   *chart.Store
 	mu      sync.Mutex
-	clients map[string]*releaseClient
+	clients map[string]*chart.Client
 }
 
-type releaseClient struct {
-	charts *chart.Client
-	kube   *kube.Client
-}
-
-func (r *releases) client(kubeconfig string) (*releaseClient, error) {
+func (r *releases) client(kubeconfig string) (*chart.Client, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if c, ok := r.clients[kubeconfig]; ok {
 		return c, nil
 	}
-	k, err := kube.New([]byte(kubeconfig))
-	if err != nil {
-		return nil, err
-	}
-	charts, err := chart.New(kubeconfig, k)
+	c, err := chart.New(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
 	if r.clients == nil {
-		r.clients = map[string]*releaseClient{}
+		r.clients = map[string]*chart.Client{}
 	}
-	c := &releaseClient{charts: charts, kube: k}
 	r.clients[kubeconfig] = c
 	return c, nil
+}
+
+// Locate finds the chart of a release.
+func (r *releases) Locate(ctx context.Context, rel *stack.Release, report event.Report) (string, error) {
+	return r.store.Locate(ctx, charts.Source(rel), report)
 }
 
 func (r *releases) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.Report) (bool, error) {
@@ -169,7 +167,7 @@ func (r *releases) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.R
 	if err != nil {
 		return false, err
 	}
-	changed, err := c.charts.Ensure(ctx, release(s), report)
+	changed, err := c.Ensure(ctx, release(s), report)
 	return changed, judge(err)
 }
 
@@ -179,7 +177,7 @@ func (r *releases) Deployed(ctx context.Context, s lab.ReleaseSpec) (string, err
 	if err != nil {
 		return "", err
 	}
-	plan, err := c.charts.Plan(ctx, release(s))
+	plan, err := c.Plan(ctx, release(s))
 	if err != nil {
 		return "", err
 	}
@@ -188,7 +186,7 @@ func (r *releases) Deployed(ctx context.Context, s lab.ReleaseSpec) (string, err
 	}
 	short, cancel := context.WithTimeout(ctx, glance)
 	defer cancel()
-	err = c.kube.WaitReady(short, s.Namespace, "app.kubernetes.io/instance="+s.Name, nil)
+	err = c.WaitReady(short, s.Namespace, s.Name, nil)
 	var notReady *kube.NotReadyError
 	switch {
 	case err == nil:
@@ -206,9 +204,12 @@ func (r *releases) Remove(ctx context.Context, s lab.ReleaseSpec, report event.R
 	if err != nil {
 		return err
 	}
-	return judge(c.charts.Remove(ctx, s.Namespace, s.Name, 0, report))
+	return judge(c.Remove(ctx, s.Namespace, s.Name, 0, report))
 }
 
 func release(s lab.ReleaseSpec) chart.Release {
-	return chart.Release{Name: s.Name, Namespace: s.Namespace, ChartDir: s.Chart, Values: s.Values, Sensitive: s.Secrets}
+	return chart.Release{
+		Name: s.Name, Namespace: s.Namespace, ChartDir: s.Chart, ValuesFiles: s.ValuesFiles, Values: s.Values, Sensitive: s.Secrets,
+		UpgradeCRDs: s.UpgradeCRDs, Adopt: s.Adopt,
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/event"
@@ -33,6 +34,7 @@ var (
 type Lab struct {
 	Graph  *stack.Graph
 	Engine *lab.Lab
+	Charts *chart.Store
 
 	factory  *cli.Factory
 	clusters *clusters
@@ -66,11 +68,12 @@ func Open(f *cli.Factory) (*Lab, error) {
 		},
 		Plugins: filepath.Join(cacheDir, "providers", "plugins"),
 	})
+	store := &chart.Store{Dir: filepath.Join(cacheDir, "charts")}
 	return &Lab{
-		Graph: g,
+		Graph: g, Charts: store,
 		Engine: lab.New(g, lab.Deps{
 			Terraform: runner, Shell: runner, Resources: resources,
-			Images: &engineImages{builder: images}, Releases: &releases{}, Hooks: hooks{},
+			Images: &engineImages{builder: images}, Releases: &releases{store: store}, Hooks: hooks{},
 		}),
 		factory: f, clusters: nodes, cacheDir: cacheDir,
 	}, nil
