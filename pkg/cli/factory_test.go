@@ -109,7 +109,7 @@ func (w *waiter) Write(p []byte) (int, error) {
 
 func TestAnInterruptIsSaid(t *testing.T) {
 	f, _ := newLab(t)
-	w := &waiter{what: "stopping cleanly; once more stops at once", seen: make(chan struct{})}
+	w := &waiter{what: "stopping cleanly; Once more leaves it to that", seen: make(chan struct{})}
 	f.IO.Err = w
 	ctx, cancel := context.WithCancel(t.Context())
 	err := f.Progress(ctx, "up", false, func(event.Sink) error {

@@ -20,7 +20,7 @@ func TestAProtectedEnvironmentWantsItsName(t *testing.T) {
 	}{
 		"not protected":               {unprotected: true, stdinTerminal: true},
 		"by flag":                     {given: "prod"},
-		"by another name":             {given: "local", typed: "prod\n", stdinTerminal: true, want: `--confirm says "local"`},
+		"by another name":             {given: "local", typed: "prod\n", stdinTerminal: true, want: `--confirm names the environment "local"`},
 		"typed":                       {stdinTerminal: true, stderrTerminal: true, typed: "prod\n", asks: true},
 		"typed, stderr to a file":     {stdinTerminal: true, typed: "prod\n", asks: true},
 		"typed without an end":        {stdinTerminal: true, typed: "prod", asks: true},

@@ -42,7 +42,7 @@ func TestAProtectedEnvironmentIsAskedFor(t *testing.T) {
 	const question = `Type its name to change it: `
 
 	said, err := up("")
-	require.ErrorContains(t, err, `the environment "prod" is protected and was not confirmed`)
+	require.ErrorContains(t, err, `the environment "prod" is protected, and its name was not confirmed`)
 	require.Equal(t, []string{"labctl up -e prod --confirm prod"}, cli.Explain(err).Next)
 	require.Contains(t, said, "+ terraform_data.this", "the plan is shown")
 	require.NotContains(t, said, question, "nobody is there to be asked")
