@@ -1,7 +1,7 @@
 # Everything starts here:
 #
 #   make up      build labctl and bring the lab up
-#   make test    install what the tests need and run all of them
+#   make test    install what the tests need and run them
 #
 # `make help` lists the rest. ARGS is handed on: make up ARGS=--verbose
 
@@ -43,20 +43,25 @@ web: ## build the chat's page, where it changed
 	@tools/web.sh
 
 .PHONY: check
-check: ## format, vet, lint, vulnerabilities, stacks and charts
+check: ## format, lint, stacks and charts
 	@tools/check.sh
 
 .PHONY: test
-test: ## all checks and tests; installs what they need
+test: ## checks and tests, what finds the most in the least time; installs what they need
 	@tools/test.sh
+
+.PHONY: test-full
+test-full: ## all checks and tests, all with the race detector (takes hours)
+	@tools/test.sh --full
 
 .PHONY: unit
 unit: ## the Go unit tests alone
-	@go test $$(tools/flags.sh) $$(tools/packages.sh unit)
+	@tools/gotest.sh $$(tools/packages.sh plain)
+	@tools/gotest.sh --race $$(tools/packages.sh race)
 
 .PHONY: acceptance
 acceptance: ## the acceptance scripts of the real binary
-	@go test $$(tools/flags.sh) ./test/acceptance
+	@tools/gotest.sh ./test/acceptance
 
 .PHONY: test-kind
 test-kind: ## clusters that kind makes, on this machine's Docker or a private one (needs docker.io, debootstrap and jq)

@@ -2,7 +2,8 @@
 # Validates the Azure stacks and runs their tests against the real schema of the azurerm provider. Nothing asks Azure.
 # The provider comes from a mirror in labctl's cache, which is filled once: by a download where the registry answers,
 # else by a build from the module that images/azurerm pins (8 minutes on two cores, 12 GB of disk while it lasts).
-# usage: tools/azure.sh                 test every stack
+# usage: tools/azure.sh                 test every stack, and compare test/azure/testdata/schema.json with the provider
+#        tools/azure.sh --schema        write that file, by which make test checks the stacks without the provider
 #        tools/azure.sh --mirror-only   fill the mirror and print the path of a terraform CLI configuration that uses it
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -18,8 +19,8 @@ fail() {
 }
 
 case ${1:-} in
-'' | --mirror-only) ;;
-*) fail "usage: $0 [--mirror-only]" ;;
+'' | --mirror-only | --schema) ;;
+*) fail "usage: $0 [--mirror-only | --schema]" ;;
 esac
 
 cache=${LABCTL_CACHE:-${XDG_CACHE_HOME:-${HOME:?there is no place for the cache: set LABCTL_CACHE}/.cache}/labctl}
@@ -199,7 +200,34 @@ if [ "${1:-}" = --mirror-only ]; then
   printf '%s\n' "$TF_CLI_CONFIG_FILE"
   exit
 fi
+
+# Compares the committed schema with the provider's, or writes it, if $1 is -update.
+schema() {
+  mkdir "$work/provider"
+  cat >"$work/provider/main.tf" <<EOF
+terraform {
+  required_providers {
+    azurerm = {
+      source  = "hashicorp/azurerm"
+      version = "$version"
+    }
+  }
+}
+EOF
+  (
+    cd "$work/provider"
+    step provider-init "$terraform" init -no-color &&
+      "$terraform" providers schema -json >"$work/schema.json"
+  ) || return
+  CGO_ENABLED=0 go test $(tools/flags.sh) -vet=off -count=1 -run '^TestStacksFitTheSchema$' ./test/azure -schema "$work/schema.json" "$@"
+}
+if [ "${1:-}" = --schema ]; then
+  schema -update
+  exit
+fi
+
 failed=0
+schema || failed=1
 for dir in stacks/azure/*/; do
   check "$(basename "$dir")"
 done

@@ -2,10 +2,17 @@
 # The chat's tests on Apache Kafka (KRaft, on the loopback address), which Maven brings: on one node, and on three, where each record is
 # on all of them and acknowledged by two. The brokers know the users and access rules that the lab's own does, so the tests show
 # that each service gets along with its rights there, too. Then two browsers talk, and chaos strikes the chat and the brokers.
-# usage: [NODES="1 3"] tools/kafka.sh [flags of go test, such as -run=…]
+# usage: [NODES="1 3"] tools/kafka.sh [--smoke] [flags of go test, such as -run=…]
+# With --smoke only each service's rights and the way of a message are tried.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tests='^(TestEachServiceHasOnlyItsOwnTopics|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestBrowsersOnApacheKafka|TestOnApacheKafka)$'
+packages=(./pkg/devlab ./pkg/chaos)
+race=--race
+if [ "${1:-}" = --smoke ]; then
+  shift
+  tests='^(TestEachServiceHasOnlyItsOwnTopics|TestChat)$' packages=(./pkg/devlab) race=
+fi
 
 for program in mvn java; do
   command -v $program >/dev/null || {
@@ -123,6 +130,6 @@ for nodes in ${NODES:-1 3}; do
   echo "kafka: Apache Kafka, nodes: $nodes, one of them at $first" >&2
   LABCTL_TEST_KAFKA=$first LABCTL_TEST_KAFKA_PASSWORD_FILE=$work/password LABCTL_TEST_KAFKA_NODES=$nodes \
     LABCTL_TEST_KAFKA_PIDS="$(printf "$work/$nodes-%d/pid " $(seq "$nodes"))" \
-    go test $(tools/flags.sh) -count=1 -timeout 15m -p 1 "-run=$tests" "$@" ./pkg/devlab ./pkg/chaos
+    tools/gotest.sh $race -count=1 -timeout 15m -p 1 "-run=$tests" "$@" "${packages[@]}"
   stop
 done

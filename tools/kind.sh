@@ -83,7 +83,7 @@ fi
 mkdir -p "$work"
 exec {lock}>"$work/lock"
 flock "$lock"
-go test -c -o "$work/kind.test" ./test/kind
+CGO_ENABLED=0 go test -c $(tools/flags.sh) -o "$work/kind.test" ./test/kind
 
 image=${LABCTL_KIND_NODE_IMAGE:-$(sed -n 's/^const Image = "\(.*\)"$/\1/p' "$(go list -m -f '{{.Dir}}' sigs.k8s.io/kind)/pkg/apis/config/defaults/image.go")}
 if docker info >/dev/null 2>&1 && { docker image inspect "$image" >/dev/null 2>&1 || docker pull --quiet "$image" >&2; }; then

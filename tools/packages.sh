@@ -1,12 +1,18 @@
 #!/usr/bin/env bash
 # Prints the packages of this module that a stage of the tests covers. The rest of test/ are stages of their own.
-# usage: tools/packages.sh unit
+# usage: tools/packages.sh unit         all
+#        tools/packages.sh race         those that `make test` runs with the race detector: goroutines of ours, few dependencies
+#        tools/packages.sh plain        those that it runs without
 set -euo pipefail
 cd "$(dirname "$0")/.."
+unit() { go list ./... | grep -v -e '/node_modules/' -e '/test/acceptance' -e '/test/e2e' -e '/test/browser' -e '/test/kind'; }
+race='/labctl/\(services\(/.*\)\?\|pkg/\(lab\|load\|kafka\|mongodb\)\)$'
 case ${1:-} in
-unit) go list ./... | grep -v -e '/node_modules/' -e '/test/acceptance' -e '/test/e2e' -e '/test/browser' -e '/test/kind' ;;
+unit) unit ;;
+race) unit | grep "$race" ;;
+plain) unit | grep -v "$race" ;;
 *)
-  echo "usage: $0 unit" >&2
+  echo "usage: $0 unit|race|plain" >&2
   exit 1
   ;;
 esac

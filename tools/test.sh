@@ -1,14 +1,40 @@
 #!/usr/bin/env bash
-# All checks and tests, the cheap first. It installs what they need, stops at the first stage that fails, and its last
-# line says in the manner of `go test` how it went.
+# Checks and tests, the cheap first. It installs what they need, stops at the first stage that fails, says how long each
+# stage and the slowest tests took, and its last line says in the manner of `go test` how it went.
+# usage: tools/test.sh          what finds the most in the least time
+#        tools/test.sh --full   everything: all seeds and points of the tests (test/scope), all with the race detector,
+#                               golangci-lint and govulncheck, Apache Kafka of three nodes, kind, azurerm's own schema
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+full=
+case ${1:-} in
+'') ;;
+--full)
+  full=1
+  export LABCTL_TEST_FULL=1
+  ;;
+*)
+  echo "usage: $0 [--full]" >&2
+  exit 1
+  ;;
+esac
+
 stage=start
 provider=
+stages=()
 finish() {
   local status=$?
+  trap - EXIT
   [ -z "$provider" ] || kill -- "-$provider" 2>/dev/null || true
+  if [ ${#stages[@]} -gt 0 ]; then
+    printf '=== stages\n'
+    printf '%s\n' "${stages[@]}"
+  fi
+  if [ -s .lab/tests.tsv ]; then
+    printf '=== slowest tests\n'
+    .lab/tools/report -slowest 10 .lab/tests.tsv || true
+  fi
   if [ $status -eq 0 ]; then
     printf 'ok  \tlabctl\tall stages\t%d.0s\n' "$SECONDS"
   else
@@ -18,12 +44,24 @@ finish() {
 }
 trap finish EXIT
 
+# cpu sets spent to the seconds of processor time that this script's ended children have taken, without what the tests left
+# running and the build of the provider. A subshell would know nothing of them.
+cpu() {
+  times >.lab/times
+  spent=$(awk 'NR == 2 { for (i = 1; i <= 2; i++) { split($i, t, /[ms]/); s += 60 * t[1] + t[2] } printf "%d", s }' .lab/times)
+}
+
 run() {
   stage=$1
   shift
-  local from=$SECONDS
+  local from=$SECONDS before line
+  cpu
+  before=$spent
   printf '=== %s\n' "$stage"
   "$@"
+  cpu
+  printf -v line '%6d s, %6d s of CPU  %s' $((SECONDS - from)) $((spent - before)) "$stage"
+  stages+=("$line")
   printf -- '--- PASS: %s (%d.0s)\n' "$stage" $((SECONDS - from))
 }
 
@@ -31,28 +69,37 @@ frontend() (
   cd services/frontend/web
   npm test
 )
-# Building the azurerm provider takes a quarter of an hour where it cannot be downloaded. It begins here, with what others leave of the
-# processors, of which tests that wait leave much. tools/azure.sh waits for it.
+# Building the azurerm provider takes a quarter of an hour where it cannot be downloaded. It begins here, with what others
+# leave of the processors, of which tests that wait leave much. tools/azure.sh waits for it.
 early() {
-  mkdir -p .lab
   setsid chrt --idle 0 tools/azure.sh --mirror-only >.lab/azurerm.log 2>&1 &
   provider=$!
 }
-unit() { go test $flags -timeout 30m $(tools/packages.sh unit); }
 
-flags=$(tools/flags.sh)
+mkdir -p .lab
+rm -f .lab/tests.tsv
 
 run build make build
 run machine bin/labctl doctor --fix --for test
 run web tools/web.sh
-run check tools/check.sh
+run check tools/check.sh ${full:+--full}
 run frontend frontend
-run acceptance go test $flags -count=1 ./test/acceptance
-early
-run unit unit
+run acceptance tools/gotest.sh -count=1 ./test/acceptance
+[ -z "$full" ] || early
+if [ -n "$full" ]; then
+  run unit tools/gotest.sh --race -timeout 40m $(tools/packages.sh unit)
+else
+  run unit tools/gotest.sh -parallel 4 -timeout 20m $(tools/packages.sh plain)
+  run race tools/gotest.sh --race -timeout 20m $(tools/packages.sh race)
+fi
 export LABCTL=$PWD/bin/labctl
-run e2e go test $flags -count=1 -v -timeout 90m ./test/e2e/...
-run browser go test $flags -count=1 -v -timeout 60m ./test/browser/...
-run azure tools/azure.sh
-provider=
-run kafka tools/kafka.sh
+run e2e tools/gotest.sh --verbose -count=1 -timeout 90m ./test/e2e/...
+if [ -n "$full" ]; then
+  run browser tools/gotest.sh --race --verbose -count=1 -timeout 60m ./test/browser/...
+  run azure tools/azure.sh
+  provider=
+  run kafka tools/kafka.sh
+  run kind tools/kind.sh
+else
+  NODES=1 run kafka tools/kafka.sh --smoke
+fi

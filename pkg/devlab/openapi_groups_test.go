@@ -18,6 +18,7 @@ import (
 // TestOpenAPIOfGroups gets every status of docs/openapi/groups.yaml from a running groups, and finds that it has no other route, status or
 // field.
 func TestOpenAPIOfGroups(t *testing.T) {
+	t.Parallel() // it waits for a database that is away
 	w := newWorld(t, "groups")
 	ctx := t.Context()
 	const many = 40

@@ -32,6 +32,7 @@ func (w *world) startMessaging(change func(*messaging.Config)) {
 // TestOpenAPIOfMessaging gets every status of docs/openapi/messaging.yaml from a running messaging, and finds that it has no other route,
 // status, parameter or field.
 func TestOpenAPIOfMessaging(t *testing.T) {
+	t.Parallel() // it waits for a database that is away
 	w := newWorld(t, "messaging")
 	const many = 40
 	w.startMessaging(func(c *messaging.Config) { c.SearchRate.PerSecond, c.SearchRate.Burst = 1e-6, many })

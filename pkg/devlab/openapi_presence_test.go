@@ -12,6 +12,7 @@ import (
 // TestOpenAPIOfPresence gets every status of docs/openapi/presence.yaml from a running presence, and finds that it has no other route,
 // status, parameter or field.
 func TestOpenAPIOfPresence(t *testing.T) {
+	t.Parallel() // it waits for a database that is away
 	w := newWorld(t)
 	ctx := t.Context()
 	alice, bob := w.user("alice"), w.user("bob")

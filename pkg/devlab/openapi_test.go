@@ -17,6 +17,7 @@ import (
 
 // TestOpenAPI gets every status of docs/openapi/auth.yaml from a running auth, and finds that it has no other route, status or field.
 func TestOpenAPI(t *testing.T) {
+	t.Parallel() // it waits for a database that is away
 	w := newWorld(t, "auth")
 	ctx := t.Context()
 	campus := w.campus()

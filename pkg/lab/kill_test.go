@@ -18,14 +18,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/test/scope"
 )
 
-const (
-	// kills is how often TestKillInside kills; -run 'TestKillInside/seed_N$' repeats one of them.
-	kills = 100
-	// killChild makes this test's binary work on the mesh in that directory.
-	killChild = "LABCTL_TEST_KILL_MESH"
-)
+// killChild makes this test's binary work on the mesh in that directory.
+const killChild = "LABCTL_TEST_KILL_MESH"
 
 // killMesh is five stacks which note everything that is made or unmade in files of their own, each with an id that
 // terraform knows, too: so whatever is made twice or lost shows.
@@ -50,8 +47,9 @@ output "noted" { value = terraform_data.noted[*].input }
 
 // TestKillInside kills labctl with SIGKILL at random moments: between steps, while terraform starts, plans, applies,
 // destroys and writes its state. After the next up, states and journal agree, and nothing was made twice or lost.
+// -run 'TestKillInside/seed_N$' repeats one of them.
 func TestKillInside(t *testing.T) {
-	for seed := range uint64(kills) {
+	for seed := range scope.Of[uint64](12, 100) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
 			killAtRandom(t, seed)
@@ -167,7 +165,7 @@ func killed(dir string) int {
 // TestKillWhileAStateMoves kills labctl at each request that moving states makes to the place where they go.
 func TestKillWhileAStateMoves(t *testing.T) {
 	for _, verb := range []string{"up", "down"} {
-		for at := 1; at <= 12; at++ {
+		for at := 1; at <= 12; at += scope.Of(3, 1) {
 			t.Run(fmt.Sprintf("%s %d", verb, at), func(t *testing.T) {
 				t.Parallel()
 				s := newStateServer(t)
