@@ -98,7 +98,7 @@ func (l *lock) write(path string) error {
 		b := f.Body().AppendNewBlock("release", []string{r.Name}).Body()
 		attributes(b, "chart", r.Chart, "repository", r.Repository, "version", r.Version, "digest", r.Digest)
 		for _, d := range r.Dependencies {
-			attributes(b.AppendNewBlock("dependency", []string{d.Name}).Body(), "repository", d.Repository, "version", d.Version, "digest", d.Digest)
+			attributes(b.AppendNewBlock("dependency", []string{d.Name}).Body(), [][2]string{{"repository", d.Repository}, {"version", d.Version}, {"digest", d.Digest}})
 		}
 	}
 	const head = "# labctl pins here the charts that stack.hcl takes from repositories and registries. Keep it in version control.\n" +
@@ -109,10 +109,10 @@ func (l *lock) write(path string) error {
 	return nil
 }
 
-func attributes(b *hclwrite.Body, pairs ...string) {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] != "" {
-			b.SetAttributeValue(pairs[i], cty.StringVal(pairs[i+1]))
+func attributes(b *hclwrite.Body, pairs [][2]string) {
+	for _, p := range pairs {
+		if name, value := p[0], p[1]; value != "" {
+			b.SetAttributeValue(name, cty.StringVal(value))
 		}
 	}
 }

@@ -94,7 +94,7 @@ func TestPlainChartOnAnAPI(t *testing.T) {
 		r := chartIn(t, "plain", nil)
 		r.NoWait = true
 		must(t, c, r, true)
-		d, err := core.AppsV1().Deployments(in(t)).Get(t.Context(), "plain", metav1.GetOptions{})
+		_, err := core.AppsV1().Deployments(in(t)).Get(t.Context(), "plain", metav1.GetOptions{})
 		require.NoError(t, err)
 		_, err = core.AppsV1().Deployments("default").Get(t.Context(), "plain", metav1.GetOptions{})
 		require.True(t, apierrors.IsNotFound(err), "%v", err)

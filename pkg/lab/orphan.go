@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
@@ -225,8 +224,4 @@ func waitsForOrphans(g *stack.Graph, after map[*stack.Stack][]*stack.Stack) map[
 		}
 	}
 	return after
-}
-
-func (r *run) warnAt(step, format string, a ...any) {
-	event.For(r.sink, step)(event.Event{Time: time.Now(), Kind: event.Warning, Step: step, Message: fmt.Sprintf(format, a...)})
 }

@@ -98,9 +98,7 @@ func sources(ctx context.Context, l *wire.Lab) status.Sources {
 	if err != nil {
 		from.Problems = append(from.Problems, err.Error())
 	}
-	for _, p := range running {
-		from.Problems = append(from.Problems, p)
-	}
+	from.Problems = append(from.Problems, running...)
 	outputs, err := l.Engine.Outputs(ctx)
 	if err != nil {
 		reason, _, _ := strings.Cut(err.Error(), "\n")

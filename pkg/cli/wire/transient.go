@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"os/exec"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/labctl/labctl/pkg/gobuild"
+	"github.com/labctl/labctl/pkg/image"
 	"github.com/labctl/labctl/pkg/kube"
 )
 
@@ -30,7 +30,6 @@ func judge(err error) error {
 		notReady *kube.NotReadyError
 		build    *gobuild.Error
 		ended    *exec.ExitError
-		registry *transport.Error
 		status   apierrors.APIStatus
 	)
 	switch {
@@ -42,8 +41,8 @@ func judge(err error) error {
 		return err
 	case errors.As(err, &build), errors.As(err, &ended): // the rest of its text quotes a compiler
 		return &judgedError{err, false}
-	case errors.As(err, &registry):
-		return &judgedError{err, isTransientStatus(registry.StatusCode)}
+	case image.RegistryStatus(err) != 0:
+		return &judgedError{err, isTransientStatus(image.RegistryStatus(err))}
 	case errors.As(err, &status):
 		return &judgedError{err, isTransientStatus(int(status.Status().Code)) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err)}
 	}

@@ -3,11 +3,9 @@ package wire
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"os/exec"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -23,17 +21,15 @@ func TestErrorsAreJudgedByTheirType(t *testing.T) {
 		judged    bool
 		transient bool
 	}{
-		"busy registry":     {&transport.Error{StatusCode: http.StatusTooManyRequests}, true, true},
-		"refusing registry": {&transport.Error{StatusCode: http.StatusForbidden, Errors: []transport.Diagnostic{{Message: "503 Service Unavailable"}}}, true, false},
-		"busy API":          {apierrors.NewTooManyRequests("wait", 1), true, true},
-		"API without etcd":  {apierrors.NewInternalError(errors.New("etcdserver: leader changed")), true, true},
-		"missing secret":    {apierrors.NewNotFound(secrets, "429"), true, false},
-		"conflict":          {apierrors.NewConflict(secrets, "a", errors.New("connection refused")), true, false},
-		"pod's log":         {&kube.NotReadyError{Workload: "deployment/auth", LastLines: []string{"dial tcp: connection refused"}}, true, false},
-		"compiler":          {&gobuild.Error{Name: "auth", Cause: &exec.ExitError{}, Lines: []string{"main.go:429: undefined: x"}}, true, false},
-		"bundler":           {fmt.Errorf("build the web pages: npm run: %w\n  %s", &exec.ExitError{}, "502 Bad Gateway"), true, false},
-		"module proxy":      {&gobuild.Error{Name: "auth", Cause: gobuild.ErrNetwork}, false, false},
-		"anything":          {errors.New("connection refused"), false, false},
+		"busy API":         {apierrors.NewTooManyRequests("wait", 1), true, true},
+		"API without etcd": {apierrors.NewInternalError(errors.New("etcdserver: leader changed")), true, true},
+		"missing secret":   {apierrors.NewNotFound(secrets, "429"), true, false},
+		"conflict":         {apierrors.NewConflict(secrets, "a", errors.New("connection refused")), true, false},
+		"pod's log":        {&kube.NotReadyError{Workload: "deployment/auth", LastLines: []string{"dial tcp: connection refused"}}, true, false},
+		"compiler":         {&gobuild.Error{Name: "auth", Cause: &exec.ExitError{}, Lines: []string{"main.go:429: undefined: x"}}, true, false},
+		"bundler":          {fmt.Errorf("build the web pages: npm run: %w\n  %s", &exec.ExitError{}, "502 Bad Gateway"), true, false},
+		"module proxy":     {&gobuild.Error{Name: "auth", Cause: gobuild.ErrNetwork}, false, false},
+		"anything":         {errors.New("connection refused"), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := judge(fmt.Errorf("outer: %w", tc.err))
