@@ -96,7 +96,7 @@ func (l *lock) write(path string) error {
 			f.Body().AppendNewline()
 		}
 		b := f.Body().AppendNewBlock("release", []string{r.Name}).Body()
-		attributes(b, "chart", r.Chart, "repository", r.Repository, "version", r.Version, "digest", r.Digest)
+		attributes(b, [][2]string{{"chart", r.Chart}, {"repository", r.Repository}, {"version", r.Version}, {"digest", r.Digest}})
 		for _, d := range r.Dependencies {
 			attributes(b.AppendNewBlock("dependency", []string{d.Name}).Body(), [][2]string{{"repository", d.Repository}, {"version", d.Version}, {"digest", d.Digest}})
 		}

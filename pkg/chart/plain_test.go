@@ -108,7 +108,7 @@ func TestPlainChartOnAnAPI(t *testing.T) {
 		require.Equal(t, []string{"ConfigMap plain-settings: missing"}, plan.Drift)
 		r.Values = map[string]any{"replicas": 2}
 		must(t, c, r, true)
-		d, err = core.AppsV1().Deployments(in(t)).Get(t.Context(), "plain", metav1.GetOptions{})
+		d, err := core.AppsV1().Deployments(in(t)).Get(t.Context(), "plain", metav1.GetOptions{})
 		require.NoError(t, err)
 		require.EqualValues(t, 2, *d.Spec.Replicas)
 
