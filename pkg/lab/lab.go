@@ -282,6 +282,11 @@ func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams 
 		return 1, fmt.Errorf("stack %q has no Terraform", s.ID)
 	}
 	var r *run
+	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) { // nothing is made for what cannot be done
+		if _, err := l.graph.Inputs(s, stack.Known{}); errors.Is(err, stack.ErrNotKnown) && !l.findable() {
+			return 1, fmt.Errorf("exec %s: %w", s.ID, err)
+		}
+	}
 	if l.deps.Shell.Writes(args) {
 		if r, err = l.begin(ctx, o); err == nil {
 			defer r.end()
