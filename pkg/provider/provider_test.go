@@ -172,7 +172,7 @@ output "kubeconfig" {
 		inputs[k] = v
 	}
 	return stack.RunRequest{
-		Stack: &stack.Stack{ID: name, Name: name, Dir: source, Files: []string{file}}, Inputs: inputs,
+		Stack: &stack.Stack{ID: name, Name: name, Dir: source, Real: source, Files: []string{file}}, Inputs: inputs,
 		Path: func(p string) string { return p }, Secrets: &secret.Set{},
 	}, err
 }

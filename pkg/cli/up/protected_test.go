@@ -54,7 +54,7 @@ func TestAProtectedEnvironmentIsAskedFor(t *testing.T) {
 	require.NoFileExists(t, state)
 
 	_, err = up("", "--confirm", "local")
-	require.ErrorContains(t, err, `--confirm says "local"`)
+	require.ErrorContains(t, err, `--confirm names the environment "local"`)
 	require.NoFileExists(t, state)
 
 	said, err = up("prod\n")
