@@ -39,7 +39,12 @@ func (m *mesh) at(step string, do func()) {
 	m.sink = func(e event.Event) {
 		if e.Kind == event.Started && e.Step == step {
 			m.sink = nil
-			do()
+			done := make(chan struct{})
+			go func() { // whose end, where a requirement fails, does not hold the run up
+				defer close(done)
+				do()
+			}()
+			<-done
 		}
 	}
 }
