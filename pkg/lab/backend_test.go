@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -27,6 +28,7 @@ type stateServer struct {
 	refuse bool // every write fails
 	code   int  // of every answer to a read that finds nothing, where it is not 0
 	before func()
+	ahead  time.Duration // how much later it is at the server
 }
 
 func newStateServer(t *testing.T) *stateServer {
@@ -47,6 +49,7 @@ func (s *stateServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if s.before != nil {
 		s.before()
 	}
+	w.Header().Set("Date", time.Now().Add(s.ahead).UTC().Format(http.TimeFormat))
 	switch name := r.URL.Path; r.Method {
 	case http.MethodGet:
 		s.reads++

@@ -24,7 +24,7 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 		event.For(o.Sink, "down")(event.Event{Time: time.Now(), Kind: event.Skipped, Message: "the lab is not up"})
 		return &Summary{Command: o.Command}, removeLeftovers(filepath.Dir(l.graph.Dir))
 	}
-	r, err := l.begin(ctx, o)
+	ctx, r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -174,6 +174,7 @@ func (r *run) destroy(ctx context.Context, s *stack.Stack) error {
 		return outcome{message: changes.String()}, nil
 	})
 	if err == nil {
+		r.unlockRemote(s) // the stacks that come now may destroy its place
 		r.empty.Store(s.ID, true)
 	}
 	return err

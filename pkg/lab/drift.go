@@ -38,7 +38,7 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.begin(ctx, o)
+	ctx, r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}

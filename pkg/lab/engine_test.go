@@ -31,6 +31,7 @@ type mesh struct {
 	events  []event.Event
 	pauses  []time.Duration
 	sink    func(event.Event)
+	locks   lab.RemoteLocks // nil: none are taken
 }
 
 // newMesh writes stacks given as "0-a" → the names of those that it needs. Each takes their outputs called value, and
@@ -95,7 +96,7 @@ func (m *mesh) lab() (*lab.Lab, error) {
 		Dir:  g.Dir,
 		Find: func(context.Context, event.Report) (string, error) { return exec.LookPath("terraform") },
 	})
-	return lab.New(g, lab.Deps{Terraform: tf, Shell: tf, Resources: noResources{}, Hooks: realHooks{},
+	return lab.New(g, lab.Deps{Terraform: tf, Shell: tf, Resources: noResources{}, Hooks: realHooks{}, Locks: m.locks,
 		Pause: func(ctx context.Context, d time.Duration) error {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -106,7 +107,10 @@ func (m *mesh) lab() (*lab.Lab, error) {
 
 func (m *mesh) opts() lab.Options {
 	o := m.options
-	o.Command, o.User = "labctl up", "ada"
+	o.Command = "labctl up"
+	if o.User == "" {
+		o.User = "ada"
+	}
 	o.Sink = event.SinkFunc(func(e event.Event) {
 		m.mu.Lock()
 		m.events = append(m.events, e)

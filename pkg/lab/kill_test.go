@@ -21,8 +21,12 @@ import (
 	"github.com/labctl/labctl/test/scope"
 )
 
-// killChild makes this test's binary work on the mesh in that directory.
-const killChild = "LABCTL_TEST_KILL_MESH"
+const (
+	// killChild makes this test's binary work on the mesh in that directory.
+	killChild = "LABCTL_TEST_KILL_MESH"
+	// killUser makes it take remote locks in that name.
+	killUser = "LABCTL_TEST_KILL_USER"
+)
 
 // killMesh is five stacks which note everything that is made or unmade in files of their own, each with an id that
 // terraform knows, too: so whatever is made twice or lost shows.
@@ -150,6 +154,9 @@ func takenDown(t *testing.T, m *mesh, verb string) []string {
 // killed is what the child of killAtRandom runs.
 func killed(dir string) int {
 	m := &mesh{dir: dir}
+	if user := os.Getenv(killUser); user != "" {
+		m.shared(user)
+	}
 	m.options.Parallel, _ = strconv.Atoi(os.Getenv("PARALLEL"))
 	run := m.up
 	if os.Getenv(childVerb) == "down" {

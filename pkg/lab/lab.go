@@ -51,6 +51,10 @@ type Terraform interface {
 	Records(dir string) ([]stack.Record, error)
 	// Applied gives a stack by the files that it was last applied with. The error wraps fs.ErrNotExist where they were not kept.
 	Applied(id string) (*stack.Stack, error)
+	// Forget drops what was read of states in backends: another machine may have changed them before the lock was taken.
+	Forget()
+	// Place gives the backend that the state of that id lies in, as this machine knows it; nil where it is in none.
+	Place(id string) (*stack.StateBackend, error)
 	// Rename gives a stack the state that it has under one of its former ids, and says which; "" where there is none.
 	Rename(s *stack.Stack) (from string, err error)
 }
@@ -110,6 +114,13 @@ type Releaser interface {
 	Remove(ctx context.Context, spec ReleaseSpec, report event.Report) error
 }
 
+// RemoteLocks takes locks that all machines see, beside the states in a backend.
+type RemoteLocks interface {
+	// Acquire takes the lock beside the state at place. The error is a *stack.HeldError where somebody else holds it; it wraps
+	// stack.ErrNoRemoteLock where the backend has none, and stack.ErrNoPlace where the place does not exist yet.
+	Acquire(ctx context.Context, place stack.StateBackend, request stack.LockRequest) (*stack.RemoteLock, error)
+}
+
 // Deps are the adapters that do the work.
 type Deps struct {
 	Terraform Terraform
@@ -118,6 +129,7 @@ type Deps struct {
 	Images    ImageBuilder
 	Releases  Releaser
 	Hooks     Hooks
+	Locks     RemoteLocks // nil: only this machine's lock is taken
 	// Pause waits before something is tried again; nil means the clock.
 	Pause func(ctx context.Context, d time.Duration) error
 }
@@ -127,6 +139,7 @@ type Options struct {
 	Sink    event.Sink
 	Command string // what the lock shows to others, and the way to go on after an interrupt: "labctl up"
 	User    string // who runs it, for the lock
+	Host    string // on which machine, for the lock
 
 	Selection Selection
 	Parallel  int    // stacks at once, where they do not need each other; less than 2 means one by one, by number
@@ -262,7 +275,7 @@ func (l *Lab) Alone(ctx context.Context, o Options, do func(ctx context.Context)
 	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
 		return ErrNotUp
 	}
-	r, err := l.begin(ctx, o)
+	ctx, r, err := l.begin(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -288,7 +301,7 @@ func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams 
 		}
 	}
 	if l.deps.Shell.Writes(args) {
-		if r, err = l.begin(ctx, o); err == nil {
+		if ctx, r, err = l.begin(ctx, o); err == nil {
 			defer r.end()
 		}
 	} else {
@@ -324,7 +337,7 @@ func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
 	if _, err := os.Stat(l.graph.Dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("ship %s: %w", service, ErrNotUp)
 	}
-	r, err := l.begin(ctx, o)
+	ctx, r, err := l.begin(ctx, o)
 	if err != nil {
 		return err
 	}

@@ -14,20 +14,38 @@ import (
 
 // LockedError says who else works on the lab.
 type LockedError struct {
-	Path    string    `json:"-"`
+	Path    string    `json:"-"` // of the lock
+	ID      string    `json:"id,omitempty"`
 	PID     int       `json:"pid"`
 	Command string    `json:"command"`
 	User    string    `json:"user"`
+	Host    string    `json:"host,omitempty"`
 	Since   time.Time `json:"since"`
+	// Expires is when others may take the lock unless the holder renews it; zero for the lock of this machine, and where it is not known.
+	Expires time.Time `json:"-"`
+	// Remote says that the lock is one that all machines see.
+	Remote bool `json:"-"`
 }
 
 func (e *LockedError) Error() string {
-	if e.PID == 0 {
+	switch {
+	case e.Remote && e.User == "":
+		return fmt.Sprintf("somebody else holds the lock of this environment (%s); wait until they are done", e.Path)
+	case e.Remote:
+		said := fmt.Sprintf("`%s` of %s on %s (process %d) works on this environment since %s; wait until it is done",
+			e.Command, e.User, e.Host, e.PID, stamp(e.Since))
+		if !e.Expires.IsZero() {
+			said += fmt.Sprintf(". If it is dead, its lock (%s) expires at %s", e.Path, stamp(e.Expires))
+		}
+		return said
+	case e.PID == 0:
 		return fmt.Sprintf("another labctl works on this lab (%s); wait until it is done", e.Path)
 	}
 	return fmt.Sprintf("`%s` of %s (process %d) works on this lab since %s; wait until it is done, or stop it with: kill -INT %d",
-		e.Command, e.User, e.PID, e.Since.Local().Format("15:04:05 on 2 January"), e.PID)
+		e.Command, e.User, e.PID, stamp(e.Since), e.PID)
 }
+
+func stamp(t time.Time) string { return t.Local().Format("15:04:05 on 2 January") }
 
 // lock is the lab's lock. The kernel drops it when its holder dies, so a dead holder never stands in the way.
 type lock struct {

@@ -76,7 +76,7 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 	if err != nil {
 		return nil, err
 	}
-	r, err := l.begin(ctx, o)
+	ctx, r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -31,6 +32,7 @@ type run struct {
 	secrets *secret.Set
 	journal *journal
 	lock    *lock
+	remote  remoteLocks
 	moves   bool // states are brought to where the stacks' backends say; else they stay where they are
 	tally   *tally
 	retry   attempts
@@ -66,14 +68,15 @@ func (l *Lab) newRun(o Options) *run {
 }
 
 // begin takes the lock, opens the journal, waits for what a labctl that is gone has begun, and takes over the states of stacks that
-// have another name now.
-func (l *Lab) begin(ctx context.Context, o Options) (*run, error) {
+// have another name now. The context is that of the run: it ends when the run loses its remote lock.
+func (l *Lab) begin(ctx context.Context, o Options) (context.Context, *run, error) {
 	r := l.newRun(o)
 	var err error
-	me := LockedError{PID: os.Getpid(), Command: o.Command, User: o.User, Since: time.Now().UTC()}
+	me := LockedError{ID: uuid.NewString(), PID: os.Getpid(), Command: o.Command, User: o.User, Host: o.Host, Since: time.Now().UTC()}
 	if r.lock, err = takeLock(l.graph.Dir, me); err != nil {
-		return nil, err
+		return ctx, nil, err
 	}
+	ctx = r.remote.begin(ctx, me)
 	if dead := r.lock.dead; dead != nil {
 		event.For(r.sink, "")(event.Event{Time: time.Now(), Kind: event.Warning,
 			Message: fmt.Sprintf("`%s` of %s (process %d) ended in the middle of its work, which it began at %s; this run goes on from there",
@@ -82,11 +85,15 @@ func (l *Lab) begin(ctx context.Context, o Options) (*run, error) {
 	if r.journal, err = openJournal(l.journalPath()); err == nil {
 		err = r.takeOver(ctx)
 	}
-	if err != nil {
-		r.end()
-		return nil, r.failed(ctx, err)
+	if err == nil {
+		err = r.lockKnownPlace(ctx)
 	}
-	return r, nil
+	if err != nil {
+		err = r.failed(ctx, err)
+		r.end()
+		return ctx, nil, err
+	}
+	return ctx, r, nil
 }
 
 func (r *run) takeOver(ctx context.Context) error {
@@ -118,6 +125,8 @@ func (r *run) takeOver(ctx context.Context) error {
 
 func (r *run) end() {
 	r.logs.close()
+	r.unlockRemote(nil)
+	r.remote.cancel(nil)
 	r.lock.release()
 }
 
@@ -132,7 +141,11 @@ func (r *run) failed(ctx context.Context, err error) error {
 	r.mu.Lock()
 	last := r.last
 	r.mu.Unlock()
-	return fmt.Errorf("interrupted at %s; what is done is kept, and `%s` resumes there: %w", last, r.options.Command, ctx.Err())
+	why := ctx.Err()
+	if lost := (*LockLostError)(nil); errors.As(context.Cause(ctx), &lost) {
+		why = r.secrets.Error(lost)
+	}
+	return fmt.Errorf("interrupted at %s; what is done is kept, and `%s` resumes there: %w", last, r.options.Command, why)
 }
 
 // snapshot is what is known now, for expressions to be evaluated with while other stacks learn more.
@@ -347,7 +360,7 @@ func (r *run) record(name string, begun entry, do func(e *entry) error) error {
 	err := do(&e)
 	if err != nil {
 		e = entry{State: Failed, Ref: before.Ref, Detail: firstLine(r.secrets.Redact(err.Error()))}
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*LockLostError)) {
 			e.State = Begun
 		}
 	}

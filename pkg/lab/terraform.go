@@ -61,6 +61,9 @@ func (r *run) terraform(ctx context.Context, s *stack.Stack) error {
 		if err != nil {
 			return outcome{}, err
 		}
+		if err := r.lockPlace(ctx, s, t.work.Backend, false); err != nil {
+			return outcome{}, err
+		}
 		st, why, err := r.unchanged(ctx, s, t)
 		if err != nil {
 			return outcome{}, err
@@ -260,7 +263,11 @@ func (r *run) moveState(ctx context.Context, s *stack.Stack) error {
 		r.secrets.Add(stack.Secrets(v)...)
 	}
 	return r.step(ctx, s.ID+"/state", func(ctx context.Context, report event.Report) (outcome, error) {
-		moved, err := r.move(ctx, s, &stack.StateBackend{Type: s.Backend.Type, Config: config}, report)
+		place := &stack.StateBackend{Type: s.Backend.Type, Config: config}
+		moved, err := r.move(ctx, s, place, report)
+		if err == nil {
+			err = r.retry.try(ctx, report, func() error { return r.lockPlace(ctx, s, place, true) })
+		}
 		switch {
 		case err != nil:
 			return outcome{}, fmt.Errorf("move the state of stack %q to %s: %w", s.ID, s.Backend.Type, err)
@@ -302,6 +309,9 @@ func (r *run) bringStateBack(ctx context.Context, s *stack.Stack) error {
 		if _, err := r.state(ctx, s, report); errors.Is(err, fs.ErrNotExist) {
 			return outcome{skipped: true, message: "there is none"}, nil
 		}
+		if err := r.adoptState(ctx, s, report); err != nil {
+			return outcome{}, fmt.Errorf("bring the state of stack %q back from %s: %w", s.ID, s.Backend.Type, err)
+		}
 		moved, err := r.move(ctx, s, nil, report)
 		switch {
 		case err != nil:
@@ -309,8 +319,22 @@ func (r *run) bringStateBack(ctx context.Context, s *stack.Stack) error {
 		case !moved:
 			return outcome{skipped: true, message: "it is here"}, nil
 		}
+		r.unlockRemote(s) // other machines find no state there any more, and its place is destroyed next
 		return outcome{message: "moved back"}, nil
 	})
+}
+
+// adoptState makes this machine know a state that another one has put into its backend: only then can it be moved.
+func (r *run) adoptState(ctx context.Context, s *stack.Stack, report event.Report) error {
+	if place, err := r.lab.deps.Terraform.Place(s.ID); err != nil || place != nil {
+		return err
+	}
+	place, err := r.backend(s)
+	if err != nil || place.Type == "" {
+		return err
+	}
+	_, err = r.move(ctx, s, place, report)
+	return err
 }
 
 func (r *run) move(ctx context.Context, s *stack.Stack, to *stack.StateBackend, report event.Report) (moved bool, err error) {

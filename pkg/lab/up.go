@@ -19,7 +19,7 @@ func (l *Lab) Up(ctx context.Context, o Options) (*Summary, error) {
 		return nil, err
 	}
 	start := time.Now()
-	r, err := l.begin(ctx, o)
+	ctx, r, err := l.begin(ctx, o)
 	if err != nil {
 		return nil, err
 	}

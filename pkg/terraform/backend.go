@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 
 	"github.com/zclconf/go-cty/cty"
+	ctyjson "github.com/zclconf/go-cty/cty/json"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
@@ -82,6 +83,32 @@ func encodeBackend(b *stack.StateBackend) ([]byte, error) {
 		return nil, fmt.Errorf("encode the backend: %w", err)
 	}
 	return json.MarshalIndent(map[string]any{"terraform": map[string]any{"backend": map[string]any{b.Type: json.RawMessage(config)}}}, "", "  ")
+}
+
+// decodeBackend reads what encodeBackend wrote.
+func decodeBackend(content []byte) (*stack.StateBackend, error) {
+	var file struct {
+		Terraform struct {
+			Backend map[string]map[string]json.RawMessage `json:"backend"`
+		} `json:"terraform"`
+	}
+	if err := json.Unmarshal(content, &file); err != nil {
+		return nil, fmt.Errorf("read the backend: %w", err)
+	}
+	for kind, attributes := range file.Terraform.Backend {
+		b := &stack.StateBackend{Type: kind, Config: map[string]cty.Value{}}
+		for name, raw := range attributes {
+			kind, err := ctyjson.ImpliedType(raw)
+			if err != nil {
+				return nil, fmt.Errorf("read %s of the backend: %w", name, err)
+			}
+			if b.Config[name], err = ctyjson.Unmarshal(raw, kind); err != nil {
+				return nil, fmt.Errorf("read %s of the backend: %w", name, err)
+			}
+		}
+		return b, nil
+	}
+	return nil, errors.New("read the backend: the file names none")
 }
 
 // reconcileBackend moves the state to where the request wants it: from the lab's own directory to a backend, back, or from one backend

@@ -115,3 +115,22 @@ func (r *Runner) forget(id string) {
 	defer r.mu.Unlock()
 	delete(r.states, id)
 }
+
+// Forget drops what was pulled of all stacks.
+func (r *Runner) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.states)
+}
+
+// Place gives the backend that the state of that id lies in, as this machine's last run left it; nil where it is in none.
+func (r *Runner) Place(id string) (*stack.StateBackend, error) {
+	if !r.inBackend(id) {
+		return nil, nil
+	}
+	content, err := currentBackend(WorkDir(r.options.Dir, id))
+	if err != nil {
+		return nil, nil //nolint:nilerr // .terraform is gone, and the run makes it anew by what stack.hcl says
+	}
+	return decodeBackend(content)
+}

@@ -25,7 +25,7 @@ var importRules = []rule{
 	{
 		applies: is("pkg/lab"),
 		deny: []string{
-			module + "/pkg/terraform", module + "/pkg/provider", module + "/pkg/cluster", module + "/pkg/image", module + "/pkg/chart",
+			module + "/pkg/terraform", module + "/pkg/provider", module + "/pkg/cluster", module + "/pkg/image", module + "/pkg/chart", module + "/pkg/lease",
 		},
 		reason: "the engine declares interfaces; cli hands it the adapters",
 	},
@@ -74,6 +74,11 @@ var importRules = []rule{
 		applies: func(path string) bool { return !under("pkg/image", "pkg/chart", "test")(path) }, tests: true,
 		deny:   []string{"github.com/google/go-containerregistry"},
 		reason: "pkg/image is its only importer",
+	},
+	{
+		applies: func(path string) bool { return !under("pkg/lease")(path) }, tests: true,
+		deny:   []string{"github.com/Azure/azure-sdk-for-go"},
+		reason: "pkg/lease is its only importer",
 	},
 	{
 		applies: func(path string) bool { return !under("pkg/chart")(path) }, tests: true,

@@ -17,6 +17,7 @@ import (
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/image"
 	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/pkg/lease"
 	"github.com/labctl/labctl/pkg/provider"
 	"github.com/labctl/labctl/pkg/stack"
 	"github.com/labctl/labctl/pkg/terraform"
@@ -74,6 +75,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 		Engine: lab.New(g, lab.Deps{
 			Terraform: runner, Shell: runner, Resources: resources,
 			Images: &engineImages{builder: images}, Releases: &releases{store: store}, Hooks: hooks{},
+			Locks: lease.New(lease.Options{Getenv: f.Getenv}),
 		}),
 		factory: f, clusters: nodes, cacheDir: cacheDir,
 	}, nil
@@ -101,7 +103,11 @@ func (l *Lab) Run(command string, sink event.Sink) lab.Options {
 	if user == "" {
 		user = fmt.Sprintf("uid %d", os.Getuid())
 	}
-	return lab.Options{Sink: sink, Command: command, User: user}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unnamed machine"
+	}
+	return lab.Options{Sink: sink, Command: command, User: user, Host: host}
 }
 
 // After gives the commands to type after err: what the error itself knows, or the others where it knows nothing.
