@@ -203,6 +203,12 @@ func TestSelection(t *testing.T) {
 		{"a range", lab.Selection{From: "1", To: "2-c"}, []string{"1-b: unchanged", "2-c: unchanged"}},
 		{"to", lab.Selection{To: "b"}, []string{"0-a: unchanged", "1-b: unchanged"}},
 		{"without", lab.Selection{Skip: []string{"0-a", "e"}}, []string{"1-b: unchanged", "2-c: unchanged", "3-d: changed"}},
+		{"what it needs, by the graph", lab.Selection{Stacks: []string{"b..."}}, []string{"0-a: unchanged", "1-b: unchanged"}},
+		{"what needs it", lab.Selection{Stacks: []string{"...b"}}, []string{"1-b: unchanged", "3-d: unchanged"}},
+		{"both", lab.Selection{Stacks: []string{"...b..."}}, []string{"0-a: unchanged", "1-b: unchanged", "3-d: unchanged"}},
+		{"what changed", lab.Selection{Changed: []string{filepath.Join(m.dir, "stacks/local/2-c/main.tf")}}, []string{"2-c: unchanged", "3-d: unchanged"}},
+		{"nothing changed", lab.Selection{Changed: []string{filepath.Join(m.dir, "README.md")}}, nil},
+		{"lab.hcl changed", lab.Selection{Only: []string{"a"}, Changed: []string{filepath.Join(m.dir, "lab.hcl")}}, []string{"0-a: unchanged"}},
 		{"all", lab.Selection{}, []string{"0-a: unchanged", "1-b: unchanged", "2-c: unchanged", "3-d: unchanged", "4-e: unchanged"}},
 	} {
 		summary, err := m.up(ctx, func(o *lab.Options) { o.Selection = tc.choose })

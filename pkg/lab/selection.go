@@ -3,17 +3,23 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/labctl/labctl/pkg/stack"
 )
 
 // Selection says which stacks a run is about. The zero Selection means all of them. Stacks are named by id, name or number.
 type Selection struct {
-	Stacks   []string // these, and what they need (for down: and what needs them)
+	// Stacks are these, and what they need (for down: and what needs them). "X..." means X and what it needs, "...X" means X and what
+	// needs it, whatever is run, and "...X..." both.
+	Stacks   []string
 	Only     []string // these and nothing else
 	From, To string   // the stacks between these two, both included
 	Skip     []string // never these
+	// Changed are paths; where it is not nil, only the stacks that are made of one of them are meant, and those that need such a stack.
+	Changed []string
 }
 
 // ErrSelection says that the flags that choose stacks contradict each other.
@@ -21,7 +27,7 @@ var ErrSelection = errors.New("the choice of stacks makes no sense")
 
 // Whole says whether nothing is left out.
 func (s Selection) Whole() bool {
-	return len(s.Stacks)+len(s.Only)+len(s.Skip) == 0 && s.From == "" && s.To == ""
+	return len(s.Stacks)+len(s.Only)+len(s.Skip) == 0 && s.From == "" && s.To == "" && s.Changed == nil
 }
 
 // direction is the way in which a selection takes neighbours along.
@@ -57,20 +63,18 @@ func (s Selection) choose(g *stack.Graph, d direction) ([]*stack.Stack, error) {
 	}
 	switch {
 	case len(s.Stacks) > 0:
-		found, err := find(s.Stacks)
-		if err != nil {
-			return nil, err
-		}
-		edges := dependencies(g)
-		if d == needed {
-			edges = reversed(edges)
-		}
-		for len(found) > 0 {
-			st := found[0]
-			found = found[1:]
-			if !chosen[st] {
-				chosen[st] = true
-				found = append(found, edges[st]...)
+		for _, name := range s.Stacks {
+			of, down := strings.CutSuffix(name, "...")
+			of, up := strings.CutPrefix(of, "...")
+			found, err := find([]string{of})
+			if err != nil {
+				return nil, err
+			}
+			if down || !up && d == needs {
+				closure(found, dependencies(g), chosen)
+			}
+			if up || !down && d == needed {
+				closure(found, reversed(dependencies(g)), chosen)
 			}
 		}
 	case len(s.Only) > 0:
@@ -110,16 +114,59 @@ func (s Selection) choose(g *stack.Graph, d direction) ([]*stack.Stack, error) {
 	for _, st := range skipped {
 		delete(chosen, st)
 	}
+	if s.Changed != nil {
+		affected := map[*stack.Stack]bool{}
+		closure(madeOf(g, s.Changed), reversed(dependencies(g)), affected)
+		for st := range chosen {
+			if !affected[st] {
+				delete(chosen, st)
+			}
+		}
+	}
 	var out []*stack.Stack
 	for _, st := range g.Stacks {
 		if chosen[st] {
 			out = append(out, st)
 		}
 	}
-	if len(out) == 0 && len(g.Stacks) > 0 {
+	if len(out) == 0 && len(g.Stacks) > 0 && s.Changed == nil {
 		return nil, fmt.Errorf("%w: no stack is left", ErrSelection)
 	}
 	return out, nil
+}
+
+// closure adds stacks and all that edges lead to from them.
+func closure(from []*stack.Stack, edges map[*stack.Stack][]*stack.Stack, to map[*stack.Stack]bool) {
+	seen := map[*stack.Stack]bool{}
+	for queue := slices.Clone(from); len(queue) > 0; queue = queue[1:] {
+		if st := queue[0]; !seen[st] {
+			seen[st], to[st] = true, true
+			queue = append(queue, edges[st]...)
+		}
+	}
+}
+
+// madeOf gives the stacks that one of the paths is a part of: of their files, modules, charts or images. lab.hcl is a part of all.
+func madeOf(g *stack.Graph, paths []string) []*stack.Stack {
+	var out []*stack.Stack
+	for _, s := range g.Stacks {
+		parts := append([]string{g.Lab.File, s.Dir, s.Real}, s.Modules...)
+		for _, rel := range s.Releases {
+			parts = append(parts, filepath.Join(g.Lab.Source, rel.Chart), rel.Chart)
+		}
+		for _, img := range s.Images {
+			parts = append(parts, filepath.Join(g.Lab.Source, img.Source))
+		}
+		if slices.ContainsFunc(paths, func(path string) bool {
+			return slices.ContainsFunc(parts, func(part string) bool {
+				rel, err := filepath.Rel(part, path)
+				return err == nil && rel != ".." && !strings.HasPrefix(rel, "../")
+			})
+		}) {
+			out = append(out, s)
+		}
+	}
+	return out
 }
 
 // dependencies gives for each stack those whose outputs it needs.

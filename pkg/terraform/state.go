@@ -104,9 +104,11 @@ func (s *session) quiet(ctx context.Context, out io.Writer, args ...string) erro
 	return s.explain(ctx, strings.Join(args[:min(2, len(args))], " "), &output{session: s}, s.start(ctx, out, args...))
 }
 
-// inBackend says whether the state of that id is in a backend, by terraform's note or by ours.
+// inBackend says whether the state of that id is in a backend: by terraform's note, or, where that is gone, by ours and the backend's
+// file. A move that was cut off leaves our note alone behind, and the state here.
 func (r *Runner) inBackend(id string) bool {
-	return remote(WorkDir(r.options.Dir, id)) || fileExists(filepath.Join(notesDir(r.options.Dir, id), backendNote))
+	dir := WorkDir(r.options.Dir, id)
+	return remote(dir) || fileExists(filepath.Join(notesDir(r.options.Dir, id), backendNote)) && fileExists(filepath.Join(dir, backendFile))
 }
 
 // forget drops what was pulled of a stack that is about to run.

@@ -2,7 +2,11 @@
 package choice
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,8 +23,11 @@ type Flags struct {
 	From, To string
 	Only     []string
 	Skip     []string
+	Since    string // a revision of Git
 	Parallel int
 	FailFast bool
+
+	changed []string // what Changed found
 }
 
 // defaultParallel uses the machine: terraform mostly waits for others, so two stacks at once pay on one core, too.
@@ -35,6 +42,7 @@ func (c *Flags) Add(cmd *cobra.Command, f *cli.Factory) {
 	flags.StringVar(&c.From, "from", "", "choose the stacks from `STACK` on")
 	flags.StringVar(&c.To, "to", "", "choose the stacks up to `STACK`")
 	flags.StringSliceVar(&c.Only, "only", nil, "choose exactly these stacks: `STACK,...`")
+	flags.StringVar(&c.Since, "since", "", "only the stacks that changed since the Git revision `REF`, and the stacks that need them")
 	flags.StringSliceVar(&c.Skip, "skip", nil, "leave out these stacks: `STACK,...`")
 	complete := func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		g, err := f.Graph()
@@ -72,9 +80,44 @@ func (c *Flags) Check(command string) error {
 	return nil
 }
 
+// Changed asks Git what changed in dir since the revision that was given. It is called before Apply.
+func (c *Flags) Changed(ctx context.Context, dir string) error {
+	if c.Since == "" {
+		return nil
+	}
+	git := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(ctx, "git", append([]string{"-C", dir}, args...)...)
+		var said strings.Builder
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil {
+			return "", &cli.Error{What: "Git does not say what changed since " + c.Since, Err: fmt.Errorf("git %s: %w\n%s", args[0], err, strings.TrimSpace(said.String()))}
+		}
+		return string(out), nil
+	}
+	top, err := git("rev-parse", "--show-toplevel")
+	if err != nil {
+		return err
+	}
+	top = strings.TrimSpace(top)
+	c.changed = []string{}
+	for _, args := range [][]string{{"diff", "--name-only", "-z", "--no-renames", c.Since, "--"}, {"ls-files", "--others", "--exclude-standard", "--full-name", "-z"}} {
+		out, err := git(args...)
+		if err != nil {
+			return err
+		}
+		for path := range strings.SplitSeq(strings.TrimSuffix(out, "\x00"), "\x00") {
+			if path != "" {
+				c.changed = append(c.changed, filepath.Join(top, path))
+			}
+		}
+	}
+	return nil
+}
+
 // Apply puts what was chosen into the options of a run.
 func (c *Flags) Apply(o *lab.Options) {
-	o.Selection = lab.Selection{Stacks: c.Stacks, From: c.From, To: c.To, Only: c.Only, Skip: c.Skip}
+	o.Selection = lab.Selection{Stacks: c.Stacks, From: c.From, To: c.To, Only: c.Only, Skip: c.Skip, Changed: c.changed}
 	o.Parallel, o.FailFast = c.Parallel, c.FailFast
 	if o.Parallel == 0 {
 		o.Parallel = defaultParallel()
@@ -87,7 +130,7 @@ func (c *Flags) Words() string {
 	for _, flag := range []struct {
 		name   string
 		values []string
-	}{{"--from", []string{c.From}}, {"--to", []string{c.To}}, {"--only", c.Only}, {"--skip", c.Skip}} {
+	}{{"--from", []string{c.From}}, {"--to", []string{c.To}}, {"--only", c.Only}, {"--skip", c.Skip}, {"--since", []string{c.Since}}} {
 		if value := strings.Join(flag.values, ","); value != "" {
 			words = append(words, flag.name, value)
 		}

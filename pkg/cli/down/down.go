@@ -74,6 +74,9 @@ func run(ctx context.Context, opts *Options) error {
 	if err := confirm.Protected(f, "take it down", l.Graph.Env.Name, l.Engine.Protected(), opts.Confirm); err != nil {
 		return err
 	}
+	if err := opts.Choice.Changed(ctx, l.Graph.Lab.Source); err != nil {
+		return err
+	}
 	var summary *lab.Summary
 	whole := true
 	err = f.Progress(ctx, "down", opts.JSON, func(sink event.Sink) error {

@@ -58,6 +58,9 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
+	if err := opts.Choice.Changed(ctx, l.Graph.Lab.Source); err != nil {
+		return err
+	}
 	var found []*lab.StackDrift
 	err = f.Progress(ctx, "drift", false, func(sink event.Sink) error {
 		o := l.Run("labctl drift", sink)

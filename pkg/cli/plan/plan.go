@@ -72,6 +72,9 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
+	if err := opts.Choice.Changed(ctx, l.Graph.Lab.Source); err != nil {
+		return err
+	}
 	var plans []*lab.StackPlan
 	err = f.Progress(ctx, "plan", false, func(sink event.Sink) error {
 		o := l.Run("labctl plan", sink)

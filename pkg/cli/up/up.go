@@ -100,6 +100,9 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
+	if err := opts.Choice.Changed(ctx, l.Graph.Lab.Source); err != nil {
+		return err
+	}
 	mayChange, err := confirmProtected(ctx, l, opts)
 	if err != nil {
 		return err
