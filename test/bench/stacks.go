@@ -23,7 +23,8 @@ const (
 	shimOf = "LABCTL_BENCH_SHIM_OF"
 )
 
-// benchStacks measures the engine on stacks of one terraform_data each, beside a plain shell loop over the same stacks.
+// benchStacks measures the engine on stacks of one terraform_data each, beside plain shell loops over the same stacks: the loop that people
+// write, and a lean one that leaves init out.
 func benchStacks(ctx context.Context, repository string) (results []result, err error) {
 	dir, err := os.MkdirTemp("", "labctl-bench-stacks-")
 	if err != nil {
@@ -44,7 +45,10 @@ func benchStacks(ctx context.Context, repository string) (results []result, err 
 	for _, m := range []struct {
 		name string
 		goal float64
-	}{{"noop", 0.03}, {"middle", 0.06}, {"chain", 0.8}, {"fan_parallel4", 0.5}} {
+	}{
+		{"noop", 0.03}, {"middle", 0.06}, {"chain", 0.8}, {"fan_parallel4", 0.5},
+		{"lean_plan_chain", 0.7}, {"lean_plan_fan", 0.5}, {"lean_up_chain", 0.55}, {"lean_up_fan", 0.45}, {"lean_down_chain", 0.8}, {"lean_down_fan", 0.5},
+	} {
 		peer := fmt.Sprintf("shell loop: %.2f s", median(seconds[m.name]))
 		r := against("stacks."+m.name+"_ratio", median(ratios[m.name]), "x", m.goal)
 		r.Peer, r.Ratio = peer, r.Value
@@ -101,6 +105,28 @@ func (b *stackBench) round(ctx context.Context, round int, ratios, seconds map[s
 		note(m.name, ours, loops)
 		if m.name == "fan_parallel4" {
 			seconds["memory_mb"] = append(seconds["memory_mb"], rss)
+		}
+	}
+	for _, shape := range []string{"chain", "fan"} {
+		lab, loop := filepath.Join(b.dir, fmt.Sprintf("lean-%s%d", shape, round), "lab"), filepath.Join(b.dir, fmt.Sprintf("lean-%s%d", shape, round), "loop")
+		for _, dir := range []string{lab, loop} {
+			if err := writeStacks(dir, shape == "chain"); err != nil {
+				return err
+			}
+		}
+		for _, m := range []struct {
+			verb, script string
+			code         int // with which labctl ends
+		}{{"plan", leanPlan, 2}, {"up", leanUp, 0}, {"down", leanDown, 0}} {
+			loops, err := b.script(ctx, loop, m.script)
+			if err != nil {
+				return err
+			}
+			ours, _, err := b.labctlRun(ctx, lab, nil, m.code, m.verb, "--parallel", "4")
+			if err != nil {
+				return err
+			}
+			note("lean_"+m.verb+"_"+shape, ours, loops)
 		}
 	}
 	outside, err := b.outside(ctx, filepath.Join(b.dir, fmt.Sprintf("outside%d", round)))
@@ -163,8 +189,40 @@ for i in $(seq 0 $((COUNT - 1))); do
 done
 `
 
+// The lean loops do no more than they must: no init, because there is nothing to install, and a plan with an invented input.
+const (
+	leanPlan = `set -euo pipefail
+for i in $(seq 0 $((COUNT - 1))); do
+  cd "$DIR/stacks/local/$i-s$i"
+  terraform plan -input=false -out=plan -var "before=invented" >/dev/null
+done
+`
+	leanUp = `set -euo pipefail
+before=nothing
+for i in $(seq 0 $((COUNT - 1))); do
+  cd "$DIR/stacks/local/$i-s$i"
+  terraform plan -input=false -out=plan -var "before=$before" >/dev/null
+  terraform apply -input=false plan >/dev/null
+  out=$(terraform output -json)
+  out=${out#*\"value\": \"}
+  before=${out%%\"*}
+done
+`
+	leanDown = `set -euo pipefail
+for i in $(seq $((COUNT - 1)) -1 0); do
+  cd "$DIR/stacks/local/$i-s$i"
+  terraform destroy -auto-approve -input=false -var "before=invented" >/dev/null
+done
+`
+)
+
 func (b *stackBench) loop(ctx context.Context, dir string) (time.Duration, error) {
-	cmd := exec.CommandContext(ctx, "bash", "-c", theLoop)
+	return b.script(ctx, dir, theLoop)
+}
+
+// script gives the time that a loop took.
+func (b *stackBench) script(ctx context.Context, dir, text string) (time.Duration, error) {
+	cmd := exec.CommandContext(ctx, "bash", "-c", text)
 	cmd.Env = append(os.Environ(), "DIR="+dir, "COUNT="+strconv.Itoa(stackCount), "CHECKPOINT_DISABLE=1")
 	start := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -175,15 +233,21 @@ func (b *stackBench) loop(ctx context.Context, dir string) (time.Duration, error
 
 // up gives the time and the most memory, in MB, that labctl up took.
 func (b *stackBench) up(ctx context.Context, dir string, env []string, args ...string) (time.Duration, float64, error) {
-	cmd := exec.CommandContext(ctx, b.labctl, append([]string{"up"}, args...)...)
+	return b.labctlRun(ctx, dir, env, 0, append([]string{"up"}, args...)...)
+}
+
+// labctlRun gives the time and the most memory, in MB, that a command of labctl took, which has to end with that code.
+func (b *stackBench) labctlRun(ctx context.Context, dir string, env []string, code int, args ...string) (time.Duration, float64, error) {
+	cmd := exec.CommandContext(ctx, b.labctl, args...)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	start := time.Now()
-	if err := cmd.Run(); err != nil {
-		return 0, 0, fmt.Errorf("labctl up: %w: %s", err, out.Bytes())
-	}
+	err := cmd.Run()
 	took := time.Since(start)
+	if cmd.ProcessState == nil || cmd.ProcessState.ExitCode() != code {
+		return 0, 0, fmt.Errorf("labctl %s: %w: %s", args[0], err, out.Bytes())
+	}
 	usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return 0, 0, errors.New("the system does not say how much memory labctl took")
