@@ -18,9 +18,9 @@ import (
 
 	"github.com/labctl/labctl/pkg/chaos"
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cli/confirm"
 	loadcmd "github.com/labctl/labctl/pkg/cli/load"
-	"github.com/labctl/labctl/pkg/cli/wire"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
@@ -202,7 +202,7 @@ func (o *Options) can(chosen []chaos.Kind, pods *chaos.Pods) error {
 
 // podsOf finds the pods of the lab's chat.
 func podsOf(ctx context.Context, opts *Options) (*chaos.Pods, error) {
-	l, err := wire.Open(opts.Factory)
+	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return nil, err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/event"
@@ -58,7 +58,7 @@ func newCmdStatus(f *cli.Factory, runF func(*StatusOptions) error) *cobra.Comman
 }
 
 func runStatus(opts *StatusOptions) error {
-	l, err := wire.Open(opts.Factory)
+	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return err
 	}
@@ -69,9 +69,9 @@ func runStatus(opts *StatusOptions) error {
 		if s, err = cluster.Inspect(dir); err != nil {
 			return fmt.Errorf("inspect the cluster: %w", err)
 		}
-	case errors.Is(err, wire.ErrUndeclared):
+	case errors.Is(err, app.ErrUndeclared):
 		undeclared = true
-	case !errors.Is(err, wire.ErrNoCluster):
+	case !errors.Is(err, app.ErrNoCluster):
 		return err
 	}
 	out := opts.Factory.IO.Out
@@ -82,7 +82,7 @@ func runStatus(opts *StatusOptions) error {
 	}
 	switch {
 	case undeclared:
-		_, err = fmt.Fprintf(out, "%v; `labctl status` shows the lab\n", wire.ErrUndeclared)
+		_, err = fmt.Fprintf(out, "%v; `labctl status` shows the lab\n", app.ErrUndeclared)
 	case !s.Exists:
 		_, err = fmt.Fprintln(out, "there is no cluster; `labctl up` creates it")
 	case !s.Running:
@@ -120,7 +120,7 @@ func newCmdStop(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	return newCmdChange(f, runF, &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the cluster's processes, and keep its data",
-	}, func(ctx context.Context, l *wire.Lab, sink event.Sink) error {
+	}, func(ctx context.Context, l *app.Lab, sink event.Sink) error {
 		return l.Stop(ctx, sink, "cluster")
 	}, "The cluster is stopped. `labctl cluster start` or `labctl up` starts it again.")
 }
@@ -129,12 +129,12 @@ func newCmdStart(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	return newCmdChange(f, runF, &cobra.Command{
 		Use:   "start",
 		Short: "Start the cluster's processes again",
-	}, func(ctx context.Context, l *wire.Lab, sink event.Sink) error {
+	}, func(ctx context.Context, l *app.Lab, sink event.Sink) error {
 		return l.Start(ctx, sink, "cluster")
 	}, "The cluster runs.")
 }
 
-func newCmdChange(f *cli.Factory, runF func(*Options) error, cmd *cobra.Command, change func(context.Context, *wire.Lab, event.Sink) error, result string) *cobra.Command {
+func newCmdChange(f *cli.Factory, runF func(*Options) error, cmd *cobra.Command, change func(context.Context, *app.Lab, event.Sink) error, result string) *cobra.Command {
 	opts := &Options{Factory: f}
 	cmd.Args = cli.Takes()
 	verb := "cluster-" + cmd.Name()
@@ -142,7 +142,7 @@ func newCmdChange(f *cli.Factory, runF func(*Options) error, cmd *cobra.Command,
 		if runF != nil {
 			return runF(opts)
 		}
-		l, err := wire.Open(f)
+		l, err := app.Open(f)
 		if err != nil {
 			return err
 		}
@@ -177,7 +177,7 @@ func newCmdLogs(f *cli.Factory, runF func(*LogsOptions) error) *cobra.Command {
 		Example: `  labctl cluster logs kubelet -f`,
 		Args:    cli.Takes("COMPONENT"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			l, err := wire.Open(f)
+			l, err := app.Open(f)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
@@ -198,7 +198,7 @@ func newCmdLogs(f *cli.Factory, runF func(*LogsOptions) error) *cobra.Command {
 			if runF != nil {
 				return runF(opts)
 			}
-			l, err := wire.Open(f)
+			l, err := app.Open(f)
 			if err != nil {
 				return err
 			}

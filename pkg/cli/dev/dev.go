@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
@@ -129,8 +129,8 @@ func dataDir(f *cli.Factory) (string, error) {
 	return dir, os.MkdirAll(dir, 0o700)
 }
 
-func register(ctx context.Context, dir, url string, sink event.Sink) ([]wire.DemoUser, error) {
-	demo, err := wire.OpenDemo(dir)
+func register(ctx context.Context, dir, url string, sink event.Sink) ([]app.DemoUser, error) {
+	demo, err := app.OpenDemo(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func register(ctx context.Context, dir, url string, sink event.Sink) ([]wire.Dem
 	return demo.Users, demo.Register(ctx, url, sink)
 }
 
-func welcome(url string, users []wire.DemoUser) string {
+func welcome(url string, users []app.DemoUser) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "  chat    %s\n", url)
 	for _, u := range users {

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/doctor"
 	"github.com/labctl/labctl/pkg/event"
 )
@@ -65,7 +65,7 @@ Ubuntu). The exit code is 4 while something is missing.`,
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
-	machine, err := wire.Machine(f, doctor.Purpose(opts.For))
+	machine, err := app.Machine(f, doctor.Purpose(opts.For))
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func run(ctx context.Context, opts *Options) error {
 
 // Prepare makes the machine ready, or says what it lacks: what labctl may install is installed.
 func Prepare(ctx context.Context, f *cli.Factory, purpose doctor.Purpose, sink event.Sink) error {
-	machine, err := wire.Machine(f, purpose)
+	machine, err := app.Machine(f, purpose)
 	if err != nil {
 		return err
 	}

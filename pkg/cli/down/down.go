@@ -8,10 +8,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cli/choice"
 	"github.com/labctl/labctl/pkg/cli/confirm"
 	"github.com/labctl/labctl/pkg/cli/report"
-	"github.com/labctl/labctl/pkg/cli/wire"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/lab"
 )
@@ -67,7 +67,7 @@ func run(ctx context.Context, opts *Options) error {
 	if err := f.Forget(); err != nil {
 		return err
 	}
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func run(ctx context.Context, opts *Options) error {
 	return err
 }
 
-func farewell(l *wire.Lab, whole bool, summary *lab.Summary) string {
+func farewell(l *app.Lab, whole bool, summary *lab.Summary) string {
 	if !whole {
 		return report.Table(summary)
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cli/choice"
-	"github.com/labctl/labctl/pkg/cli/wire"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/lab"
 )
@@ -54,7 +54,7 @@ without drift and 2 with drift; ` + "`labctl up`" + ` repairs it.`,
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/event"
 )
 
@@ -61,7 +61,7 @@ uses. STACK is a stack's name, number or directory name. The exit code is terraf
 }
 
 func run(ctx context.Context, opts *Options) error {
-	l, err := wire.Open(opts.Factory)
+	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return err
 	}

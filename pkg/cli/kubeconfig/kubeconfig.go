@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 )
 
 // Options are the command's flags.
@@ -44,7 +44,7 @@ a file in the lab's own directory that only you can read, and print the path of 
 }
 
 func run(ctx context.Context, opts *Options) error {
-	l, err := wire.Open(opts.Factory)
+	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/load"
 )
@@ -113,7 +113,7 @@ func run(ctx context.Context, opts *Options) error {
 
 // address is the lab's.
 func address(ctx context.Context, f *cli.Factory) (string, error) {
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return "", err
 	}

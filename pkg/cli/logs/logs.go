@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/kube"
 )
 
@@ -53,7 +53,7 @@ pods, each line starts with the name of its pod.`,
   labctl logs kafka --previous    the log of the container before its last restart`,
 		Args: cli.Takes("SERVICE"),
 		ValidArgsFunction: func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-			l, err := wire.Open(f)
+			l, err := app.Open(f)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
@@ -82,7 +82,7 @@ type found struct {
 	pods []corev1.Pod
 }
 
-func podsOf(ctx context.Context, l *wire.Lab) (found, error) {
+func podsOf(ctx context.Context, l *app.Lab) (found, error) {
 	kubeconfig, err := l.Kubeconfig(ctx)
 	if err != nil {
 		return found{}, err
@@ -115,7 +115,7 @@ func names(f found) []string {
 }
 
 func run(ctx context.Context, opts *Options) error {
-	l, err := wire.Open(opts.Factory)
+	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return err
 	}

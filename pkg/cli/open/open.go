@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 )
 
 // Options are the command's flags.
@@ -44,7 +44,7 @@ func NewCmdOpen(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -41,7 +41,7 @@ type Options struct {
 // NewCmdOutputs makes the command.
 func NewCmdOutputs(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	opts := &Options{Factory: f, Open: func() (*stack.Graph, Reader, error) {
-		l, err := wire.Open(f)
+		l, err := app.Open(f)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cli/choice"
-	"github.com/labctl/labctl/pkg/cli/wire"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/lab"
 )
@@ -68,7 +68,7 @@ The exit code is 0 when there is nothing to do and 2 when there are changes.`,
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/event"
 )
 
@@ -33,7 +33,7 @@ until the new pods are ready. If they do not get ready, ship prints the reason a
 		Example: `  labctl ship messaging`,
 		Args:    cli.Takes("SERVICE"),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-			l, err := wire.Open(f)
+			l, err := app.Open(f)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
@@ -53,7 +53,7 @@ until the new pods are ready. If they do not get ready, ship prints the reason a
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return err
 	}

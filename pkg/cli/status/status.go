@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/status"
@@ -53,7 +53,7 @@ release, no output called kubeconfig) is up when all of its steps are done.`,
 }
 
 func run(ctx context.Context, opts *Options) error {
-	l, err := wire.Open(opts.Factory)
+	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func run(ctx context.Context, opts *Options) error {
 }
 
 // sources gathers what a snapshot of the lab is made of.
-func sources(ctx context.Context, l *wire.Lab) status.Sources {
+func sources(ctx context.Context, l *app.Lab) status.Sources {
 	from := status.Sources{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target}
 	from.Steps = func() ([]status.Step, error) {
 		steps, err := l.Engine.Steps()

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/event"
 )
 
@@ -41,7 +41,7 @@ func run(ctx context.Context, opts *Options) error {
 	var path string
 	err := opts.Factory.Progress(ctx, "tool", false, func(sink event.Sink) error {
 		var err error
-		path, err = wire.Terraform(ctx, opts.Factory, event.For(sink, opts.Name))
+		path, err = app.Terraform(ctx, opts.Factory, event.For(sink, opts.Name))
 		return err
 	})
 	if err != nil {

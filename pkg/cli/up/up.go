@@ -9,13 +9,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cli/charts"
 	"github.com/labctl/labctl/pkg/cli/choice"
 	"github.com/labctl/labctl/pkg/cli/confirm"
 	"github.com/labctl/labctl/pkg/cli/doctor"
 	"github.com/labctl/labctl/pkg/cli/plan"
 	"github.com/labctl/labctl/pkg/cli/report"
-	"github.com/labctl/labctl/pkg/cli/wire"
 	machine "github.com/labctl/labctl/pkg/doctor"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/lab"
@@ -96,7 +96,7 @@ func check(command string, opts *Options) error {
 
 func run(ctx context.Context, opts *Options) error {
 	f := opts.Factory
-	l, err := wire.Open(f)
+	l, err := app.Open(f)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func run(ctx context.Context, opts *Options) error {
 
 // confirmProtected shows what up would change in a protected environment and wants its name. Where the plan has nothing
 // to change, it gives a guard against what the plan did not foresee, such as an image whose sources changed.
-func confirmProtected(ctx context.Context, l *wire.Lab, opts *Options) (mayChange func(stack string) error, err error) {
+func confirmProtected(ctx context.Context, l *app.Lab, opts *Options) (mayChange func(stack string) error, err error) {
 	f, env := opts.Factory, l.Graph.Env
 	if !env.Protected || opts.Plan != "" {
 		return nil, nil
@@ -188,7 +188,7 @@ func confirmProtected(ctx context.Context, l *wire.Lab, opts *Options) (mayChang
 }
 
 // finish proves that the chat works, where the whole lab is up and has one, and gives the command's last words.
-func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, sink event.Sink) (string, error) {
+func finish(ctx context.Context, l *app.Lab, whole bool, summary *lab.Summary, sink event.Sink) (string, error) {
 	if !whole {
 		return "The chosen stacks are up.", nil
 	}
@@ -208,7 +208,7 @@ func finish(ctx context.Context, l *wire.Lab, whole bool, summary *lab.Summary, 
 }
 
 // welcome is what up ends with: where the chat is, who can log in, and what to try.
-func welcome(line func(string) string, url string, demo []wire.DemoUser, changed bool) string {
+func welcome(line func(string) string, url string, demo []app.DemoUser, changed bool) string {
 	var b strings.Builder
 	if changed {
 		b.WriteString("The lab is up, and a test message was delivered.\n\n")

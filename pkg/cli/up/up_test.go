@@ -6,13 +6,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/cli"
-	"github.com/labctl/labctl/pkg/cli/wire"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/lab"
 )
 
 func TestWelcome(t *testing.T) {
-	users := []wire.DemoUser{{Name: "ada", Password: "p1"}, {Name: "grace", Password: "p2"}}
+	users := []app.DemoUser{{Name: "ada", Password: "p1"}, {Name: "grace", Password: "p2"}}
 	require.Equal(t, `The lab is up, and a test message was delivered.
 
   chat    http://127.0.0.1:8080

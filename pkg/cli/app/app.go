@@ -1,6 +1,6 @@
-// Package wire puts the engine together with the adapters that do the work. The engine and the adapters do not know each
+// Package app puts the engine together with the adapters that do the work. The engine and the adapters do not know each
 // other: where their words differ, the translation is here.
-package wire
+package app
 
 import (
 	"context"
