@@ -173,11 +173,15 @@ func (r *run) destroy(ctx context.Context, s *stack.Stack) error {
 		}
 		return outcome{message: changes.String()}, nil
 	})
-	if err == nil {
-		r.unlockRemote(s) // the stacks that come now may destroy its place
-		r.empty.Store(s.ID, true)
+	if err != nil {
+		return err
 	}
-	return err
+	r.unlockRemote(s) // the stacks that come now may destroy its place
+	r.empty.Store(s.ID, true)
+	if s.Orphan {
+		return r.lab.deps.Terraform.Discard(s.ID)
+	}
+	return nil
 }
 
 // destruction says by what a stack is destroyed: its files and inputs as they are now, else, where those cannot be had, the files and the

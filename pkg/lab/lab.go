@@ -55,6 +55,8 @@ type Terraform interface {
 	Forget()
 	// Place gives the backend that the state of that id lies in, as this machine knows it; nil where it is in none.
 	Place(id string) (*stack.StateBackend, error)
+	// Discard removes all that is kept of an id without a stack, whose state records nothing any more.
+	Discard(id string) error
 	// Rename gives a stack the state that it has under one of its former ids, and says which; "" where there is none.
 	Rename(s *stack.Stack) (from string, err error)
 }

@@ -272,6 +272,24 @@ func (r *Runner) Stored() ([]string, error) {
 	return ids, nil
 }
 
+// Discard removes all that is kept of an id without a stack, once its state records nothing.
+func (r *Runner) Discard(id string) error {
+	r.layout.Lock()
+	defer r.layout.Unlock()
+	index := WorkDir(r.options.Dir, id)
+	if at, err := filepath.EvalSymlinks(index); err == nil {
+		if err := os.RemoveAll(at); err != nil {
+			return fmt.Errorf("remove what is left of stack %q: %w", id, err)
+		}
+	}
+	for _, path := range []string{index, notesDir(r.options.Dir, id), appliedDir(r.options.Dir, id)} {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("remove what is left of stack %q: %w", id, err)
+		}
+	}
+	return nil
+}
+
 func (r *Runner) trees() []string {
 	trees := []string{filepath.Join(r.options.Dir, "tree")}
 	more, _ := filepath.Glob(filepath.Join(r.options.Dir, "applied", "*", "tree")) // the pattern is well-formed

@@ -321,7 +321,7 @@ func (s *session) withScratchDir(ctx context.Context, backend []byte, do func(in
 		return err
 	}
 	in := *s
-	in.dir, in.attach, in.needs = dir, nil, needs{backend: true}
+	in.dir, in.apart, in.attach, in.needs = dir, "", nil, needs{backend: true}
 	in.notes = filepath.Join(dir, ".notes")
 	if err := os.Mkdir(in.notes, 0o700); err != nil {
 		return err

@@ -54,6 +54,12 @@ func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, st
 		return 1, err
 	}
 	defer s.close()
+	if !r.Writes(args) { // another labctl may be at work on the stack, whose process is noted
+		if s.apart, err = os.MkdirTemp(filepath.Dir(s.notes), ".exec-"); err != nil {
+			return 1, fmt.Errorf("note that terraform runs: %w", err)
+		}
+		defer os.RemoveAll(s.apart) //nolint:errcheck // what stays costs a little space
+	}
 	lock, _ := os.ReadFile(filepath.Join(s.dir, lockFile)) // none is none
 	if len(args) > 0 && args[0] != "init" && args[0] != "version" && args[0] != "fmt" {
 		if err := s.init(ctx); err != nil {
@@ -95,7 +101,7 @@ func (s *session) byHand(ctx context.Context, args []string, streams *iostreams.
 			*to = user
 			continue
 		}
-		f, err := follow(filepath.Join(s.notes, name), user)
+		f, err := follow(filepath.Join(s.proc(), name), user)
 		if err != nil {
 			return 1, err
 		}

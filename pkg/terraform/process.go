@@ -59,17 +59,17 @@ func (s *session) command(args ...string) (*exec.Cmd, error) {
 	}
 	data, err := json.Marshal(note)
 	if err == nil {
-		err = writeFile(filepath.Join(s.notes, processNote), data)
+		err = writeFile(filepath.Join(s.proc(), processNote), data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("note that terraform runs: %w", err)
 	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", launch, "sh", filepath.Join(s.notes, pidNote), s.path}, args...)...) //nolint:gosec // no argument is read as a script
+	cmd := exec.Command("/bin/sh", append([]string{"-c", launch, "sh", filepath.Join(s.proc(), pidNote), s.path}, args...)...) //nolint:gosec // no argument is read as a script
 	cmd.Dir = s.dir
 	for name, value := range s.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
 	}
-	cmd.Env = append(cmd.Env, notesVariable+"="+s.notes)
+	cmd.Env = append(cmd.Env, notesVariable+"="+s.proc())
 	if s.attach != nil {
 		cmd.Env = append(cmd.Env, "TF_REATTACH_PROVIDERS="+s.attach.Reattach())
 	}
@@ -87,12 +87,12 @@ func (s *session) start(ctx context.Context, out io.Writer, args ...string) erro
 		return err
 	}
 	var said strings.Builder
-	stdout, err := follow(filepath.Join(s.notes, stdoutNote), out)
+	stdout, err := follow(filepath.Join(s.proc(), stdoutNote), out)
 	if err != nil {
 		return err
 	}
 	defer stdout.close()
-	stderr, err := follow(filepath.Join(s.notes, stderrNote), io.MultiWriter(s.log, &said))
+	stderr, err := follow(filepath.Join(s.proc(), stderrNote), io.MultiWriter(s.log, &said))
 	if err != nil {
 		return err
 	}
@@ -127,7 +127,9 @@ func (s *session) supervise(ctx context.Context, cmd *exec.Cmd, name string, sto
 	interrupted, insisted := ctx.Done(), interrupt.Insisted(ctx)
 	var grace <-chan time.Time
 	left := func() error {
-		return &LeftError{stack.Process{PID: cmd.Process.Pid, Stack: s.work.Stack.ID, Command: name, Since: time.Now()}}
+		err := &LeftError{stack.Process{PID: cmd.Process.Pid, Stack: s.work.Stack.ID, Command: name, Since: time.Now()}}
+		s.report.Warn("%s", err)
+		return err
 	}
 	for {
 		select {
@@ -154,10 +156,18 @@ func (s *session) supervise(ctx context.Context, cmd *exec.Cmd, name string, sto
 	}
 }
 
+// proc is the directory for the notes about the process.
+func (s *session) proc() string {
+	if s.apart != "" {
+		return s.apart
+	}
+	return s.notes
+}
+
 func (s *session) forgetProcess() error {
 	var errs []error
 	for _, name := range []string{pidNote, processNote, stdoutNote, stderrNote} {
-		errs = append(errs, removeFile(filepath.Join(s.notes, name)))
+		errs = append(errs, removeFile(filepath.Join(s.proc(), name)))
 	}
 	return errors.Join(errs...)
 }
@@ -214,7 +224,7 @@ func (r *Runner) noted() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if fileExists(filepath.Join(notesDir(r.options.Dir, e.Name()), pidNote)) {
+		if !strings.HasPrefix(e.Name(), ".") && fileExists(filepath.Join(notesDir(r.options.Dir, e.Name()), pidNote)) {
 			ids = append(ids, e.Name())
 		}
 	}

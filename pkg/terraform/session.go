@@ -20,6 +20,7 @@ type session struct {
 	work   stack.RunRequest
 	dir    string // the work directory, without links
 	notes  string // labctl's notes about the stack
+	apart  string // where the process is noted, if not among the notes: of one that only reads, beside a run
 	path   string // of the engine
 	env    map[string]string
 	needs  needs

@@ -418,3 +418,24 @@ func TestFindFails(t *testing.T) {
 	_, err := r.Apply(context.Background(), b.work(nil), nil)
 	require.ErrorIs(t, err, missing)
 }
+
+// Looking while another labctl works leaves the note about its process alone.
+func TestReadingBesideARun(t *testing.T) {
+	sync := t.TempDir()
+	b := newBench(t, endless(sync))
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.runner().Apply(t.Context(), b.work(nil), nil)
+		done <- err
+	}()
+	await(t, filepath.Join(sync, "here"))
+	var out bytes.Buffer
+	_, err := b.runner().Exec(t.Context(), b.work(nil), []string{"version"}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+	require.NoError(t, err)
+	require.Contains(t, out.String(), "Terraform v")
+	running, err := b.runner().Running()
+	require.NoError(t, err)
+	require.Len(t, running, 1)
+	require.NoError(t, os.WriteFile(filepath.Join(sync, "go"), nil, 0o600))
+	require.NoError(t, <-done)
+}
