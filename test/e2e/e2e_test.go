@@ -322,7 +322,7 @@ func (l *testLab) badService(t *testing.T) {
 	t.Log(out)
 	require.Equal(t, 1, code)
 	require.Contains(t, out, "auth was broken by a test", "the last log lines")
-	require.Contains(t, out, "labctl logs auth", "the next command")
+	require.Regexp(t, `labctl logs --file \S+ auth`, out, "the next command, for this lab")
 	k := startTalk(t, l.url()) // registering needs an auth that works
 	k.more(5)
 	k.finish()

@@ -32,7 +32,9 @@ func TestMain(m *testing.M) {
 		if _, err := net.Listen("unix", os.Args[2]); err != nil {
 			os.Exit(5)
 		}
-		select {}
+		signals := make(chan os.Signal, 1) // Go takes an empty select for a deadlock
+		signal.Notify(signals, unix.SIGINT)
+		<-signals
 	case "stubborn":
 		signal.Ignore(unix.SIGTERM)
 		fallthrough
