@@ -187,7 +187,7 @@ func (s *httpStore) acquire(ctx context.Context, me stack.LockHolder, dead strin
 			return nil, &stack.HeldError{Place: s.place(), Holder: holder}
 		}
 		// The server refuses an id that is not the holder's any more, so that only one of several takes over.
-		if status, _, err = s.do(ctx, s.unlockBy, s.unlock, theirs); err != nil {
+		if _, _, err = s.do(ctx, s.unlockBy, s.unlock, theirs); err != nil {
 			return nil, err
 		}
 		before = &holder
