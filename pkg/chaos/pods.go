@@ -171,11 +171,27 @@ func (p *Pods) kill(ctx context.Context, f Fault, pod *corev1.Pod, name string) 
 	})
 }
 
+// startsWithin is how long a container of a pod that runs may take to be there after it has ended.
+const startsWithin = 10 * time.Second
+
 // pause stops a pod's processes for a while.
 func (p *Pods) pause(ctx context.Context, f Fault, pod *corev1.Pod) error {
-	found, err := p.signal(pod, syscall.SIGSTOP)
-	if err == nil && !found {
-		err = fmt.Errorf("%s: no process of pod %s runs on this machine", f, pod.Name)
+	// A container that has just been started again has another id than the one that was read.
+	soon, cancel := context.WithTimeout(ctx, startsWithin)
+	defer cancel()
+	err := p.until(soon, "its container", func() (bool, error) {
+		found, err := p.signal(pod, syscall.SIGSTOP)
+		if err != nil || found {
+			return found, err
+		}
+		now, err := p.o.API.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		if err == nil {
+			pod = now
+		}
+		return false, err
+	})
+	if err != nil {
+		err = fmt.Errorf("%s: no process of pod %s runs on this machine: %w", f, pod.Name, err)
 	}
 	if err == nil {
 		_ = sleep(ctx, f.Time)
