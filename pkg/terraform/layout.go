@@ -415,7 +415,7 @@ func (r *Runner) index(id, dir string) error {
 	return os.Rename(tmp, index)
 }
 
-// takeOverOldLayout sorts what a work directory of labctl before version 0.3 holds: its notes go to notes, and the copies of the
+// takeOverOldLayout sorts what a work directory of an earlier labctl holds: its notes go to notes, and the copies of the
 // stack's files go, because links take their place.
 func takeOverOldLayout(dir, notes string) error {
 	moved := map[string]string{
