@@ -92,7 +92,7 @@ func (r *run) drift(ctx context.Context, s *stack.Stack, report event.Report) (*
 	if s.HasTerraform() {
 		st, err := r.state(ctx, s, report)
 		switch {
-		case errors.Is(err, fs.ErrNotExist) || err == nil && len(st.Resources) == 0 && len(st.Outputs) == 0:
+		case errors.Is(err, fs.ErrNotExist) || err == nil && st.IsEmpty():
 			d.Absent = true
 			return d, nil
 		case err != nil:

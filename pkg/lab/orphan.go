@@ -88,15 +88,15 @@ func (r *run) inspect() error {
 	for _, w := range r.lab.graph.Overridden() {
 		report.Warn("%s", w)
 	}
-	records, err := r.lab.deps.Terraform.Records("")
-	if err != nil {
-		return err
-	}
 	for _, s := range r.lab.graph.Stacks {
 		path := filepath.Join(s.Dir, "terraform.tfstate")
 		st, err := stack.ReadState(path)
 		if err != nil || len(st.Resources) == 0 || s.Orphan {
 			continue //nolint:nilerr // none, or none that terraform by hand could use
+		}
+		records, err := r.lab.deps.Terraform.Records("")
+		if err != nil {
+			return err
 		}
 		if slices.ContainsFunc(records, func(k stack.Record) bool { return k.ID == s.ID }) {
 			report.Warn("%s records %d resources that a terraform run by hand has made, beside those of labctl: destroy them there (terraform destroy)", r.lab.graph.Path(path), len(st.Resources))

@@ -286,7 +286,7 @@ func (r *run) recallStack(ctx context.Context, s *stack.Stack, which trust) erro
 		for _, v := range st.Outputs { // they are secret all the same
 			r.secrets.Add(stack.Secrets(v)...)
 		}
-		r.doubt(s.Name, map[State]string{Begun: "its last run was interrupted", Failed: "its last run failed"}[e.State])
+		r.distrustOutputs(s.Name, map[State]string{Begun: "its last run was interrupted", Failed: "its last run failed"}[e.State])
 		return nil
 	}
 	r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
@@ -307,8 +307,8 @@ func withNulls(outputs map[string]ctyValue, declared []string) map[string]ctyVal
 	return all
 }
 
-// doubt notes why the outputs of a stack do not count.
-func (r *run) doubt(name, why string) {
+// distrustOutputs notes why the outputs of a stack do not count.
+func (r *run) distrustOutputs(name, why string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.known.Outputs, name)

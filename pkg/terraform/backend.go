@@ -163,7 +163,7 @@ func (s *session) reconcileBackend(ctx context.Context) error {
 	}
 	local, err := stack.ReadState(filepath.Join(s.dir, stateFile))
 	switch {
-	case err == nil && (len(local.Resources) > 0 || len(local.Outputs) > 0):
+	case err == nil && !local.IsEmpty():
 		moving := filepath.Join(s.notes, movingNote)
 		if begun, err := os.ReadFile(moving); err != nil || string(begun) != want {
 			// Terraform gives what it moves another lineage, so half a move of ours would look like another's state.
@@ -217,7 +217,7 @@ func (s *session) adoptRemote(ctx context.Context, b *stack.StateBackend) error 
 		return err
 	}
 	st, err := stack.ParseState("in the backend", data)
-	if err != nil || len(st.Resources) == 0 && len(st.Outputs) == 0 {
+	if err != nil || st.IsEmpty() {
 		return err
 	}
 	if err := writeFile(filepath.Join(s.dir, backendFile), content); err != nil {
@@ -360,7 +360,7 @@ func (s *session) sameLineage(ctx context.Context, backend []byte, lineage strin
 	if err != nil {
 		return err
 	}
-	if st.Lineage != lineage && (len(st.Resources) > 0 || len(st.Outputs) > 0) {
+	if st.Lineage != lineage && !st.IsEmpty() {
 		return fmt.Errorf("the backend of stack %q holds another state already (lineage %s, ours is %s); nothing was moved. "+
 			"If that lab is gone, remove its state there; else give this one another place in %s",
 			s.work.Stack.ID, st.Lineage, lineage, s.work.Path(filepath.Join(s.work.Stack.Dir, "stack.hcl")))
