@@ -48,7 +48,7 @@ func classify(err error) *Error {
 	case errors.Is(err, gobuild.ErrNetwork):
 		out.Next = []string{SameCommand + "   (afterwards)"}
 	case errors.As(err, &build):
-		out.Next = []string{SameCommand + "   (after mending it)"}
+		out.Next = []string{SameCommand + "   (after correcting it)"}
 	case errors.As(err, &locked):
 		out.Next = []string{SameCommand + "   (when it is done)"}
 	case errors.Is(err, lab.ErrNotUp), errors.Is(err, cluster.ErrGone):

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -98,9 +99,11 @@ func TestCacheDir(t *testing.T) {
 type waiter struct {
 	what string
 	seen chan struct{}
+	text strings.Builder
 }
 
 func (w *waiter) Write(p []byte) (int, error) {
+	w.text.Write(p)
 	if strings.Contains(string(p), w.what) {
 		close(w.seen)
 	}
@@ -109,13 +112,20 @@ func (w *waiter) Write(p []byte) (int, error) {
 
 func TestAnInterruptIsSaid(t *testing.T) {
 	f, _ := newLab(t)
-	w := &waiter{what: "stopping cleanly; Once more leaves it to that", seen: make(chan struct{})}
+	w := &waiter{what: "stopping cleanly", seen: make(chan struct{})}
 	f.IO.Err = w
 	ctx, cancel := context.WithCancel(t.Context())
+	said := false
 	err := f.Progress(ctx, "up", false, func(event.Sink) error {
 		cancel()
-		<-w.seen // else the test never ends
+		select { // what is said comes from a goroutine of its own
+		case <-w.seen:
+			said = true
+		case <-time.After(time.Minute):
+		}
 		return ctx.Err()
 	})
 	require.Equal(t, ExitInterrupted, Code(ctx, err))
+	require.True(t, said, "it said %q", w.text.String())
+	require.Contains(t, w.text.String(), "Once more leaves it to that")
 }

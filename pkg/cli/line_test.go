@@ -70,10 +70,10 @@ func TestAdviceFitsTheError(t *testing.T) {
 		err  error
 		next []string
 	}{
-		"does not compile": {&gobuild.Error{Name: "auth", Cause: errors.New("exit status 1"), Lines: []string{"main.go:1: x"}}, []string{again + "   (after mending it)"}},
+		"does not compile": {&gobuild.Error{Name: "auth", Cause: errors.New("exit status 1"), Lines: []string{"main.go:1: x"}}, []string{again + "   (after correcting it)"}},
 		"no module proxy":  {&gobuild.Error{Name: "auth", Cause: gobuild.ErrNetwork}, []string{again + "   (afterwards)"}},
 		"no Go":            {gobuild.ErrNoGo, []string{again + "   (afterwards)"}},
-		"configuration":    {&stack.ConfigError{}, []string{"labctl validate -e prod   (after mending it)"}},
+		"configuration":    {&stack.ConfigError{}, []string{"labctl validate -e prod   (after correcting it)"}},
 		"no root":          {notReady("root", "runc"), []string{"sudo " + again, "labctl dev   (it needs neither root nor Kubernetes)"}},
 		"no runc":          {notReady("runc"), []string{again + "   (afterwards)"}},
 		"not up":           {lab.ErrNotUp, []string{"labctl up -e prod"}},
