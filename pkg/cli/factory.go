@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -96,7 +97,8 @@ func (f *Factory) Forget() error {
 	return nil
 }
 
-// CacheDir is what all labs of this user share: built parts and downloaded tools.
+// CacheDir is what all labs of this user share: built parts and downloaded tools. Where HOME is not set, as in services and some
+// containers, the user database knows the user's home.
 func (f *Factory) CacheDir() (string, error) {
 	if dir := f.Getenv("LABCTL_CACHE"); dir != "" {
 		return filepath.Abs(dir)
@@ -104,10 +106,16 @@ func (f *Factory) CacheDir() (string, error) {
 	if dir := f.Getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "labctl"), nil
 	}
-	if home := f.Getenv("HOME"); filepath.IsAbs(home) {
+	home := f.Getenv("HOME")
+	if !filepath.IsAbs(home) {
+		if u, err := user.Current(); err == nil {
+			home = u.HomeDir
+		}
+	}
+	if filepath.IsAbs(home) {
 		return filepath.Join(home, ".cache", "labctl"), nil
 	}
-	return "", &Error{What: "labctl has no directory for its cache: HOME, XDG_CACHE_HOME and LABCTL_CACHE are all empty",
+	return "", &Error{What: "labctl has no directory for its cache: HOME, XDG_CACHE_HOME and LABCTL_CACHE are not set, and the user database has no home of this user",
 		Next: []string{"export LABCTL_CACHE=/var/cache/labctl"}, Code: ExitMachine}
 }
 

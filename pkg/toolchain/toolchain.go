@@ -6,6 +6,7 @@ package toolchain
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -43,6 +44,7 @@ const (
 type Options struct {
 	CacheDir string // what was downloaded or built is kept here
 	Root     string // the repository, for images/opentofu
+	Engine   string // the only one that is wanted, "terraform" or "tofu"; "" for either
 
 	ReleasesURL string        // a mirror of releases.hashicorp.com; by default that
 	PublicKey   string        // armored, that signs the mirror's checksums; by default HashiCorp's
@@ -51,7 +53,7 @@ type Options struct {
 
 // Terraform returns the path of a terraform or tofu that works and is new enough.
 func Terraform(ctx context.Context, o Options, report event.Report) (string, error) {
-	if path := onPath(ctx, report); path != "" {
+	if path := o.onPath(ctx, report); path != "" {
 		return path, nil
 	}
 	tools := filepath.Join(o.CacheDir, "tools")
@@ -66,32 +68,53 @@ func Terraform(ctx context.Context, o Options, report event.Report) (string, err
 	if err != nil {
 		return "", fmt.Errorf("get terraform: %w", err)
 	}
-	for _, path := range []string{downloaded, built} {
-		if _, err := Version(ctx, path); err == nil {
-			return path, nil
+	for _, kept := range []struct{ engine, path string }{{terraform, downloaded}, {tofu, built}} {
+		if !o.wants(kept.engine) {
+			continue
+		}
+		if _, err := Version(ctx, kept.path); err == nil {
+			return kept.path, nil
 		}
 		if ctx.Err() != nil {
 			return "", ctx.Err()
 		}
 	}
-	downloadErr := o.download(ctx, downloaded, report)
-	if downloadErr == nil {
-		return downloaded, nil
+	missing := fmt.Errorf("%s is not on PATH", cmp.Or(o.Engine, terraform))
+	if o.wants(terraform) {
+		err := o.download(ctx, downloaded, report)
+		if err == nil {
+			return downloaded, nil
+		}
+		if ctx.Err() != nil {
+			return "", fmt.Errorf("download terraform: %w", ctx.Err())
+		}
+		missing = fmt.Errorf("%w and could not be downloaded (%w)", missing, err)
 	}
-	if ctx.Err() != nil {
-		return "", fmt.Errorf("download terraform: %w", ctx.Err())
+	if !o.wants(tofu) {
+		return "", fmt.Errorf("%w. Install it (https://developer.hashicorp.com/terraform/install) and run the command again", missing)
 	}
-	report.Warn("terraform is not on PATH and could not be downloaded (%v); OpenTofu is built instead, which takes a few minutes", downloadErr)
+	report.Warn("%v; OpenTofu is built, which takes a few minutes", missing)
 	if err := o.build(ctx, built, report); err != nil {
-		return "", fmt.Errorf("no terraform: there is none on PATH, it could not be downloaded (%w), and OpenTofu could not be built: %w. "+
-			"Install one of them (https://opentofu.org/docs/intro/install) and run the command again", downloadErr, err)
+		return "", fmt.Errorf("%w, and OpenTofu could not be built: %w. "+
+			"Install one (https://opentofu.org/docs/intro/install) and run the command again", missing, err)
 	}
 	return built, nil
 }
 
-// onPath returns the terraform or tofu on PATH, if it is new enough.
-func onPath(ctx context.Context, report event.Report) string {
-	for _, name := range []string{"terraform", "tofu"} {
+// The engines.
+const (
+	terraform = "terraform"
+	tofu      = "tofu"
+)
+
+func (o Options) wants(engine string) bool { return o.Engine == "" || o.Engine == engine }
+
+// onPath returns the terraform or tofu on PATH, if it is wanted and new enough.
+func (o Options) onPath(ctx context.Context, report event.Report) string {
+	for _, name := range []string{terraform, tofu} {
+		if !o.wants(name) {
+			continue
+		}
 		path, err := exec.LookPath(name)
 		if err != nil {
 			continue

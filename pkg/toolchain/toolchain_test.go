@@ -145,9 +145,11 @@ func (m *mirror) requests() int {
 func TestOneOnPathIsUsed(t *testing.T) {
 	tests := map[string]struct {
 		programs map[string]string
+		engine   string
 		want     string
 		says     string
 	}{
+		"tofu, as the lab wants it":       {programs: map[string]string{"terraform": fake("1.11.0"), "tofu": fake("1.9.0")}, engine: "tofu", want: "tofu"},
 		"terraform":                       {programs: map[string]string{"terraform": fake("1.11.0"), "tofu": fake("1.9.0")}, want: "terraform"},
 		"tofu":                            {programs: map[string]string{"tofu": fake("1.9.0")}, want: "tofu"},
 		"tofu, as terraform is too old":   {programs: map[string]string{"terraform": fake("1.3.9"), "tofu": fake("1.9.0")}, want: "tofu", says: "terraform on PATH is 1.3.9, older than"},
@@ -158,7 +160,7 @@ func TestOneOnPathIsUsed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bin := path(t, test.programs)
 			var log log
-			got, err := toolchain.Terraform(context.Background(), toolchain.Options{CacheDir: t.TempDir(), Root: t.TempDir()}, log.report)
+			got, err := toolchain.Terraform(context.Background(), toolchain.Options{CacheDir: t.TempDir(), Root: t.TempDir(), Engine: test.engine}, log.report)
 			require.NoError(t, err)
 			require.Equal(t, filepath.Join(bin, test.want), got)
 			require.Contains(t, log.String(), test.says)
@@ -244,6 +246,26 @@ func TestOpenTofuIsBuiltAndKept(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, got, again)
 	require.Empty(t, log.String(), "it is kept")
+}
+
+func TestTheOtherEngineIsNoSubstitute(t *testing.T) {
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	o := toolchain.Options{CacheDir: t.TempDir(), Root: root(t, tofu), ReleasesURL: closed.URL}
+
+	path(t, map[string]string{"tofu": fake("1.9.0")})
+	o.Engine = "terraform"
+	_, err := toolchain.Terraform(context.Background(), o, nil)
+	require.ErrorContains(t, err, "terraform is not on PATH and could not be downloaded")
+	require.ErrorContains(t, err, "https://developer.hashicorp.com/terraform/install")
+
+	path(t, map[string]string{"terraform": fake("1.11.0")})
+	o.Engine = "tofu"
+	var log log
+	got, err := toolchain.Terraform(context.Background(), o, log.report)
+	require.NoError(t, err)
+	require.True(t, strings.HasPrefix(got, o.CacheDir), got)
+	require.Contains(t, log.String(), "tofu is not on PATH; OpenTofu is built")
 }
 
 func TestNothingToBeHadSaysWhatToInstall(t *testing.T) {

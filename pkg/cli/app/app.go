@@ -91,7 +91,11 @@ func Terraform(ctx context.Context, f *cli.Factory, report event.Report) (string
 	if err != nil {
 		return "", err
 	}
-	return toolchain.Terraform(ctx, toolchain.Options{CacheDir: cacheDir, Root: g.Lab.Source}, report)
+	o := toolchain.Options{CacheDir: cacheDir, Root: g.Lab.Source}
+	if g.Lab.Engine != nil {
+		o.Engine = g.Lab.Engine.Name
+	}
+	return toolchain.Terraform(ctx, o, report)
 }
 
 // Run gives the engine's options for one command.
