@@ -111,6 +111,7 @@ backend "http" {
 }
 
 func TestStatesMoveIntoWhatTheFirstStackMade(t *testing.T) {
+	t.Parallel()
 	s := newStateServer(t)
 	m, ctx := newRemoteMesh(t, s), context.Background()
 	_, err := m.up(ctx)
@@ -150,6 +151,7 @@ func readFile(t *testing.T, m *mesh, name string) string {
 }
 
 func TestAStateIsNotMovedOverAnother(t *testing.T) {
+	t.Parallel()
 	s := newStateServer(t)
 	first, second, ctx := newRemoteMesh(t, s), newRemoteMesh(t, s), context.Background()
 	_, err := first.up(ctx)
@@ -162,6 +164,7 @@ func TestAStateIsNotMovedOverAnother(t *testing.T) {
 }
 
 func TestAMoveThatFailsIsMadeUpFor(t *testing.T) {
+	t.Parallel()
 	s := newStateServer(t)
 	m, ctx := newRemoteMesh(t, s), context.Background()
 	s.refuse = true
@@ -183,6 +186,7 @@ func TestAMoveThatFailsIsMadeUpFor(t *testing.T) {
 }
 
 func TestAStackMovesToAnotherBackend(t *testing.T) {
+	t.Parallel()
 	s := newStateServer(t)
 	m, ctx := newRemoteMesh(t, s), context.Background()
 	_, err := m.up(ctx)

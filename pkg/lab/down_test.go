@@ -68,6 +68,7 @@ func takenUpAgain(t *testing.T, m *mesh, why string) {
 }
 
 func TestADownThatFailedIsMadeGoodByUp(t *testing.T) {
+	t.Parallel()
 	m := stubborn(t)
 	m.write(t, "bad", "")
 	summary, err := m.down(context.Background())
@@ -80,6 +81,7 @@ func TestADownThatFailedIsMadeGoodByUp(t *testing.T) {
 }
 
 func TestADownThatWasInterruptedIsMadeGoodByUp(t *testing.T) {
+	t.Parallel()
 	m := stubborn(t)
 	m.write(t, "wait", "")
 	ctx, interrupt := context.WithCancel(context.Background())

@@ -191,6 +191,7 @@ func only(names ...string) func(*lab.Options) {
 }
 
 func TestSelection(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", diamond()), context.Background()
 	for _, tc := range []struct {
 		name   string
@@ -246,6 +247,7 @@ func TestSelection(t *testing.T) {
 // TestParallel shows that stacks which do not need each other run at once, and others never: b and c each wait for the
 // other's file, d checks that both are done.
 func TestParallel(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", diamond()), context.Background()
 	meet := func(mine, other string) string {
 		return fmt.Sprintf(`
@@ -272,6 +274,7 @@ resource "terraform_data" "meet" {
 const fails = "\nresource \"terraform_data\" \"fails\" {\n  provisioner \"local-exec\" { command = \"echo broken on purpose; exit 3\" }\n}\n"
 
 func TestAFailureStopsWhatNeedsIt(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", diamond()), context.Background()
 	m.append(t, "stacks/local/1-b/main.tf", fails)
 	summary, err := m.up(ctx)
@@ -298,6 +301,7 @@ func TestAFailureStopsWhatNeedsIt(t *testing.T) {
 }
 
 func TestTransientErrorsAreTriedAgain(t *testing.T) {
+	t.Parallel()
 	flaky := func(t *testing.T, m *mesh, text string, good int) {
 		m.append(t, "stacks/local/0-a/main.tf", fmt.Sprintf(`
 resource "terraform_data" "flaky" {
@@ -347,6 +351,7 @@ resource "terraform_data" "flaky" {
 }
 
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil, "1-b": {"a"}}), context.Background()
 	m.write(t, "stacks/local/1-b/note.sh", "#!/bin/sh\necho \"$1 $LABCTL_STACK $LABCTL_COMMAND $VALUE $LABCTL_ERROR\" | head -n 1 >> "+m.dir+"/notes\ntest ! -e "+m.dir+"/bad-$1\n")
 	m.append(t, "stacks/local/1-b/stack.hcl", `
@@ -415,6 +420,7 @@ hook "cleanup" {
 }
 
 func TestOnlySensitiveValuesOfHooksAreMasked(t *testing.T) {
+	t.Parallel()
 	m := newMesh(t, "", map[string][]string{"0-a": nil})
 	m.write(t, "stacks/local/0-a/say.sh", "#!/bin/sh\necho \"$PLACE $TOKEN\"\n")
 	m.append(t, "stacks/local/0-a/main.tf", "output \"token\" {\n  value     = \"hunter2\"\n  sensitive = true\n}\n")
@@ -431,6 +437,7 @@ hook "say" {
 }
 
 func TestNoChangeIsMadeThatIsNotAllowed(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil}), context.Background()
 	m.append(t, "stacks/local/0-a/stack.hcl", "hook \"first\" {\n  when    = \"before\"\n  command = [\"touch\", \""+m.dir+"/ran\"]\n}\n")
 	refused := errors.New("not confirmed")
@@ -446,6 +453,7 @@ func TestNoChangeIsMadeThatIsNotAllowed(t *testing.T) {
 }
 
 func TestTimeout(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", map[string][]string{"0-a": nil, "1-b": nil}), context.Background()
 	m.append(t, "stacks/local/0-a/stack.hcl", "timeout = \"6s\"\n")
 	m.append(t, "stacks/local/0-a/main.tf", "resource \"terraform_data\" \"slow\" {\n  provisioner \"local-exec\" { command = \"exec sleep 600\" }\n}\n")
@@ -460,6 +468,7 @@ func TestTimeout(t *testing.T) {
 }
 
 func TestAffectedAndWhy(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", diamond()), context.Background()
 	_, err := m.up(ctx)
 	require.NoError(t, err)
@@ -474,6 +483,7 @@ func TestAffectedAndWhy(t *testing.T) {
 }
 
 func TestPlan(t *testing.T) {
+	t.Parallel()
 	m, ctx := newMesh(t, "", diamond()), context.Background()
 	m.write(t, "stacks/local/4-e/stack.hcl", "inputs = { id = stack.a.id }\n")
 	m.append(t, "stacks/local/4-e/main.tf", "variable \"id\" { type = string }\n")
@@ -520,6 +530,7 @@ func TestPlan(t *testing.T) {
 }
 
 func TestPlansAreForWhatTheyWereMadeOf(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, tc := range []struct {
 		name   string
@@ -563,6 +574,7 @@ func TestPlansAreForWhatTheyWereMadeOf(t *testing.T) {
 }
 
 func TestDrift(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	look := func() string {

@@ -15,6 +15,7 @@ import (
 )
 
 func TestRemoveStateStopsAtMounts(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	dir := filepath.Join(root, ".lab", "local")
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "clu ster"), 0o700))
@@ -32,6 +33,7 @@ func TestRemoveStateStopsAtMounts(t *testing.T) {
 }
 
 func TestRemoveStateFinishesWhatAKilledOneBegan(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	dir := filepath.Join(root, ".lab", "local")
 	require.NoError(t, os.MkdirAll(dir, 0o700))
@@ -41,6 +43,7 @@ func TestRemoveStateFinishesWhatAKilledOneBegan(t *testing.T) {
 }
 
 func TestRemoveStateKeepsOtherEnvironments(t *testing.T) {
+	t.Parallel()
 	root := t.TempDir()
 	for _, env := range []string{"local", "staging"} {
 		require.NoError(t, os.MkdirAll(filepath.Join(root, ".lab", env), 0o700))
@@ -50,6 +53,7 @@ func TestRemoveStateKeepsOtherEnvironments(t *testing.T) {
 }
 
 func TestJournal(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(t.TempDir(), "journal.json")
 	j, err := openJournal(path)
 	require.NoError(t, err)
@@ -71,6 +75,7 @@ func TestJournal(t *testing.T) {
 }
 
 func TestJournalThatCannotBeUnderstoodCountsAsEmpty(t *testing.T) {
+	t.Parallel()
 	for name, content := range map[string]string{
 		"empty": "", "cut off": `{"version": 2, "steps": {"1-clu`, "another version": `{"version": 1, "steps": {"a": {"state": "done"}}}`, "no steps": `{"version": 2}`,
 	} {
@@ -87,6 +92,7 @@ func TestJournalThatCannotBeUnderstoodCountsAsEmpty(t *testing.T) {
 }
 
 func TestLock(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), ".lab", "local")
 	since := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	me := LockedError{PID: 42, Command: "labctl up", User: "ada", Since: since}
@@ -115,6 +121,7 @@ func TestLock(t *testing.T) {
 
 // TestLockWhileDownsRemoveIt has holders remove the directory, as down does, while others take the lock.
 func TestLockWhileDownsRemoveIt(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), ".lab", "local")
 	var holders atomic.Int32
 	var group sync.WaitGroup
@@ -148,6 +155,7 @@ func TestLockWhileDownsRemoveIt(t *testing.T) {
 
 // TestTheNextHolderKnowsOfADeadOne leaves a lock as a killed process does: not held, and with its holder's name.
 func TestTheNextHolderKnowsOfADeadOne(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), ".lab", "local")
 	since := time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC)
 	killed, err := takeLock(dir, LockedError{PID: 42, Command: "labctl up", User: "ada", Since: since})
@@ -165,6 +173,7 @@ func TestTheNextHolderKnowsOfADeadOne(t *testing.T) {
 }
 
 func TestChangedInputs(t *testing.T) {
+	t.Parallel()
 	done := entry{State: Done, Digests: digests{"main.tf": "1", "input a": "1", "old.tf": "1"}}
 	for _, tc := range []struct {
 		name  string

@@ -29,6 +29,7 @@ func newFoundMesh(t *testing.T, s *stateServer, store string) *mesh {
 }
 
 func TestAnotherMachineFindsTheState(t *testing.T) {
+	t.Parallel()
 	s, ctx := newStateServer(t), context.Background()
 	first := newFoundMesh(t, s, "")
 	_, err := first.up(ctx)
@@ -89,6 +90,7 @@ func ids(t *testing.T, m *mesh) map[string]string {
 }
 
 func TestWhereNoStateIsYetOneBegins(t *testing.T) {
+	t.Parallel()
 	s, ctx := newStateServer(t), context.Background()
 	for _, tc := range []struct {
 		name string

@@ -53,6 +53,7 @@ output "noted" { value = terraform_data.noted[*].input }
 // destroys and writes its state. After the next up, states and journal agree, and nothing was made twice or lost.
 // -run 'TestKillInside/seed_N$' repeats one of them.
 func TestKillInside(t *testing.T) {
+	t.Parallel()
 	for seed := range scope.Of[uint64](12, 100) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
@@ -171,6 +172,7 @@ func killed(dir string) int {
 
 // TestKillWhileAStateMoves kills labctl at each request that moving states makes to the place where they go.
 func TestKillWhileAStateMoves(t *testing.T) {
+	t.Parallel()
 	for _, verb := range []string{"up", "down"} {
 		for at := 1; at <= 12; at += scope.Of(3, 1) {
 			t.Run(fmt.Sprintf("%s %d", verb, at), func(t *testing.T) {

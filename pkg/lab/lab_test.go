@@ -87,6 +87,7 @@ func same(steps []string, kind event.Kind) map[string]event.Kind {
 }
 
 func TestUpAgainDown(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	require.Equal(t, same(all, event.Done), without(w.ends(), "5-release"), "5-release has outputs only")
@@ -143,6 +144,7 @@ func without(ends map[string]event.Kind, step string) map[string]event.Kind {
 }
 
 func TestUpDoesWhatChanged(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	for _, tc := range []struct {
@@ -191,6 +193,7 @@ func TestUpDoesWhatChanged(t *testing.T) {
 }
 
 func TestUpRepairsAStoppedCluster(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	w.took()
@@ -219,6 +222,7 @@ func TestUpRepairsAStoppedCluster(t *testing.T) {
 }
 
 func TestInterruptAndResume(t *testing.T) {
+	t.Parallel()
 	for _, at := range []string{"apply 0-foundation", "cluster chat", "image auth", "release chat"} {
 		t.Run(at, func(t *testing.T) {
 			w := newWorld(t)
@@ -249,6 +253,7 @@ func TestInterruptAndResume(t *testing.T) {
 }
 
 func TestInterruptBeforeTheFirstStep(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -259,6 +264,7 @@ func TestInterruptBeforeTheFirstStep(t *testing.T) {
 // TestKillAtEveryPoint kills labctl with SIGKILL at every step boundary and around everything that it does, in up and in
 // down; what comes after must always end well, and nothing may be made twice or be left.
 func TestKillAtEveryPoint(t *testing.T) {
+	t.Parallel()
 	points := func(verb string, prepare func(w *world)) int {
 		w := newWorld(t)
 		if prepare != nil {
@@ -321,6 +327,7 @@ func TestKillAtEveryPoint(t *testing.T) {
 }
 
 func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	first := command(w, "up", childWait+"=cluster chat")
 	require.NoError(t, first.Start())
@@ -344,6 +351,7 @@ func TestTwoAtOnce(t *testing.T) {
 }
 
 func TestFailures(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("it broke; the kubeconfig had " + token + " and the password hunter2-of-the-lab")
 	for _, tc := range []struct {
 		at   string
@@ -389,6 +397,7 @@ func TestFailures(t *testing.T) {
 // TestNothingSensitiveIsSaid runs everything, with releases that print their values, and looks through every event, log,
 // report and the journal.
 func TestNothingSensitiveIsSaid(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	w.replace(t, "stacks/local/1-cluster/stack.hcl", "/cluster\"", "/elsewhere\"")
@@ -420,6 +429,7 @@ func TestNothingSensitiveIsSaid(t *testing.T) {
 }
 
 func TestDownWithoutItsCluster(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	require.NoError(t, os.RemoveAll(filepath.Join(w.dir, "world")))
@@ -432,6 +442,7 @@ func TestDownWithoutItsCluster(t *testing.T) {
 }
 
 func TestDownStopsAtAReleaseThatStays(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	require.NoError(t, w.up(ctx))
 	stuck := errors.New("a finalizer waits")
@@ -448,6 +459,7 @@ func TestDownStopsAtAReleaseThatStays(t *testing.T) {
 }
 
 func TestShip(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	ship := func(service string) error {
 		l, err := w.lab()
@@ -491,6 +503,7 @@ func TestShip(t *testing.T) {
 // TestTheLabsOwnStacks runs the repository's stacks/local with real terraform, over a cluster, images and releases that
 // are files, as a second lab beside the repository's own.
 func TestTheLabsOwnStacks(t *testing.T) {
+	t.Parallel()
 	repository, err := filepath.Abs("../..")
 	require.NoError(t, err)
 	w, ctx := newWorld(t), context.Background()
@@ -571,6 +584,7 @@ environment "local" {
 }
 
 func TestExec(t *testing.T) {
+	t.Parallel()
 	w, ctx := newWorld(t), context.Background()
 	run := func(stack string, args ...string) (int, string, error) {
 		l, err := w.lab()

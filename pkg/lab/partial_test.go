@@ -54,6 +54,7 @@ func (m *mesh) plan(t *testing.T, keep string, change ...func(*lab.Options)) []*
 }
 
 func TestPlanAsFarAsItIsKnown(t *testing.T) {
+	t.Parallel()
 	m, keep := chain(t), filepath.Join(t.TempDir(), "plans")
 	plans := m.plan(t, keep)
 	after := func(attribute, what string) []stack.Unknown {
@@ -113,6 +114,7 @@ func sorted(p *lab.StackPlan) *lab.StackPlan {
 }
 
 func TestWhatCannotBePlannedInPartIsNamed(t *testing.T) {
+	t.Parallel()
 	m := chain(t)
 	m.write(t, "stacks/local/1-b/main.tf", readFile(t, m, "stacks/local/1-b/main.tf")+"resource \"terraform_data\" \"many\" {\n  count = length(var.id)\n}\n")
 	plans := m.plan(t, "")
@@ -127,6 +129,7 @@ func TestWhatCannotBePlannedInPartIsNamed(t *testing.T) {
 // TestPlanInPartWithTheLabsProvider plans a lab of the lab's own resources from nothing: the provider that labctl serves
 // must be there for a module, too.
 func TestPlanInPartWithTheLabsProvider(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.write(t, "stacks/local/5-release/main.tf", "terraform {\n  required_providers {\n    lab = { source = \"labctl.local/labctl/lab\" }\n  }\n}\nvariable \"url\" { type = string }\n"+
 		"resource \"lab_workspace\" \"this\" { path = \"/tmp/${var.url}\" }\noutput \"url\" { value = var.url }\n")

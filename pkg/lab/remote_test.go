@@ -64,6 +64,7 @@ func requireLocked(t *testing.T, err error, user string, pid int) {
 }
 
 func TestAnotherMachineIsRefused(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name  string
 		store func(*stateServer) string // what the first machine's lab.hcl says
@@ -152,6 +153,7 @@ func killInside(t *testing.T, m *mesh, s *stateServer, user string) (pid int) {
 }
 
 func TestTheLockOfAKilledMachineIsTakenOver(t *testing.T) {
+	t.Parallel()
 	t.Run("by another machine, when it has expired", func(t *testing.T) {
 		s, ctx := newStateServer(t), context.Background()
 		first, second := newSharedMesh(t, s, "", "ada"), newSharedMesh(t, s, s.URL, "ben")
@@ -179,6 +181,7 @@ func TestTheLockOfAKilledMachineIsTakenOver(t *testing.T) {
 }
 
 func TestARunThatLosesTheLockIsInterrupted(t *testing.T) {
+	t.Parallel()
 	s, ctx := newStateServer(t), context.Background()
 	m := newSharedMesh(t, s, s.URL, "ada")
 	wake := make(chan time.Time)
@@ -224,6 +227,7 @@ resource "terraform_data" "slow" {
 }
 
 func TestABackendWithoutARemoteLock(t *testing.T) {
+	t.Parallel()
 	s := newStateServer(t)
 	m := newRemoteMesh(t, s)
 	m.shared("ada")
@@ -245,6 +249,7 @@ func TestABackendWithoutARemoteLock(t *testing.T) {
 
 // TestStatesThatWereReadBeforeTheLockDoNotCount has another machine change a state between a look at it and the run.
 func TestStatesThatWereReadBeforeTheLockDoNotCount(t *testing.T) {
+	t.Parallel()
 	s, ctx := newStateServer(t), context.Background()
 	first, second := newSharedMesh(t, s, s.URL, "ada"), newSharedMesh(t, s, s.URL, "ben")
 	_, err := second.up(ctx)

@@ -29,6 +29,7 @@ type judged struct {
 func (j judged) Transient() bool { return j.transient }
 
 func TestWhatIsTriedAgain(t *testing.T) {
+	t.Parallel()
 	say := errors.New
 	get := func(err error) error {
 		return fmt.Errorf("push: %w", &url.Error{Op: "Get", URL: "https://r.example", Err: err})
