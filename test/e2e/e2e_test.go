@@ -212,6 +212,7 @@ func (l *testLab) processesDie(t *testing.T) {
 	kill(t, api)
 	l.run("up")
 
+	before := l.podsByAddress(t)
 	b, err := os.ReadFile(filepath.Join(l.stateDir(), "cluster", "node.pid"))
 	require.NoError(t, err)
 	kill(t, strings.Fields(string(b))[0])
@@ -220,6 +221,22 @@ func (l *testLab) processesDie(t *testing.T) {
 	require.Equal(t, 2, code, out)
 	l.run("up")
 	require.Len(t, k.history(), k.count(), "messages from before the node's death")
+	for address, pod := range l.podsByAddress(t) {
+		if was, had := before[address]; had {
+			require.Equal(t, was, pod, "who still sends to the pod that had %s before reaches another", address)
+		}
+	}
+}
+
+// podsByAddress gives the name of each pod by its address.
+func (l *testLab) podsByAddress(t *testing.T) map[string]string {
+	pods, err := l.kube().Core.CoreV1().Pods("").List(t.Context(), metav1.ListOptions{})
+	require.NoError(t, err)
+	out := map[string]string{}
+	for _, p := range pods.Items {
+		out[p.Status.PodIP] = p.Name
+	}
+	return out
 }
 
 // drift edits a deployment by hand, removes a service, and then a whole namespace.
