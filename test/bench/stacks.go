@@ -118,7 +118,7 @@ func (b *stackBench) round(ctx context.Context, round int, ratios, seconds map[s
 			verb, script string
 			code         int // with which labctl ends
 		}{{"plan", leanPlan, 2}, {"up", leanUp, 0}, {"down", leanDown, 0}} {
-			loops, err := b.script(ctx, loop, m.script)
+			loops, err := b.script(ctx, loop, shape, m.script)
 			if err != nil {
 				return err
 			}
@@ -189,12 +189,20 @@ for i in $(seq 0 $((COUNT - 1))); do
 done
 `
 
-// The lean loops do no more than they must: no init, because there is nothing to install, and a plan with an invented input.
+// The lean loops do what labctl does with the fewest starts of terraform: no init, because there is nothing to install, and an output is read
+// where a later stack needs it. In a chain that is each stack's, in a fan the first one's.
 const (
 	leanPlan = `set -euo pipefail
+before=nothing
 for i in $(seq 0 $((COUNT - 1))); do
   cd "$DIR/stacks/local/$i-s$i"
-  terraform plan -input=false -out=plan -var "before=invented" >/dev/null
+  terraform plan -input=false -out=plan -var "before=$before" >/dev/null
+  if [ "$SHAPE" = chain ] || [ "$i" = 0 ]; then
+    out=$(terraform show -json plan)
+    out=${out#*\"outputs\":{\"value\":{}
+    out=${out#*\"value\":\"}
+    before=${out%%\"*}
+  fi
 done
 `
 	leanUp = `set -euo pipefail
@@ -203,27 +211,35 @@ for i in $(seq 0 $((COUNT - 1))); do
   cd "$DIR/stacks/local/$i-s$i"
   terraform plan -input=false -out=plan -var "before=$before" >/dev/null
   terraform apply -input=false plan >/dev/null
-  out=$(terraform output -json)
-  out=${out#*\"value\": \"}
-  before=${out%%\"*}
+  if [ "$SHAPE" = chain ] || [ "$i" = 0 ]; then
+    before=$(terraform output -raw value)
+  fi
 done
 `
 	leanDown = `set -euo pipefail
+cd "$DIR/stacks/local/0-s0"
+before=$(terraform output -raw value)
 for i in $(seq $((COUNT - 1)) -1 0); do
+  if [ "$i" = 0 ]; then
+    before=nothing
+  elif [ "$SHAPE" = chain ]; then
+    cd "$DIR/stacks/local/$((i - 1))-s$((i - 1))"
+    before=$(terraform output -raw value)
+  fi
   cd "$DIR/stacks/local/$i-s$i"
-  terraform destroy -auto-approve -input=false -var "before=invented" >/dev/null
+  terraform destroy -auto-approve -input=false -var "before=$before" >/dev/null
 done
 `
 )
 
 func (b *stackBench) loop(ctx context.Context, dir string) (time.Duration, error) {
-	return b.script(ctx, dir, theLoop)
+	return b.script(ctx, dir, "", theLoop)
 }
 
 // script gives the time that a loop took.
-func (b *stackBench) script(ctx context.Context, dir, text string) (time.Duration, error) {
+func (b *stackBench) script(ctx context.Context, dir, shape, text string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, "bash", "-c", text)
-	cmd.Env = append(os.Environ(), "DIR="+dir, "COUNT="+strconv.Itoa(stackCount), "CHECKPOINT_DISABLE=1")
+	cmd.Env = append(os.Environ(), "DIR="+dir, "SHAPE="+shape, "COUNT="+strconv.Itoa(stackCount), "CHECKPOINT_DISABLE=1")
 	start := time.Now()
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 0, fmt.Errorf("the loop: %w: %s", err, out)
