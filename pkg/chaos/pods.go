@@ -128,44 +128,48 @@ func (p *Pods) Strike(ctx context.Context, f Fault) (met string, err error) {
 	if !slices.Contains(p.Kinds(), f.Kind) {
 		return "", fmt.Errorf("%s: not a fault of pods", f)
 	}
+	if f.Kind == Pause {
+		return p.pause(ctx, f)
+	}
+	return p.kill(ctx, f)
+}
+
+// first gives the pod that a part's number means now, and nil if none serves.
+func (p *Pods) first(ctx context.Context, part string) (*corev1.Pod, error) {
+	_, pods, err := p.of(ctx, part)
+	if err != nil || len(pods) == 0 {
+		return nil, err
+	}
+	return &pods[0], nil
+}
+
+// kill ends a pod's processes without notice and has its controller make another, which none but a dead pod's has to wait for.
+func (p *Pods) kill(ctx context.Context, f Fault) (met string, err error) {
 	// It may be away by the fault before: then it is struck as soon as it is back.
-	var name string
-	var pod corev1.Pod
+	var pod *corev1.Pod
 	err = p.until(ctx, f.Part+" to be there", func() (bool, error) {
-		n, pods, err := p.of(ctx, f.Part)
-		if err != nil || len(pods) == 0 {
-			return false, err
-		}
-		name, pod = n, pods[0]
-		return true, nil
+		pod, err = p.first(ctx, f.Part)
+		return pod != nil, err
 	})
 	if err != nil {
 		return "", err
 	}
-	if f.Kind == Pause {
-		return pod.Name, p.pause(ctx, f, &pod)
-	}
-	return pod.Name, p.kill(ctx, f, &pod, name)
-}
-
-// kill ends a pod's processes without notice and has its controller make another, which none but a dead pod's has to wait for.
-func (p *Pods) kill(ctx context.Context, f Fault, pod *corev1.Pod, name string) error {
 	if p.o.Signal != nil {
 		if _, err := p.signal(pod, syscall.SIGKILL); err != nil { // one that has just ended is dead, too
-			return err
+			return pod.Name, err
 		}
 	}
 	second := int64(1)
 	// By its own id: the next pod of a stateful set has the same name.
-	err := p.o.API.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+	err = p.o.API.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		GracePeriodSeconds: &second, Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("kill pod %s: %w", pod.Name, err)
+		return pod.Name, fmt.Errorf("kill pod %s: %w", pod.Name, err)
 	}
 	_ = sleep(ctx, f.Time)
-	return p.until(ctx, f.Part+" to be back", func() (bool, error) {
-		_, pods, err := p.of(ctx, f.Part)
+	return pod.Name, p.until(ctx, f.Part+" to be back", func() (bool, error) {
+		name, pods, err := p.of(ctx, f.Part)
 		gone := !slices.ContainsFunc(pods, func(other corev1.Pod) bool { return other.UID == pod.UID })
 		return gone && len(pods) >= p.want[name], err
 	})
@@ -175,30 +179,35 @@ func (p *Pods) kill(ctx context.Context, f Fault, pod *corev1.Pod, name string) 
 const startsWithin = 10 * time.Second
 
 // pause stops a pod's processes for a while.
-func (p *Pods) pause(ctx context.Context, f Fault, pod *corev1.Pod) error {
-	// A container that has just been started again has another id than the one that was read.
-	soon, cancel := context.WithTimeout(ctx, startsWithin)
-	defer cancel()
-	err := p.until(soon, "its container", func() (bool, error) {
+func (p *Pods) pause(ctx context.Context, f Fault) (met string, err error) {
+	// Asked anew each time: another fault may end the pod that was meant, and a container that is started again has another id.
+	var pod *corev1.Pod
+	var since time.Time
+	var silent error
+	err = p.until(ctx, f.Part+" to be there", func() (bool, error) {
+		now, err := p.first(ctx, f.Part)
+		if err != nil || now == nil {
+			return false, err
+		}
+		if pod == nil || pod.UID != now.UID {
+			since = time.Now()
+		}
+		pod = now
 		found, err := p.signal(pod, syscall.SIGSTOP)
-		if err != nil || found {
-			return found, err
+		if err == nil && !found && time.Since(since) >= startsWithin {
+			silent = fmt.Errorf("%s: no process of pod %s runs on this machine", f, pod.Name)
 		}
-		now, err := p.o.API.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
-		if err == nil {
-			pod = now
-		}
-		return false, err
+		return found || silent != nil, err
 	})
-	if err != nil {
-		err = fmt.Errorf("%s: no process of pod %s runs on this machine: %w", f, pod.Name, err)
-	}
-	if err == nil {
+	if err = errors.Join(err, silent); err == nil {
 		_ = sleep(ctx, f.Time)
+	}
+	if pod == nil {
+		return "", err
 	}
 	// In any case: a part of it may have been stopped. One that was stopped for too long may have been killed by its node.
 	_, again := p.signal(pod, syscall.SIGCONT)
-	return errors.Join(err, again)
+	return pod.Name, errors.Join(err, again)
 }
 
 func (p *Pods) signal(pod *corev1.Pod, signal syscall.Signal) (found bool, err error) {

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -118,4 +119,22 @@ func TestPodsWithoutProcesses(t *testing.T) {
 	require.ErrorContains(t, err, "no process of pod gateway-a")
 	_, err = p.Strike(t.Context(), Fault{Kind: Kill, Part: "gateway/0"})
 	require.NoError(t, err)
+}
+
+// Another fault may end the pod that was chosen before it is paused: then the one in its place is.
+func TestPodsEndWhileTheyAreMet(t *testing.T) {
+	api := fake.NewClientset(pod("chat", "gateway-a", "gateway", "ReplicaSet", true))
+	p, err := NewPods(t.Context(), PodsOptions{API: api, Namespaces: []string{"chat"}, Signal: func(id string, _ syscall.Signal) (bool, error) {
+		if id != "containerd://gateway-a" {
+			return true, nil
+		}
+		pods := corev1.SchemeGroupVersion.WithResource("pods")
+		return false, errors.Join(
+			api.Tracker().Delete(pods, "chat", "gateway-a"),
+			api.Tracker().Add(pod("chat", "gateway-b", "gateway", "ReplicaSet", true)))
+	}})
+	require.NoError(t, err)
+	met, err := p.Strike(t.Context(), Fault{Kind: Pause, Part: "gateway/0", Time: time.Millisecond})
+	require.NoError(t, err)
+	require.Equal(t, "gateway-b", met)
 }
