@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/labctl/labctl/pkg/engine"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -34,6 +35,8 @@ type Options struct {
 	// Plugins is a directory in which all stacks share the providers that terraform downloads; "" means that each stack
 	// keeps its own.
 	Plugins string
+	// Engines remembers the versions of engines from one labctl to the next.
+	Engines engine.Memory
 }
 
 // Runner runs terraform for the stacks of one environment. It is safe for concurrent use with different stacks.

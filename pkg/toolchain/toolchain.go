@@ -27,6 +27,7 @@ import (
 	"github.com/hashicorp/go-version"
 	"github.com/hashicorp/hc-install/product"
 	"github.com/hashicorp/hc-install/releases"
+	"github.com/labctl/labctl/pkg/engine"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/filelock"
 	"github.com/labctl/labctl/pkg/gobuild"
@@ -72,7 +73,7 @@ func Terraform(ctx context.Context, o Options, report event.Report) (string, err
 		if !o.wants(kept.engine) {
 			continue
 		}
-		if _, err := Version(ctx, kept.path); err == nil {
+		if _, err := o.version(ctx, kept.path); err == nil {
 			return kept.path, nil
 		}
 		if ctx.Err() != nil {
@@ -122,7 +123,7 @@ func (o Options) onPath(ctx context.Context, report event.Report) string {
 		if path, err = filepath.Abs(path); err != nil { // terraform-exec runs it in other directories
 			continue
 		}
-		have, err := Version(ctx, path)
+		have, err := o.version(ctx, path)
 		switch {
 		case err != nil:
 			report.Warn("%s on PATH does not work, so it is not used: %v", name, err)
@@ -133,6 +134,26 @@ func (o Options) onPath(ctx context.Context, report event.Report) string {
 		}
 	}
 	return ""
+}
+
+// Engines remembers the versions of engines for all labs that share a cache.
+func Engines(cacheDir string) engine.Memory {
+	return engine.Memory(filepath.Join(cacheDir, "tools", "engines.json"))
+}
+
+// version gives the version of a program that works, or did when it was asked.
+func (o Options) version(ctx context.Context, path string) (*version.Version, error) {
+	number, _, err := Engines(o.CacheDir).Version(path, func() (string, error) {
+		v, err := Version(ctx, path)
+		if err != nil {
+			return "", err
+		}
+		return v.String(), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return version.NewVersion(number)
 }
 
 // versionLimit bounds a program's answer about its version: it does nothing but print.

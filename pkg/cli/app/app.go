@@ -68,6 +68,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 			return resources.Serve(ctx, report)
 		},
 		Plugins: filepath.Join(cacheDir, "providers", "plugins"),
+		Engines: toolchain.Engines(cacheDir),
 	})
 	store := &chart.Store{Dir: filepath.Join(cacheDir, "charts")}
 	return &Lab{
