@@ -73,3 +73,32 @@ func TestTheEnvironmentChangesNothing(t *testing.T) {
 		require.Contains(t, seen.text(), name)
 	}
 }
+
+// Terraform collects garbage less often where nothing that it starts would hear of that, and the user has not said otherwise.
+func TestGarbageIsCollectedLessOften(t *testing.T) {
+	const provisioner = "resource \"terraform_data\" \"a\" {\n  provisioner \"local-exec\" { command = \"true\" }\n}\n"
+	for _, c := range []struct{ name, files, users, want string }{
+		{"built in", "resource \"terraform_data\" \"a\" {}\n", "", "400"},
+		{"the user's own", "resource \"terraform_data\" \"a\" {}\n", "50", "50"},
+		{"with a program", provisioner, "", ""},
+		{"with a provider", "resource \"tiny_thing\" \"a\" { name = \"a\" }\n", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t, map[string]string{"main.tf": c.files})
+			// It stands for terraform, says what it sees, and does nothing.
+			saw := filepath.Join(b.dir, "saw")
+			shim := filepath.Join(b.dir, "terraform")
+			script := "#!/bin/sh\nif [ \"$1\" = version ]; then echo '{\"terraform_version\":\"1.11.4\"}'; else printf %s \"$GOGC\" >" + saw + "; exit 1; fi\n"
+			require.NoError(t, os.WriteFile(shim, []byte(script), 0o700)) //nolint:gosec // a program
+			_, err := terraform.New(terraform.Options{
+				Dir:     b.state(),
+				Find:    func(context.Context, event.Report) (string, error) { return shim, nil },
+				Environ: append(os.Environ(), "GOGC="+c.users),
+			}).Apply(t.Context(), b.work(nil), nil)
+			require.Error(t, err)
+			have, err := os.ReadFile(saw)
+			require.NoError(t, err)
+			require.Equal(t, c.want, string(have))
+		})
+	}
+}

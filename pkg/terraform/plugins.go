@@ -16,6 +16,7 @@ type needs struct {
 	lab      bool // the lab provider, which labctl serves
 	download bool // a provider or a module from elsewhere
 	backend  bool // a place for the state that its own files name
+	programs bool // what its provisioners run
 }
 
 // needsOf reads a stack's files. Where it cannot tell, it says that the need is there.
@@ -29,6 +30,7 @@ func needsOf(files []string) needs {
 		{Type: "provider", LabelNames: []string{"name"}},
 		{Type: "terraform"},
 	}}
+	provisioner := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "provisioner", LabelNames: []string{"type"}}}}
 	inside := &hcl.BodySchema{Blocks: []hcl.BlockHeaderSchema{{Type: "backend", LabelNames: []string{"type"}}, {Type: "cloud"}}}
 	var n needs
 	for _, path := range files {
@@ -40,17 +42,21 @@ func needsOf(files []string) needs {
 			f, diags = parser.ParseHCLFile(path)
 		}
 		if diags.HasErrors() {
-			return needs{true, true, true}
+			return needs{true, true, true, true}
 		}
 		content, _, diags := f.Body.PartialContent(schema)
 		if diags.HasErrors() {
-			return needs{true, true, true}
+			return needs{true, true, true, true}
 		}
 		for _, b := range content.Blocks {
 			if b.Type == "terraform" {
 				settings, _, diags := b.Body.PartialContent(inside)
 				n.backend = n.backend || diags.HasErrors() || len(settings.Blocks) > 0
 				continue
+			}
+			if b.Type == "resource" {
+				resource, _, diags := b.Body.PartialContent(provisioner)
+				n.programs = n.programs || diags.HasErrors() || len(resource.Blocks) > 0
 			}
 			switch prefix, _, _ := strings.Cut(b.Labels[0], "_"); {
 			case b.Type == "module":

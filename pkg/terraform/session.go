@@ -46,6 +46,7 @@ func (r *Runner) session(ctx context.Context, w stack.RunRequest, report event.R
 	s := &session{runner: r, work: w, notes: notesDir(r.options.Dir, w.Stack.ID), path: path, report: report, needs: needsOf(w.Stack.Files)}
 	var left []string
 	s.env, left = r.environment(byHand)
+	s.hurry()
 	r.warnOfEnvironment(left, report)
 	if s.log, err = openLog(r.options.Dir, w); err != nil {
 		return nil, err
