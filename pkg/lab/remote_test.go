@@ -189,18 +189,16 @@ func TestARunThatLosesTheLockIsInterrupted(t *testing.T) {
 		Now: time.Now, After: func(time.Duration) <-chan time.Time { return wake },
 	}})
 	started := filepath.Join(m.dir, "started")
+	require.NoError(t, syscall.Mkfifo(started, 0o600))
 	m.append(t, "stacks/local/1-b/main.tf", `
 resource "terraform_data" "slow" {
   depends_on = [terraform_data.this]
-  provisioner "local-exec" { command = "touch `+started+` && exec sleep 300" }
+  provisioner "local-exec" { command = "echo >`+started+` && exec sleep 300" }
 }
 `)
 	go func() {
-		for { // until terraform is in the middle of it
-			if _, err := os.Stat(started); err == nil {
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
+		if _, err := os.ReadFile(started); err != nil { // it comes when terraform is in the middle of the apply
+			panic(err)
 		}
 		s.mu.Lock() // somebody unlocks by hand, and somebody else takes the lock
 		info, err := json.Marshal(map[string]string{"ID": "eve's"})
