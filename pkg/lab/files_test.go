@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -191,4 +192,24 @@ func TestChangedInputs(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) { require.Equal(t, tc.want, tc.entry.changedInputs(tc.there, tc.now)) })
 	}
+}
+
+// A holder that has the lock for a moment is waited for, another one is not.
+func TestBriefHoldersAreWaitedFor(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "local")
+	brief, err := takeLock(dir, LockedError{PID: 42, Brief: true})
+	require.NoError(t, err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = awaitLock(ended, dir, LockedError{PID: 43})
+	require.ErrorIs(t, err, context.Canceled)
+	go brief.release()
+	long, err := awaitLock(t.Context(), dir, LockedError{PID: 43})
+	require.NoError(t, err)
+	defer long.release()
+	require.Nil(t, long.dead)
+	_, err = awaitLock(t.Context(), dir, LockedError{PID: 44})
+	held := (*LockedError)(nil)
+	require.ErrorAs(t, err, &held)
+	require.Equal(t, 43, held.PID)
 }

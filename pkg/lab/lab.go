@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -65,7 +66,7 @@ type Terraform interface {
 type Shell interface {
 	// Writes says whether these arguments may change anything.
 	Writes(args []string) bool
-	Exec(ctx context.Context, w stack.RunRequest, args []string, streams *iostreams.Streams) (int, error)
+	Exec(ctx context.Context, w stack.RunRequest, args []string, o stack.ExecOptions, streams *iostreams.Streams) (int, error)
 }
 
 // Resources knows the lab's own resources without Terraform.
@@ -286,8 +287,8 @@ func (l *Lab) Alone(ctx context.Context, o Options, do func(ctx context.Context)
 }
 
 // Exec runs terraform with the user's arguments for one stack, with the stack's directory, variables and state. A stack whose inputs are
-// not all known has those of its last run. The lab's lock is taken for what may write. The error is nil whenever terraform ran; its exit
-// code is returned.
+// not all known has those of its last run. What may write has the lab's lock. What reads has it while the work directory is made ready, and where
+// somebody else has it, reads the directory as it is. The error is nil whenever terraform ran; its exit code is returned.
 func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams *iostreams.Streams, o Options) (int, error) {
 	s, err := l.graph.Stack(stackRef)
 	if err != nil {
@@ -302,12 +303,16 @@ func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams 
 			return 1, fmt.Errorf("exec %s: %w", s.ID, err)
 		}
 	}
+	var how stack.ExecOptions
 	if l.deps.Shell.Writes(args) {
 		if ctx, r, err = l.begin(ctx, o); err == nil {
 			defer r.end()
 		}
 	} else {
-		r, err = l.reader()
+		if how, err = l.beside(ctx, o); err == nil {
+			defer how.Ready()
+			r, err = l.reader()
+		}
 	}
 	if err != nil {
 		return 1, err
@@ -323,11 +328,33 @@ func (l *Lab) Exec(ctx context.Context, stackRef string, args []string, streams 
 	if err != nil {
 		return 1, err
 	}
-	code, err := l.deps.Shell.Exec(ctx, w, args, streams)
+	code, err := l.deps.Shell.Exec(ctx, w, args, how, streams)
 	if errors.Is(err, stack.ErrNoInputs) {
 		err = fmt.Errorf("exec %s: %w", s.ID, notKnown)
 	}
 	return code, r.secrets.Error(err)
+}
+
+// beside takes the lab's lock for the moment in which a command that reads makes a work directory ready. There is nothing to make where a run
+// is at work, also one of a terraform whose labctl is dead.
+func (l *Lab) beside(ctx context.Context, o Options) (stack.ExecOptions, error) {
+	none := stack.ExecOptions{Beside: true, Ready: func() {}}
+	me := o.holder()
+	me.Brief = true
+	lock, err := awaitLock(ctx, l.graph.Dir, me)
+	if held := (*LockedError)(nil); errors.As(err, &held) {
+		return none, nil
+	}
+	if err != nil {
+		return none, err
+	}
+	ready := sync.OnceFunc(lock.release)
+	running, err := l.deps.Terraform.Running()
+	if err != nil || len(running) > 0 {
+		ready()
+		return none, err
+	}
+	return stack.ExecOptions{Ready: ready}, nil
 }
 
 // Ship builds one service's image, pushes it and upgrades the releases that use it.

@@ -20,9 +20,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/filelock"
 	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/provider"
+	"github.com/labctl/labctl/pkg/terraform"
 )
 
 // The environment by which a test runs this binary as a labctl that is killed at a point.
@@ -606,4 +608,26 @@ func TestExec(t *testing.T) {
 	require.Contains(t, out, "lab_cluster.this")
 	_, _, err = run("nine", "plan")
 	require.ErrorContains(t, err, `no stack "nine"`)
+
+	// Beside a run, what reads changes nothing; alone, it makes the directory ready.
+	state := filepath.Join(w.dir, ".lab", "local")
+	other, err := filelock.Try(filepath.Join(state, "lock"))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(state, "lock"), []byte(`{"pid": 42, "command": "labctl up"}`), 0o600))
+	w.write(t, "stacks/local/1-cluster/more.tf", "output \"more\" { value = 1 }\n")
+	linked := filepath.Join(terraform.WorkDir(state, "1-cluster"), "more.tf")
+	code, out, err = run("cluster", "state", "list")
+	require.NoError(t, err)
+	require.Zero(t, code, out)
+	require.NoFileExists(t, linked)
+	_, _, err = run("cluster", "refresh")
+	require.ErrorContains(t, err, "process 42")
+	require.NoError(t, os.WriteFile(filepath.Join(state, "lock"), nil, 0o600))
+	other.Unlock()
+	_, _, err = run("cluster", "state", "list")
+	require.NoError(t, err)
+	require.FileExists(t, linked)
+	free, err := filelock.Try(filepath.Join(state, "lock"))
+	require.NoError(t, err, "it was given back")
+	free.Unlock()
 }

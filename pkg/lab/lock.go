@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/uuid"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,6 +25,8 @@ type LockedError struct {
 	Since   time.Time `json:"since"`
 	// Expires is when others may take the lock unless the holder renews it; zero for the lock of this machine, and where it is not known.
 	Expires time.Time `json:"-"`
+	// Brief says that the holder only makes ready what it then reads without the lock.
+	Brief bool `json:"brief,omitempty"`
 	// Remote says that the lock is one that all machines see.
 	Remote bool `json:"-"`
 }
@@ -99,7 +103,7 @@ func takeLock(dir string, me LockedError) (*lock, error) {
 		var dead *LockedError
 		if data, err := io.ReadAll(f); err == nil && len(data) > 0 { // release empties it
 			var last LockedError
-			if json.Unmarshal(data, &last) == nil && last.PID != 0 {
+			if json.Unmarshal(data, &last) == nil && last.PID != 0 && !last.Brief { // a brief one made nothing that this one does not make again
 				dead = &last
 			}
 		}
@@ -115,6 +119,34 @@ func takeLock(dir string, me LockedError) (*lock, error) {
 			return nil, fmt.Errorf("write the lab's lock %s: %w", path, err)
 		}
 		return &lock{file: f, dead: dead}, nil
+	}
+}
+
+const (
+	// briefPoll is the time between two tries of a lock that is held for a moment.
+	briefPoll = 20 * time.Millisecond
+	// unnamedTries bounds how often one is tried whose holder has not written its name yet.
+	unnamedTries = 50
+)
+
+// holder is who takes a lock in a run with these options.
+func (o Options) holder() LockedError {
+	return LockedError{ID: uuid.NewString(), PID: os.Getpid(), Command: o.Command, User: o.User, Host: o.Host, Since: time.Now().UTC()}
+}
+
+// awaitLock takes the lock as takeLock does, after those that have it for a moment only.
+func awaitLock(ctx context.Context, dir string, me LockedError) (*lock, error) {
+	for try := 1; ; try++ {
+		l, err := takeLock(dir, me)
+		held := (*LockedError)(nil)
+		if !errors.As(err, &held) || !held.Brief && (held.PID != 0 || try >= unnamedTries) {
+			return l, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", context.Cause(ctx), held)
+		case <-time.After(briefPoll):
+		}
 	}
 }
 

@@ -14,7 +14,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -72,8 +71,8 @@ func (l *Lab) newRun(o Options) *run {
 func (l *Lab) begin(ctx context.Context, o Options) (context.Context, *run, error) {
 	r := l.newRun(o)
 	var err error
-	me := LockedError{ID: uuid.NewString(), PID: os.Getpid(), Command: o.Command, User: o.User, Host: o.Host, Since: time.Now().UTC()}
-	if r.lock, err = takeLock(l.graph.Dir, me); err != nil {
+	me := o.holder()
+	if r.lock, err = awaitLock(ctx, l.graph.Dir, me); err != nil {
 		return ctx, nil, err
 	}
 	ctx = r.remote.begin(ctx, me)

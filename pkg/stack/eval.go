@@ -93,6 +93,14 @@ type RunRequest struct {
 	Secrets *secret.Set
 }
 
+// ExecOptions say how terraform runs as its user types it.
+type ExecOptions struct {
+	// Beside says that another run may be at work: the stack's work directory is used as it is.
+	Beside bool
+	// Ready, if not nil, is called when nothing more is changed in the work directory by a command that only reads.
+	Ready func()
+}
+
 // Changes counts what an apply or a destroy did.
 type Changes struct{ Added, Changed, Destroyed int }
 

@@ -16,6 +16,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/iostreams"
+	"github.com/labctl/labctl/pkg/stack"
 	"github.com/labctl/labctl/pkg/terraform"
 )
 
@@ -59,7 +60,7 @@ func TestTheEnvironmentChangesNothing(t *testing.T) {
 		_, err := r.Apply(t.Context(), b.work(inputs("hunter2", 1)), seen.report)
 		require.NoError(t, err)
 		var out bytes.Buffer
-		code, err := r.Exec(t.Context(), b.work(map[string]cty.Value(nil)), []string{"state", "list"}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+		code, err := r.Exec(t.Context(), b.work(map[string]cty.Value(nil)), []string{"state", "list"}, stack.ExecOptions{}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
 		require.NoError(t, err)
 		require.Zero(t, code)
 		require.Contains(t, out.String(), "terraform_data.a")

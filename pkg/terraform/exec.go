@@ -29,42 +29,42 @@ func takesInputs(args []string) bool {
 }
 
 // readOnly lists the commands of terraform that write nothing which another run could read half-way.
-var readOnly = []string{"console", "fmt", "get", "graph", "metadata", "output", "providers", "show", "validate", "version", "-version", "--version", "help", "-help", "--help"}
+var readOnly = []string{"console", "fmt", "graph", "metadata", "output", "providers", "show", "validate", "version", "-version", "--version", "help", "-help", "--help"}
 
 // Writes says whether a command of terraform may write to the work directory or the world, so that it wants the lab for itself.
 func (r *Runner) Writes(args []string) bool {
 	if len(args) == 0 {
 		return false
 	}
-	if args[0] == "state" {
+	switch args[0] {
+	case "state":
 		return len(args) > 1 && !slices.Contains([]string{"list", "show", "pull"}, args[1])
+	case "providers":
+		return slices.Contains(args, "lock")
 	}
 	return !slices.Contains(readOnly, args[0])
 }
 
 // Exec runs terraform with the user's own arguments and streams in the stack's directory, with its variables, its state
-// and the lab provider. The error is nil whenever terraform ran; its exit code is returned.
-func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, streams *iostreams.Streams) (int, error) {
+// and the lab provider. A command that writes is the only one at the stack. The error is nil whenever terraform ran; its exit code is returned.
+func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, o stack.ExecOptions, streams *iostreams.Streams) (int, error) {
 	s, err := r.session(ctx, w, event.Report(func(e event.Event) {
 		if e.Kind == event.Warning {
 			_, _ = fmt.Fprintln(streams.Err, "warning: "+e.Message)
 		}
-	}), true)
+	}), mode{byHand: true, reads: !r.Writes(args), beside: o.Beside})
 	if err != nil {
 		return 1, err
 	}
 	defer s.close()
-	if !r.Writes(args) { // another labctl may be at work on the stack, whose process is noted
-		if s.apart, err = os.MkdirTemp(filepath.Dir(s.notes), ".exec-"); err != nil {
-			return 1, fmt.Errorf("note that terraform runs: %w", err)
-		}
-		defer os.RemoveAll(s.apart) //nolint:errcheck // what stays costs a little space
-	}
 	lock, _ := os.ReadFile(filepath.Join(s.dir, lockFile)) // none is none
-	if len(args) > 0 && args[0] != "init" && args[0] != "version" && args[0] != "fmt" {
+	if !o.Beside && len(args) > 0 && args[0] != "init" && args[0] != "version" && args[0] != "fmt" {
 		if err := s.init(ctx); err != nil {
 			return 1, err
 		}
+	}
+	if o.Ready != nil {
+		o.Ready()
 	}
 	if takesInputs(args) {
 		inputs := s.varFile()
@@ -75,7 +75,7 @@ func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, st
 	}
 	s.log.line("$ " + filepath.Base(s.path) + " " + strings.Join(args, " "))
 	code, err := s.byHand(ctx, args, streams)
-	if len(args) > 0 && (args[0] == "init" || args[0] == "providers") {
+	if r.Writes(args) && (args[0] == "init" || args[0] == "providers") {
 		if err := r.keepLockFile(w.Stack, s.dir, lock); err != nil {
 			_, _ = fmt.Fprintln(streams.Err, "warning: "+err.Error())
 		}

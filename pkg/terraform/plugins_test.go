@@ -97,18 +97,19 @@ func mirror(t *testing.T) string {
 	return config
 }
 
-// TestStacksShareOneProvider initialises many stacks at once, from two runners as two labctls have, into one cache.
+// TestStacksShareOneProvider initialises many stacks at once, from two runners as the labctls of two labs have, into one cache.
 func TestStacksShareOneProvider(t *testing.T) {
 	config, dir, cache := mirror(t), t.TempDir(), filepath.Join(t.TempDir(), "cache", "plugins")
-	runner := func() *terraform.Runner {
+	state := func(i int) string { return filepath.Join(dir, fmt.Sprintf("state%d", i%2)) }
+	runner := func(i int) *terraform.Runner {
 		return terraform.New(terraform.Options{
-			Dir:     filepath.Join(dir, "state"),
+			Dir:     state(i),
 			Find:    func(context.Context, event.Report) (string, error) { return exec.LookPath("terraform") },
 			Environ: append(os.Environ(), "TF_CLI_CONFIG_FILE="+config),
 			Plugins: cache,
 		})
 	}
-	runners := []*terraform.Runner{runner(), runner()}
+	runners := []*terraform.Runner{runner(0), runner(1)}
 	var group sync.WaitGroup
 	errs := make([]error, 8)
 	for i := range errs {
@@ -141,7 +142,7 @@ output "name" { value = tiny_thing.this.name }
 	require.NoError(t, err)
 	require.Len(t, kept, 1, "one provider for all")
 	for i := range errs {
-		linked, err := filepath.EvalSymlinks(filepath.Join(terraform.WorkDir(filepath.Join(dir, "state"), fmt.Sprintf("%d-test", i)), ".terraform/providers/example.test/test/tiny/1.0.0", runtime.GOOS+"_"+runtime.GOARCH))
+		linked, err := filepath.EvalSymlinks(filepath.Join(terraform.WorkDir(state(i), fmt.Sprintf("%d-test", i)), ".terraform/providers/example.test/test/tiny/1.0.0", runtime.GOOS+"_"+runtime.GOARCH))
 		require.NoError(t, err)
 		want, err := filepath.EvalSymlinks(filepath.Dir(kept[0]))
 		require.NoError(t, err)

@@ -20,7 +20,7 @@ type session struct {
 	work   stack.RunRequest
 	dir    string // the work directory, without links
 	notes  string // labctl's notes about the stack
-	apart  string // where the process is noted, if not among the notes: of one that only reads, beside a run
+	apart  string // of a command that only reads: where its process is noted, and its inputs
 	path   string // of the engine
 	env    map[string]string
 	needs  needs
@@ -35,17 +35,24 @@ type session struct {
 
 // open makes a stack's work directory ready. A session must be closed.
 func (r *Runner) open(ctx context.Context, w stack.RunRequest, report event.Report) (*session, error) {
-	return r.session(ctx, w, report, false)
+	return r.session(ctx, w, report, mode{})
 }
 
-func (r *Runner) session(ctx context.Context, w stack.RunRequest, report event.Report, byHand bool) (_ *session, err error) {
+// mode is what a session is for.
+type mode struct {
+	byHand bool // the user's own command
+	reads  bool // it only reads, and so hands nothing on
+	beside bool // another run may be at work: the work directory is used as it is
+}
+
+func (r *Runner) session(ctx context.Context, w stack.RunRequest, report event.Report, m mode) (_ *session, err error) {
 	path, err := r.find(ctx, report)
 	if err != nil {
 		return nil, err
 	}
 	s := &session{runner: r, work: w, notes: notesDir(r.options.Dir, w.Stack.ID), path: path, report: report, needs: needsOf(w.Stack.Files)}
 	var left []string
-	s.env, left = r.environment(byHand)
+	s.env, left = r.environment(m.byHand)
 	s.hurry()
 	r.warnOfEnvironment(left, report)
 	if s.log, err = openLog(r.options.Dir, w); err != nil {
@@ -56,25 +63,44 @@ func (r *Runner) session(ctx context.Context, w stack.RunRequest, report event.R
 			s.close()
 		}
 	}()
-	if s.dir, err = r.arrange(w); err != nil {
+	if m.beside {
+		s.dir, err = filepath.EvalSymlinks(WorkDir(r.options.Dir, r.home(w.Stack)))
+		if err != nil {
+			return nil, fmt.Errorf("stack %q has nothing to read yet, and another labctl is at work on the lab; wait until it is done", w.Stack.ID)
+		}
+	} else if s.dir, err = r.arrange(w); err != nil {
 		return nil, err
 	}
-	if err := writeInputs(s.notes, w); err != nil {
-		return nil, err
-	}
-	if dir := s.env["TF_PLUGIN_CACHE_DIR"]; dir != "" { // terraform complains of one that is not there, also where it needs none
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("make the cache of providers: %w", err)
+	if m.reads {
+		if s.apart, err = os.MkdirTemp(filepath.Dir(s.notes), ".exec-"); err != nil {
+			return nil, fmt.Errorf("note that terraform runs: %w", err)
 		}
 	}
-	if note, err := guardState(s.dir, s.notes); err != nil {
+	if err := writeInputs(s.proc(), w); err != nil {
 		return nil, err
-	} else if note != "" {
-		report.Warn("%s", note)
-		s.log.line(note)
+	}
+	if !m.beside {
+		if err := s.mend(); err != nil {
+			return nil, err
+		}
 	}
 	err = s.serve(ctx)
 	return s, err
+}
+
+// mend makes good what a run that was killed left behind, and makes what terraform misses.
+func (s *session) mend() error {
+	if dir := s.env["TF_PLUGIN_CACHE_DIR"]; dir != "" { // terraform complains of one that is not there, also where it needs none
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the cache of providers: %w", err)
+		}
+	}
+	note, err := guardState(s.dir, s.notes)
+	if note != "" {
+		s.report.Warn("%s", note)
+		s.log.line(note)
+	}
+	return err
 }
 
 // serve serves the lab's provider where the stack uses it.
@@ -95,7 +121,12 @@ func (s *session) close() {
 			s.log.line("close the lab provider: " + err.Error())
 		}
 	}
-	if s.dir != "" && !s.inner {
+	switch {
+	case s.apart != "":
+		if err := os.RemoveAll(s.apart); err != nil {
+			s.log.line(err.Error())
+		}
+	case s.dir != "" && !s.inner:
 		if err := keepState(s.dir, s.notes); err != nil {
 			s.log.line(err.Error())
 		}
@@ -110,7 +141,10 @@ func (s *session) close() {
 // nothing is known of inputs, as of a state that another machine has made. The path is relative, so that it needs no quotes in an
 // environment variable.
 func (s *session) varFile() []string {
-	path := filepath.Join(s.notes, inputsNote)
+	path := filepath.Join(s.proc(), inputsNote)
+	if !fileExists(path) {
+		path = filepath.Join(s.notes, inputsNote) // those of the last run
+	}
 	if !fileExists(path) {
 		return nil
 	}

@@ -402,7 +402,7 @@ func TestExec(t *testing.T) {
 	} {
 		t.Run(tc.args[0], func(t *testing.T) {
 			var out bytes.Buffer
-			code, err := b.runner().Exec(ctx, b.work(inputs("hunter2", 2)), tc.args, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+			code, err := b.runner().Exec(ctx, b.work(inputs("hunter2", 2)), tc.args, stack.ExecOptions{}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
 			require.NoError(t, err)
 			require.Equal(t, tc.code, code, out.String())
 			require.Contains(t, out.String(), tc.want)
@@ -419,23 +419,44 @@ func TestFindFails(t *testing.T) {
 	require.ErrorIs(t, err, missing)
 }
 
-// Looking while another labctl works leaves the note about its process alone.
+// Looking while another labctl works leaves all that it works with alone: the note about its process, its inputs, and a state that terraform
+// is just writing, which must not be taken for one that was cut off.
 func TestReadingBesideARun(t *testing.T) {
 	sync := t.TempDir()
 	b := newBench(t, endless(sync))
 	done := make(chan error, 1)
 	go func() {
-		_, err := b.runner().Apply(t.Context(), b.work(nil), nil)
+		_, err := b.runner().Apply(t.Context(), b.work(map[string]cty.Value{}), nil)
 		done <- err
 	}()
 	await(t, filepath.Join(sync, "here"))
+	state, notes := filepath.Join(b.work3(), "terraform.tfstate"), filepath.Join(b.state(), "run", "3-test", "inputs.tfvars.json")
+	whole, err := os.ReadFile(state)
+	require.NoError(t, err)
+	require.NoError(t, os.Truncate(state, 10))
+	before, err := os.Stat(state)
+	require.NoError(t, err)
+	inputs, err := os.ReadFile(notes)
+	require.NoError(t, err)
 	var out bytes.Buffer
-	_, err := b.runner().Exec(t.Context(), b.work(nil), []string{"version"}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
+	_, err = b.runner().Exec(t.Context(), b.work(map[string]cty.Value{"other": cty.True}), []string{"version"}, stack.ExecOptions{Beside: true}, &iostreams.Streams{In: strings.NewReader(""), Out: &out, Err: &out})
 	require.NoError(t, err)
 	require.Contains(t, out.String(), "Terraform v")
 	running, err := b.runner().Running()
 	require.NoError(t, err)
 	require.Len(t, running, 1)
+	after, err := os.Stat(state)
+	require.NoError(t, err)
+	require.True(t, os.SameFile(before, after))
+	require.EqualValues(t, 10, after.Size())
+	now, err := os.ReadFile(notes)
+	require.NoError(t, err)
+	require.Equal(t, string(inputs), string(now))
+	file, err := os.OpenFile(state, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	_, err = file.Write(whole)
+	require.NoError(t, errors.Join(err, file.Close()))
 	require.NoError(t, os.WriteFile(filepath.Join(sync, "go"), nil, 0o600))
 	require.NoError(t, <-done)
+	require.Len(t, b.read(t).Resources, 2)
 }
