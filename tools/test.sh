@@ -89,7 +89,7 @@ run acceptance tools/gotest.sh -count=1 ./test/acceptance
 if [ -n "$full" ]; then
   run unit tools/gotest.sh --race -timeout 40m $(tools/packages.sh unit)
 else
-  run unit tools/gotest.sh -parallel 4 -timeout 20m $(tools/packages.sh plain)
+  run unit tools/gotest.sh -p 3 -parallel 4 -timeout 20m $(tools/packages.sh plain)
   run race tools/gotest.sh --race -timeout 20m $(tools/packages.sh race)
 fi
 export LABCTL=$PWD/bin/labctl
