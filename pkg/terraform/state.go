@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
@@ -19,7 +20,7 @@ import (
 func (r *Runner) State(ctx context.Context, w stack.RunRequest, report event.Report) (*stack.State, error) {
 	id := r.home(w.Stack)
 	if !r.inBackend(id) {
-		st, err := stack.ReadState(StateFile(r.options.Dir, id))
+		st, err := r.readState(ctx, id)
 		if w.Backend == nil || w.Backend.Type == "" || !errors.Is(err, fs.ErrNotExist) {
 			return st, err
 		}
@@ -43,6 +44,34 @@ func (r *Runner) State(ctx context.Context, w stack.RunRequest, report event.Rep
 		return nil, fmt.Errorf("read the state of stack %q: %w", w.Stack.ID, fs.ErrNotExist)
 	}
 	return st, nil
+}
+
+const (
+	// writtenPoll is the time between two looks at a state that terraform is writing.
+	writtenPoll = 5 * time.Millisecond
+	// writtenWithin is how long it may be.
+	writtenWithin = 5 * time.Second
+)
+
+// readState reads a state file. Terraform empties the file before it writes: one that is cut off while terraform is at work will be whole
+// in a moment, and is no state that misses something.
+func (r *Runner) readState(ctx context.Context, id string) (*stack.State, error) {
+	path := StateFile(r.options.Dir, id)
+	ctx, cancel := context.WithTimeout(ctx, writtenWithin)
+	defer cancel()
+	for {
+		_, writing := r.process(id) // asked first: the state is whole when it has ended
+		st, err := stack.ReadState(path)
+		absent := errors.Is(err, fs.ErrNotExist) && !fileExists(filepath.Join(notesDir(r.options.Dir, id), goodNote))
+		if err == nil || absent || !writing {
+			return st, err
+		}
+		select {
+		case <-ctx.Done():
+			return st, err
+		case <-time.After(writtenPoll):
+		}
+	}
 }
 
 // pull asks the backend, and gives nil where it holds nothing.

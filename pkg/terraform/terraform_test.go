@@ -452,10 +452,16 @@ func TestReadingBesideARun(t *testing.T) {
 	now, err := os.ReadFile(notes)
 	require.NoError(t, err)
 	require.Equal(t, string(inputs), string(now))
+	read := make(chan error, 1)
+	go func() {
+		_, err := b.runner().State(t.Context(), b.work(nil), nil)
+		read <- err
+	}()
 	file, err := os.OpenFile(state, os.O_WRONLY, 0)
 	require.NoError(t, err)
 	_, err = file.Write(whole)
 	require.NoError(t, errors.Join(err, file.Close()))
+	require.NoError(t, <-read)
 	require.NoError(t, os.WriteFile(filepath.Join(sync, "go"), nil, 0o600))
 	require.NoError(t, <-done)
 	require.Len(t, b.read(t).Resources, 2)
