@@ -3,12 +3,12 @@ package lab
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/labctl/labctl/pkg/stack"
 )
 
 // digests are hashes of what a step depends on, by names that people understand. The journal keeps them, so that labctl can
@@ -23,8 +23,8 @@ func (d digests) add(name string, data []byte) {
 	d[name] = hex.EncodeToString(sum[:])[:digestLength]
 }
 
-// tree adds every regular file below dir, links followed, but terraform's own and the one called skip. What is no file (a socket, a pipe, a
-// link to nowhere) is left out: nothing can be read of it.
+// tree adds every regular file below dir, links followed, but terraform's own and the one called skip. What is no file (a socket, a pipe) or
+// cannot be read is left out.
 func (d digests) tree(dir, prefix, skip string) error { return d.walk(dir, prefix, skip, nil) }
 
 func (d digests) walk(dir, prefix, skip string, above []string) error {
@@ -36,6 +36,9 @@ func (d digests) walk(dir, prefix, skip string, above []string) error {
 		return nil
 	}
 	entries, err := os.ReadDir(at)
+	if len(above) > 0 && stack.Unreadable(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -46,7 +49,7 @@ func (d digests) walk(dir, prefix, skip string, above []string) error {
 		}
 		info, err := os.Stat(path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case stack.Unreadable(err):
 		case err != nil:
 			return err
 		case info.IsDir():
@@ -55,6 +58,9 @@ func (d digests) walk(dir, prefix, skip string, above []string) error {
 			}
 		case info.Mode().IsRegular():
 			data, err := os.ReadFile(path)
+			if stack.Unreadable(err) {
+				continue
+			}
 			if err != nil {
 				return err
 			}

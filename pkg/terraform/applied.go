@@ -148,9 +148,12 @@ func copyApplied(w stack.RunRequest, to string) error {
 }
 
 // copyFiles copies a directory with the modes of its files, links followed. Above are the directories that it is in, without
-// links, so that a link to one of them ends there. Sockets, pipes and links to nowhere are no files.
+// links, so that a link to one of them ends there. Sockets and pipes are no files; what cannot be read is left out.
 func copyFiles(from, to string, skip func(name string) bool, above []string) error {
 	entries, err := os.ReadDir(from)
+	if len(above) > 1 && stack.Unreadable(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -164,7 +167,7 @@ func copyFiles(from, to string, skip func(name string) bool, above []string) err
 		}
 		info, err := os.Stat(src)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case stack.Unreadable(err):
 			continue
 		case err != nil:
 			return err
@@ -178,6 +181,9 @@ func copyFiles(from, to string, skip func(name string) bool, above []string) err
 			}
 		case info.Mode().IsRegular():
 			data, err := os.ReadFile(src)
+			if stack.Unreadable(err) {
+				continue
+			}
 			if err != nil {
 				return err
 			}
