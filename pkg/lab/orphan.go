@@ -28,11 +28,18 @@ type Orphan struct {
 // String says what it is, and what to do about it.
 func (o Orphan) String() string {
 	if o.Environment != "" {
-		return fmt.Sprintf("%s of environment %q, which lab.hcl does not name: destroy it with `labctl down -e %s`, or put the environment back",
-			o.Record, o.Environment, o.Environment)
+		return fmt.Sprintf("%s of environment %q, which lab.hcl does not name: destroy it with `%s`, or put the environment back", o.Record, o.Environment, o.Down())
 	}
-	return fmt.Sprintf("%s has a state and no stack: destroy it with `labctl down %s`, put its directory back, or say moved_from = %q in the stack that it is now",
-		o.Record, o.ID, o.ID)
+	return fmt.Sprintf("%s has a state and no stack: destroy it with `%s`, put its directory back, or say moved_from = %q in the stack that it is now",
+		o.Record, o.Down(), o.ID)
+}
+
+// Down is the command that destroys it.
+func (o Orphan) Down() string {
+	if o.Environment != "" {
+		return "labctl down -e " + o.Environment
+	}
+	return "labctl down " + o.ID
 }
 
 // Orphans gives the states without a stack, in this environment and in those that lab.hcl does not name. Nothing is started for it.

@@ -4,6 +4,7 @@ package status
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/kube"
+	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/status"
 )
 
@@ -57,7 +59,8 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	s := status.Collect(ctx, sources(ctx, l))
+	orphans, err := l.Engine.Orphans()
+	s := status.Collect(ctx, sources(ctx, l, orphans, err))
 	if opts.JSON {
 		encoder := json.NewEncoder(opts.Factory.IO.Out)
 		encoder.SetIndent("", "  ")
@@ -73,11 +76,18 @@ func run(ctx context.Context, opts *Options) error {
 	case opts.JSON:
 		return cli.Silent(cli.ExitChanges)
 	}
+	if len(orphans) > 0 && len(s.Problems) == len(orphans) { // they are all that is wrong, and up leaves them alone
+		var next []string
+		for _, o := range orphans {
+			next = append(next, o.Down())
+		}
+		return &cli.Error{What: "the lab is up, and there is a state without a stack", Next: slices.Compact(next), Code: cli.ExitChanges}
+	}
 	return &cli.Error{What: "the lab is not completely up", Next: []string{"labctl up"}, Code: cli.ExitChanges}
 }
 
 // sources gathers what a snapshot of the lab is made of.
-func sources(ctx context.Context, l *app.Lab) status.Sources {
+func sources(ctx context.Context, l *app.Lab, orphans []lab.Orphan, unlisted error) status.Sources {
 	from := status.Sources{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target}
 	from.Steps = func() ([]status.Step, error) {
 		steps, err := l.Engine.Steps()
@@ -87,9 +97,8 @@ func sources(ctx context.Context, l *app.Lab) status.Sources {
 		}
 		return out, err
 	}
-	orphans, err := l.Engine.Orphans()
-	if err != nil {
-		from.Problems = append(from.Problems, err.Error())
+	if unlisted != nil {
+		from.Problems = append(from.Problems, unlisted.Error())
 	}
 	for _, o := range orphans {
 		from.Problems = append(from.Problems, o.String())
