@@ -127,11 +127,11 @@ func (g *Graph) Inputs(s *Stack, k Known) (map[string]cty.Value, error) {
 			return nil, fmt.Errorf("input %q of stack %q: %w", in.Name, s.ID, err)
 		}
 		variable := s.Variables[in.Name]
-		if v.IsNull() { // null means "not set": the default holds
+		if v.IsNull() && !variable.Nullable {
 			if variable.Required {
-				return nil, g.fail(problem("missing-input", in.Expr.Range(), "It has no default.", "the required variable %q is set to null", in.Name))
+				return nil, g.fail(g.refused(variable, in.Expr))
 			}
-			continue
+			continue // Terraform takes the default then
 		}
 		v, at := variable.take(v)
 		if at != nil {
@@ -143,6 +143,12 @@ func (g *Graph) Inputs(s *Stack, k Known) (map[string]cty.Value, error) {
 		return nil, fmt.Errorf("inputs of stack %q: %w", s.ID, &missing)
 	}
 	return values, nil
+}
+
+// refused says that null is no value for a variable.
+func (g *Graph) refused(v *Variable, expr hcl.Expression) *hcl.Diagnostic {
+	return problem("missing-input", expr.Range(), "Variable "+quote(v.Name)+" at "+g.loader.place(v.Range)+" says nullable = false and has no default: give it a value.",
+		"the required variable %q is set to null", v.Name)
 }
 
 // Registry is where an image goes: pushed to one address, pulled by the cluster from another.

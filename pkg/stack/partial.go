@@ -29,9 +29,9 @@ func (g *Graph) PartialInputs(s *Stack, k Known) (values map[string]cty.Value, o
 			return nil, nil, fmt.Errorf("input %q of stack %q: %w", in.Name, s.ID, g.fail(diags...))
 		}
 		variable := s.Variables[in.Name]
-		if v.IsNull() {
+		if v.IsNull() && !variable.Nullable {
 			if variable.Required {
-				return nil, nil, g.fail(problem("missing-input", in.Expr.Range(), "It has no default.", "the required variable %q is set to null", in.Name))
+				return nil, nil, g.fail(g.refused(variable, in.Expr))
 			}
 			continue
 		}

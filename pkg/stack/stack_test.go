@@ -274,7 +274,10 @@ func TestBroken(t *testing.T) {
 
 		{"string for a number", "", edit(cluster, "env.api_port", "env.location")},
 		{"list for a string", "", edit(foundation, "lab.name", "[lab.name]")},
-		{"null for a required variable", "", edit(cluster, "env.api_port", `lookup(env, "port", null)`)},
+		{"null for a required variable", "", map[string]string{
+			cluster:   strings.Replace(good[cluster], "env.api_port", `lookup(env, "port", null)`, 1),
+			clusterTF: strings.Replace(good[clusterTF], "{ type = number }", "{\n  type     = number\n  nullable = false\n}", 1),
+		}},
 		{"nested attribute of another type", "", shaped(`[{ size = 1, name = "a" }, { size = "big", name = "b" }]`, nodes)},
 		{"nested attribute missing", "", shaped(`[{ size = 1 }]`, nodes)},
 		{"nested attribute unknown", "", shaped(`[{ size = 1, name = "a", zoen = "1" }]`, nodes)},
@@ -422,7 +425,7 @@ func TestLookup(t *testing.T) {
 		{"set", `lookup(env, "location", "x")`, `"laptop"`},
 		{"not set", `lookup(env, "cluster", "embedded")`, `"embedded"`},
 		{"another type", `lookup(env, "api_port", null)`, `"6443"`}, // the variable is a string
-		{"null", `lookup(env, "cluster", null)`, ``},                // the variable's own default holds
+		{"null", `lookup(env, "cluster", null)`, `null`},            // as terraform has it: the default is for what is not set
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			g, err := stack.Open(stack.Options{Dir: write(t, map[string]string{

@@ -113,8 +113,8 @@ func (g *Graph) checkInput(s *Stack, v *Variable, expr hcl.Expression, found ref
 			"%s is sensitive, and variable %q is not", g.secretOf(found.refs), v.Name))
 	}
 	if found.value.IsNull() {
-		if v.Required {
-			l.add(problem("missing-input", expr.Range(), "null leaves a variable to its default, and "+quote(v.Name)+" at "+l.place(v.Range)+" has none.", "the required variable %q is set to null", v.Name))
+		if v.Required && !v.Nullable {
+			l.add(g.refused(v, expr))
 		}
 		return
 	}

@@ -27,18 +27,21 @@ variable "operators" {
   description = "Object ids of the users, groups and service principals that run labctl. Empty: who runs it now, alone."
   type        = set(string)
   default     = []
+  nullable    = false
 }
 
 variable "allowed_ips" {
   description = "Public addresses or CIDR ranges from which the state may be read. Empty: any address, still with an Entra token only."
   type        = list(string)
   default     = []
+  nullable    = false
 }
 
 variable "replication" {
   description = "How the state is replicated: LRS (three copies in one place) or ZRS (in three zones)."
   type        = string
   default     = "LRS"
+  nullable    = false
 
   validation {
     condition     = contains(["LRS", "ZRS", "GRS", "GZRS"], var.replication)
@@ -50,6 +53,7 @@ variable "retention_days" {
   description = "Days in which a deleted or overwritten state can be brought back."
   type        = number
   default     = 14
+  nullable    = false
 
   validation {
     condition     = var.retention_days >= 7 && var.retention_days <= 365
@@ -61,10 +65,12 @@ variable "budget" {
   description = "Cost a month, in the currency of the subscription, at which a message is sent. It stops nothing."
   type        = number
   default     = 100
+  nullable    = false
 }
 
 variable "budget_emails" {
   description = "Who gets that message. Empty: there is no budget."
   type        = list(string)
   default     = []
+  nullable    = false
 }

@@ -2,6 +2,7 @@ variable "databases" {
   description = "managed (Cosmos DB for MongoDB and Event Hubs) or cluster (the release of charts/databases)."
   type        = string
   default     = "cluster"
+  nullable    = false
 
   validation {
     condition     = contains(["managed", "cluster"], var.databases)
@@ -59,12 +60,14 @@ variable "zone_redundant" {
   description = "managed: whether Cosmos DB keeps its copies in three zones. It costs a quarter more."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "throughput_units" {
   description = "managed: throughput units of Event Hubs; each takes 1 MB/s in and gives 2 MB/s out."
   type        = number
   default     = 1
+  nullable    = false
 
   validation {
     condition     = var.throughput_units >= 1 && var.throughput_units <= 10

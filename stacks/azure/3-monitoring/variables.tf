@@ -48,18 +48,21 @@ variable "managed_prometheus" {
   description = "Whether the cluster's metrics go to the Azure Monitor workspace. 1-cluster must run the agent."
   type        = bool
   default     = true
+  nullable    = false
 }
 
 variable "grafana" {
   description = "Whether there is a managed Grafana. It is the dearest part of this stack."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "log_cap_gb" {
   description = "Gigabytes of logs a day, after which no more are taken until the next day. It bounds the bill."
   type        = number
   default     = 0.5
+  nullable    = false
 
   validation {
     condition     = var.log_cap_gb >= 0.1 && var.log_cap_gb <= 100
@@ -71,6 +74,7 @@ variable "log_retention_days" {
   description = "Days that logs are kept. The first 30 are free."
   type        = number
   default     = 30
+  nullable    = false
 
   validation {
     condition     = var.log_retention_days >= 30 && var.log_retention_days <= 730
@@ -82,4 +86,5 @@ variable "alert_emails" {
   description = "Who is written to when an alert fires. Empty: alerts show in the portal only."
   type        = set(string)
   default     = []
+  nullable    = false
 }

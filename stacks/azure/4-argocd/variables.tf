@@ -70,16 +70,19 @@ variable "vault" {
   description = "Whether there is a Key Vault for the credentials of repositories."
   type        = bool
   default     = false
+  nullable    = false
 }
 
 variable "allowed_ips" {
   description = "Public addresses or CIDR ranges from which operators put credentials into the vault."
   type        = set(string)
   default     = []
+  nullable    = false
 }
 
 variable "purge_protection" {
   description = "Whether a deleted vault cannot be purged, so that its name stays taken for the days of its retention."
   type        = bool
   default     = false
+  nullable    = false
 }
