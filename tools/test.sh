@@ -43,6 +43,9 @@ finish() {
   exit $status
 }
 trap finish EXIT
+# Without these, bash hands an end by a signal to finish as success.
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 
 # cpu sets spent to the seconds of processor time that this script's ended children have taken, without what the tests left
 # running and the build of the provider. A subshell would know nothing of them.
