@@ -194,21 +194,25 @@ func TestChangedInputs(t *testing.T) {
 	}
 }
 
-// A holder that has the lock for a moment is waited for, another one is not.
+// A holder that has the lock for a moment is waited for, and named where the moment is long. Another one is not waited for.
 func TestBriefHoldersAreWaitedFor(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "local")
 	brief, err := takeLock(dir, LockedError{PID: 42, Brief: true})
 	require.NoError(t, err)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err = awaitLock(ended, dir, LockedError{PID: 43})
+	silent := func(*LockedError) {}
+	_, err = awaitLock(ended, dir, LockedError{PID: 43}, silent)
 	require.ErrorIs(t, err, context.Canceled)
-	go brief.release()
-	long, err := awaitLock(t.Context(), dir, LockedError{PID: 43})
+	long, err := awaitLock(t.Context(), dir, LockedError{PID: 43}, func(by *LockedError) {
+		require.Equal(t, 42, by.PID)
+		brief.release()
+	})
 	require.NoError(t, err)
 	defer long.release()
 	require.Nil(t, long.dead)
-	_, err = awaitLock(t.Context(), dir, LockedError{PID: 44})
+	_, err = awaitLock(t.Context(), dir, LockedError{PID: 44}, silent)
 	held := (*LockedError)(nil)
 	require.ErrorAs(t, err, &held)
 	require.Equal(t, 43, held.PID)

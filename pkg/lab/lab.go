@@ -341,7 +341,7 @@ func (l *Lab) beside(ctx context.Context, o Options) (stack.ExecOptions, error) 
 	none := stack.ExecOptions{Beside: true, Ready: func() {}}
 	me := o.holder()
 	me.Brief = true
-	lock, err := awaitLock(ctx, l.graph.Dir, me)
+	lock, err := awaitLock(ctx, l.graph.Dir, me, func(*LockedError) {})
 	if held := (*LockedError)(nil); errors.As(err, &held) {
 		return none, nil
 	}

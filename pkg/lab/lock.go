@@ -127,6 +127,8 @@ const (
 	briefPoll = 20 * time.Millisecond
 	// unnamedTries bounds how often one is tried whose holder has not written its name yet.
 	unnamedTries = 50
+	// patientTries are those after which a wait is spoken of: about a second.
+	patientTries = 50
 )
 
 // holder is who takes a lock in a run with these options.
@@ -134,13 +136,17 @@ func (o Options) holder() LockedError {
 	return LockedError{ID: uuid.NewString(), PID: os.Getpid(), Command: o.Command, User: o.User, Host: o.Host, Since: time.Now().UTC()}
 }
 
-// awaitLock takes the lock as takeLock does, after those that have it for a moment only.
-func awaitLock(ctx context.Context, dir string, me LockedError) (*lock, error) {
+// awaitLock takes the lock as takeLock does, after those that have it for a moment only. Where the moment is long, such as that of a download,
+// waiting is told once who has it.
+func awaitLock(ctx context.Context, dir string, me LockedError, waiting func(*LockedError)) (*lock, error) {
 	for try := 1; ; try++ {
 		l, err := takeLock(dir, me)
 		held := (*LockedError)(nil)
 		if !errors.As(err, &held) || !held.Brief && (held.PID != 0 || try >= unnamedTries) {
 			return l, err
+		}
+		if try == patientTries {
+			waiting(held)
 		}
 		select {
 		case <-ctx.Done():

@@ -72,7 +72,10 @@ func (l *Lab) begin(ctx context.Context, o Options) (context.Context, *run, erro
 	r := l.newRun(o)
 	var err error
 	me := o.holder()
-	if r.lock, err = awaitLock(ctx, l.graph.Dir, me); err != nil {
+	waiting := func(by *LockedError) {
+		event.For(r.sink, "").Warn("waiting for `%s` of %s (process %d), which makes a stack ready", by.Command, by.User, by.PID)
+	}
+	if r.lock, err = awaitLock(ctx, l.graph.Dir, me, waiting); err != nil {
 		return ctx, nil, err
 	}
 	ctx = r.remote.begin(ctx, me)
