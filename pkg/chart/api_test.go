@@ -401,7 +401,7 @@ func TestTimeoutOnAnAPI(t *testing.T) {
 	must(t, c, smallIn(t, nil), true)
 	c.waiter = never{}
 	r := smallIn(t, nil)
-	r.Timeout, r.NoWait = 2*time.Second, false
+	r.Timeout, r.NoWait = 8*time.Second, false // it has to come to the wait before
 	_, err := c.Ensure(t.Context(), r, nil)
-	require.ErrorContains(t, err, "deployment/web in namespace here is not ready: not done within 2s")
+	require.ErrorContains(t, err, "deployment/web in namespace here is not ready: not done within 8s")
 }

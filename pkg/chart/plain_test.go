@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,6 +31,30 @@ import (
 func chartIn(t *testing.T, name string, values map[string]any) Release {
 	return Release{Name: name, Namespace: in(t), ChartDir: "testdata/" + name, Values: values, Timeout: 20 * time.Second}
 }
+
+// expiring is a context whose deadline passes when the test says so, however slow the machine is.
+type expiring struct {
+	context.Context
+	done   chan struct{}
+	expire func()
+}
+
+func newExpiring(t *testing.T) expiring {
+	done := make(chan struct{})
+	return expiring{t.Context(), done, sync.OnceFunc(func() { close(done) })}
+}
+
+func (e expiring) Done() <-chan struct{} { return e.done }
+
+func (e expiring) Err() error {
+	select {
+	case <-e.done:
+		return context.DeadlineExceeded
+	default:
+		return nil
+	}
+}
+
 
 // once calls do when a message that contains text is reported for the first time.
 func once(t *testing.T, text string, do func()) event.Report {
@@ -145,9 +170,8 @@ func TestPlainChartOnAnAPI(t *testing.T) {
 		require.ErrorContains(t, err, "image registry.invalid/x cannot be pulled: no such host")
 	})
 	t.Run("nothing is ready because nothing was found", func(t *testing.T) {
-		r := chartIn(t, "plain", nil)
-		r.Timeout = 2 * time.Second
-		_, err := c.Ensure(t.Context(), r, nil)
+		ctx := newExpiring(t)
+		_, err := c.Ensure(ctx, chartIn(t, "plain", nil), once(t, "waiting for deployment/plain", ctx.expire))
 		require.ErrorContains(t, err, "deployment/plain in namespace "+in(t)+" is not ready: 0 of 1 pods ready")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 	})
@@ -193,9 +217,8 @@ func TestHooksOnAnAPI(t *testing.T) {
 		require.ErrorContains(t, err, "pod migrate-a: container main ended with exit code 3 (Error)")
 	})
 	t.Run("a job that deletes its pod when it fails", func(t *testing.T) {
-		r := chartIn(t, "hooked", nil)
-		r.Timeout = time.Second
-		_, err := c.Ensure(t.Context(), r, nil)
+		ctx := newExpiring(t)
+		_, err := c.Ensure(ctx, chartIn(t, "hooked", nil), once(t, "waiting for job/hooked-migrate", ctx.expire))
 		require.ErrorContains(t, err, "job/hooked-migrate in namespace "+in(t)+" is not ready: 0 of its pods run, 0 failed")
 
 		looks := 0
