@@ -55,7 +55,6 @@ func (e expiring) Err() error {
 	}
 }
 
-
 // once calls do when a message that contains text is reported for the first time.
 func once(t *testing.T, text string, do func()) event.Report {
 	done := false
