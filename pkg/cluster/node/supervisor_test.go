@@ -23,12 +23,10 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	case "exit":
 		os.Exit(3)
-	case "listen": // once the test has opened the FIFO, which blocks until then
-		gate, err := os.Open(os.Args[1])
-		if err != nil {
+	case "listen": // once the test has closed the FIFO, of which the read waits for the end
+		if _, err := os.ReadFile(os.Args[1]); err != nil {
 			os.Exit(4)
 		}
-		_ = gate.Close() // it has served
 		if _, err := net.Listen("unix", os.Args[2]); err != nil {
 			os.Exit(5)
 		}
