@@ -126,23 +126,31 @@ func (g *Graph) Inputs(s *Stack, k Known) (map[string]cty.Value, error) {
 		if err != nil {
 			return nil, fmt.Errorf("input %q of stack %q: %w", in.Name, s.ID, err)
 		}
-		variable := s.Variables[in.Name]
-		if v.IsNull() && !variable.Nullable {
-			if variable.Required {
-				return nil, g.fail(g.refused(variable, in.Expr))
-			}
-			continue // Terraform takes the default then
+		if err := g.setInput(values, s.Variables[in.Name], in, v); err != nil {
+			return nil, err
 		}
-		v, at := variable.take(v)
-		if at != nil {
-			return nil, g.fail(problem("wrong-type", within(in.Expr, at.path), g.loader.typeOf(variable), "%s", at))
-		}
-		values[in.Name] = v
 	}
 	if len(missing.Refs) > 0 {
 		return nil, fmt.Errorf("inputs of stack %q: %w", s.ID, &missing)
 	}
 	return values, nil
+}
+
+// setInput adds the value of an input to values, as its variable has it. None is added for null where the variable does not take it:
+// Terraform takes the default then.
+func (g *Graph) setInput(values map[string]cty.Value, variable *Variable, in Input, v cty.Value) error {
+	if v.IsNull() && !variable.Nullable {
+		if variable.Required {
+			return g.fail(g.refused(variable, in.Expr))
+		}
+		return nil
+	}
+	v, at := variable.take(v)
+	if at != nil {
+		return g.fail(problem("wrong-type", within(in.Expr, at.path), g.loader.typeOf(variable), "%s", at))
+	}
+	values[in.Name] = v
+	return nil
 }
 
 // refused says that null is no value for a variable.

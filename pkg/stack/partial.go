@@ -28,18 +28,10 @@ func (g *Graph) PartialInputs(s *Stack, k Known) (values map[string]cty.Value, o
 		if diags.HasErrors() {
 			return nil, nil, fmt.Errorf("input %q of stack %q: %w", in.Name, s.ID, g.fail(diags...))
 		}
-		variable := s.Variables[in.Name]
-		if v.IsNull() && !variable.Nullable {
-			if variable.Required {
-				return nil, nil, g.fail(g.refused(variable, in.Expr))
-			}
-			continue
+		if err := g.setInput(values, s.Variables[in.Name], in, v); err != nil {
+			return nil, nil, err
 		}
-		v, at := variable.take(v)
-		if at != nil {
-			return nil, nil, g.fail(problem("wrong-type", within(in.Expr, at.path), g.loader.typeOf(variable), "%s", at))
-		}
-		if values[in.Name] = v; !v.IsWhollyKnown() {
+		if v, set := values[in.Name]; set && !v.IsWhollyKnown() {
 			open[in.Name] = waits
 		}
 	}

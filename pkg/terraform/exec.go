@@ -48,11 +48,12 @@ func (r *Runner) Writes(args []string) bool {
 // Exec runs terraform with the user's own arguments and streams in the stack's directory, with its variables, its state
 // and the lab provider. A command that writes is the only one at the stack. The error is nil whenever terraform ran; its exit code is returned.
 func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, o stack.ExecOptions, streams *iostreams.Streams) (int, error) {
+	writes := r.Writes(args)
 	s, err := r.session(ctx, w, event.Report(func(e event.Event) {
 		if e.Kind == event.Warning {
 			_, _ = fmt.Fprintln(streams.Err, "warning: "+e.Message)
 		}
-	}), mode{byHand: true, reads: !r.Writes(args), beside: o.Beside})
+	}), mode{byHand: true, reads: !writes, beside: o.Beside})
 	if err != nil {
 		return 1, err
 	}
@@ -75,7 +76,7 @@ func (r *Runner) Exec(ctx context.Context, w stack.RunRequest, args []string, o 
 	}
 	s.log.line("$ " + filepath.Base(s.path) + " " + strings.Join(args, " "))
 	code, err := s.byHand(ctx, args, streams)
-	if r.Writes(args) && (args[0] == "init" || args[0] == "providers") {
+	if writes && (args[0] == "init" || args[0] == "providers") {
 		if err := r.keepLockFile(w.Stack, s.dir, lock); err != nil {
 			_, _ = fmt.Fprintln(streams.Err, "warning: "+err.Error())
 		}
