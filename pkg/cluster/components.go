@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"text/template"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/cluster/node"
 )
 
@@ -79,7 +80,7 @@ func writeConfigs(dir string, f nodeFacts) error {
 		if err := t.ExecuteTemplate(&b, name, f); err != nil {
 			return fmt.Errorf("configuration of %s: %w", name, err)
 		}
-		if err := writeFile(filepath.Join(dir, file), b.Bytes()); err != nil {
+		if err := atomicfile.Write(filepath.Join(dir, file), b.Bytes()); err != nil {
 			return err
 		}
 	}
@@ -88,7 +89,7 @@ func writeConfigs(dir string, f nodeFacts) error {
 		if err := t.ExecuteTemplate(&b, "kubeconfigs", map[string]string{"User": user, "PKI": inside + "/pki"}); err != nil {
 			return fmt.Errorf("kubeconfig of %s: %w", user, err)
 		}
-		if err := writeFile(filepath.Join(dir, "conf", user+".kubeconfig"), b.Bytes()); err != nil {
+		if err := atomicfile.Write(filepath.Join(dir, "conf", user+".kubeconfig"), b.Bytes()); err != nil {
 			return err
 		}
 	}

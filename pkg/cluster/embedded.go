@@ -23,6 +23,7 @@ import (
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/event"
@@ -131,7 +132,7 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err := waitHealthy(ctx, s.Dir, client, nodeOf(state.Started)); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(s.Dir, fingerprintFile), []byte(made))
+	return atomicfile.Write(filepath.Join(s.Dir, fingerprintFile), []byte(made))
 }
 
 // fingerprintFile keeps what the node was last made from, written when it stood.
@@ -248,7 +249,7 @@ func writeNode(s Spec, facts nodeFacts, programs map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(s.Dir, node.ConfigFile), b); err != nil {
+	if err := atomicfile.Write(filepath.Join(s.Dir, node.ConfigFile), b); err != nil {
 		return err
 	}
 	return writeKubeconfig(s)
@@ -306,7 +307,7 @@ func writeKubeconfig(s Spec) error {
 		}
 		data[key] = base64.StdEncoding.EncodeToString(b)
 	}
-	return writeFile(KubeconfigPath(s.Dir), fmt.Appendf(nil, `apiVersion: v1
+	return atomicfile.Write(KubeconfigPath(s.Dir), fmt.Appendf(nil, `apiVersion: v1
 kind: Config
 clusters:
   - name: %[1]s

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/cluster/node"
 )
 
@@ -48,7 +49,7 @@ func runningNode(dir string) (p process, ok bool) {
 
 // recordNode writes the node's process and the digest of what it was started with.
 func recordNode(dir string, p process, digest string) error {
-	return writeFile(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s %s %s\n", p.pid, p.start, p.boot, digest))
+	return atomicfile.Write(filepath.Join(dir, pidFile), fmt.Appendf(nil, "%d %s %s %s\n", p.pid, p.start, p.boot, digest))
 }
 
 // startedWith gives the digest of what the node was started with, "" where it is not known.

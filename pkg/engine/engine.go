@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/labctl/labctl/pkg/atomicfile"
 )
 
 // Memory is the path of the file that remembers the versions of engines. "" remembers nothing.
@@ -86,32 +88,20 @@ func (m Memory) read() (map[string]program, error) {
 	return known, nil
 }
 
-// write replaces the file in one step. Of two labctls that write at once one is forgotten, and asks again.
-func (m Memory) write(known map[string]program) (err error) {
+// write keeps what is known. Of two labctls that write at once one is forgotten, and asks again.
+func (m Memory) write(known map[string]program) error {
 	if m == "" {
 		return nil
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("keep the versions of engines: %w", err)
-		}
-	}()
 	data, err := json.MarshalIndent(known, "", "  ")
+	if err == nil {
+		err = os.MkdirAll(filepath.Dir(string(m)), 0o700)
+	}
+	if err == nil {
+		err = atomicfile.Write(string(m), append(data, '\n'))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("keep the versions of engines: %w", err)
 	}
-	dir := filepath.Dir(string(m))
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	part, err := os.CreateTemp(dir, ".engines-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(part.Name()) //nolint:errcheck // it is not there where all went well
-	_, err = part.Write(append(data, '\n'))
-	if err := errors.Join(err, part.Close()); err != nil {
-		return err
-	}
-	return os.Rename(part.Name(), string(m))
+	return nil
 }

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/gobuild"
 	"golang.org/x/mod/modfile"
@@ -307,10 +308,7 @@ func writeFile(path string, content []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".tmp", content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".tmp", path)
+	return atomicfile.Write(path, content)
 }
 
 // goVersion returns the version of the toolchain that builds in dir.

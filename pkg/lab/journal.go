@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
@@ -132,27 +132,8 @@ func (j *journal) save() error {
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
-	if err := replace(j.path, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(j.path, append(data, '\n')); err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
-}
-
-// replace writes a file in one step: others see the old content or the new.
-func replace(path string, data []byte) (err error) {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".journal-*") // CreateTemp makes it 0600
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
-	}
-	return err
 }

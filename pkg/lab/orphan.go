@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -166,7 +167,7 @@ func (l *Lab) rememberEnvironment() error {
 	if err != nil {
 		return err
 	}
-	if err := replace(path, append(data, '\n')); err != nil {
+	if err := atomicfile.Write(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("note what the environment is: %w", err)
 	}
 	return nil

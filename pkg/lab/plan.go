@@ -17,6 +17,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -144,7 +145,7 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 	}
 	data, err := json.MarshalIndent(saved, "", "  ")
 	if err == nil {
-		err = replace(filepath.Join(keep, planBook), append(data, '\n'))
+		err = atomicfile.Write(filepath.Join(keep, planBook), append(data, '\n'))
 	}
 	if err != nil {
 		return plans, fmt.Errorf("keep the plans: %w", err)

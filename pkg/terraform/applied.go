@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
@@ -144,7 +145,7 @@ func copyApplied(w stack.RunRequest, to string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(to, manifestFile), append(data, '\n'))
+	return atomicfile.Write(filepath.Join(to, manifestFile), append(data, '\n'))
 }
 
 // copyFiles copies a directory with the modes of its files, links followed. Above are the directories that it is in, without

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -112,7 +113,7 @@ func (r *Runner) Plan(ctx context.Context, w stack.RunRequest, keep string, repo
 	}
 	data, err := os.ReadFile(path)
 	if err == nil {
-		err = writeFile(keep, data)
+		err = atomicfile.Write(keep, data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("keep the plan of stack %q: %w", w.Stack.ID, err)

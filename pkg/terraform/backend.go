@@ -15,6 +15,7 @@ import (
 	"github.com/zclconf/go-cty/cty"
 	ctyjson "github.com/zclconf/go-cty/cty/json"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -146,20 +147,20 @@ func (s *session) reconcileBackend(ctx context.Context) error {
 	}
 	switch {
 	case there && string(have) == want:
-		return writeFile(path, content)
+		return atomicfile.Write(path, content)
 	case there && len(have) > 0:
 		s.report.Doing("moving the state from one backend to the other")
 		if err := s.migrateToLocal(ctx, true); err != nil {
 			return err
 		}
 	case !there && len(have) > 0: // .terraform is gone, the state in the backend is not
-		if err := writeFile(path, content); err != nil {
+		if err := atomicfile.Write(path, content); err != nil {
 			return err
 		}
 		if err := s.initNow(ctx); err != nil {
 			return err
 		}
-		return writeFile(mark, []byte(want))
+		return atomicfile.Write(mark, []byte(want))
 	}
 	local, err := stack.ReadState(filepath.Join(s.dir, stateFile))
 	switch {
@@ -170,19 +171,19 @@ func (s *session) reconcileBackend(ctx context.Context) error {
 			if err := s.sameLineage(ctx, content, local.Lineage); err != nil {
 				return err
 			}
-			if err := writeFile(moving, []byte(want)); err != nil {
+			if err := atomicfile.Write(moving, []byte(want)); err != nil {
 				return err
 			}
 		}
 		s.report.Doing("moving the state to %s", b.Type)
-		if err := writeFile(path, content); err != nil {
+		if err := atomicfile.Write(path, content); err != nil {
 			return err
 		}
 		if err := s.migrate(ctx); err != nil {
 			return err
 		}
 	case err == nil || errors.Is(err, fs.ErrNotExist):
-		if err := writeFile(path, content); err != nil {
+		if err := atomicfile.Write(path, content); err != nil {
 			return err
 		}
 		if err := s.initNow(ctx); err != nil {
@@ -197,7 +198,7 @@ func (s *session) reconcileBackend(ctx context.Context) error {
 			return err
 		}
 	}
-	return writeFile(mark, []byte(want))
+	return atomicfile.Write(mark, []byte(want))
 }
 
 // adoptRemote takes over the state that another machine left in a backend, where this one has none.
@@ -220,13 +221,13 @@ func (s *session) adoptRemote(ctx context.Context, b *stack.StateBackend) error 
 	if err != nil || st.IsEmpty() {
 		return err
 	}
-	if err := writeFile(filepath.Join(s.dir, backendFile), content); err != nil {
+	if err := atomicfile.Write(filepath.Join(s.dir, backendFile), content); err != nil {
 		return err
 	}
 	if err := s.initNow(ctx); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(s.notes, backendNote), []byte(hash(content)))
+	return atomicfile.Write(filepath.Join(s.notes, backendNote), []byte(hash(content)))
 }
 
 // pullFrom gives the content of the state in a backend, or nothing where the place is known not to be there.
@@ -254,7 +255,7 @@ func (s *session) migrateToLocal(ctx context.Context, there bool) error {
 			return fmt.Errorf("read the backend: %w", err)
 		}
 		if err == nil {
-			if err := writeFile(left, content); err != nil {
+			if err := atomicfile.Write(left, content); err != nil {
 				return err
 			}
 		}
@@ -300,7 +301,7 @@ func (s *session) emptyRemote(ctx context.Context, backend []byte) error {
 			return err
 		}
 		const name = "empty.tfstate"
-		if err := writeFile(filepath.Join(in.dir, name), out); err != nil {
+		if err := atomicfile.Write(filepath.Join(in.dir, name), out); err != nil {
 			return err
 		}
 		return in.quiet(ctx, io.Discard, "state", "push", "-force", name) // the serial is the same, and the content is not
@@ -317,7 +318,7 @@ func (s *session) withScratchDir(ctx context.Context, backend []byte, do func(in
 		return fmt.Errorf("look into the backend: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if err := writeFile(filepath.Join(dir, backendFile), backend); err != nil {
+	if err := atomicfile.Write(filepath.Join(dir, backendFile), backend); err != nil {
 		return err
 	}
 	in := *s

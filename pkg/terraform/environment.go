@@ -21,6 +21,11 @@ const (
 	Filled Handling = "filled in" // terraform sees it; where it is not set, it sees labctl's
 )
 
+const (
+	pluginCache = "TF_PLUGIN_CACHE_DIR"
+	lessGarbage = "400" // percent of what lives, before Go collects garbage (GOGC)
+)
+
 // Variable is what labctl does with an environment variable that changes what terraform does.
 type Variable struct {
 	Name     string // with a trailing * for all that begin so
@@ -44,8 +49,8 @@ func Variables() []Variable {
 		{"TF_INPUT", ByHand, "0", "the engine has nobody to ask"},
 		{"TF_IN_AUTOMATION", ByHand, "1", "the engine says itself what to do next"},
 		{"CHECKPOINT_DISABLE", Pinned, "1", "terraform does not ask for newer versions"},
-		{"TF_PLUGIN_CACHE_DIR", Filled, "", "stacks share what they download"},
-		{"GOGC", Filled, "400", "terraform is faster by a fifth; only for a stack that starts no providers and programs, which would see it, too"},
+		{pluginCache, Filled, "", "stacks share what they download"},
+		{"GOGC", Filled, lessGarbage, "terraform is faster by a fifth; only for a stack that starts no providers and programs, which would see it, too"},
 		{"TF_CLI_CONFIG_FILE", Passed, "", "mirrors and credentials are the machine's"},
 		{"TF_TOKEN_*", Passed, "", "credentials of registries"},
 		{"TF_ENCRYPTION", Passed, "", "OpenTofu encrypts states and plans with it"},
@@ -93,32 +98,22 @@ func (r *Runner) environment(byHand bool) (env map[string]string, notes []string
 					env[v.Name] = v.Value
 				}
 			}
-		case Filled: // GOGC is of a session: see hurry
-			if v.Name != "TF_PLUGIN_CACHE_DIR" {
-				continue
-			}
-			if r.options.Plugins != "" && env[v.Name] == "" {
-				env[v.Name] = r.options.Plugins
-				// Else terraform installs again what the cache has already, over a program that another stack runs. What it warns
-				// of is a lock file without the checksums of other platforms; ours is the work directory's own.
-				env["TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"] = "true"
-			}
-		case Passed:
+		case Filled, Passed:
 		}
+	}
+	if r.options.Plugins != "" && env[pluginCache] == "" {
+		env[pluginCache] = r.options.Plugins
+		// Else terraform installs again what the cache has already, over a program that another stack runs. What it warns
+		// of is a lock file without the checksums of other platforms; ours is the work directory's own.
+		env["TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"] = "true"
 	}
 	return env, notes
 }
 
 // hurry lets terraform collect garbage less often: a run over what is built in is at its end before that pays off, and its memory is small.
 func (s *session) hurry() {
-	const name = "GOGC"
-	if s.env[name] != "" || s.needs.download || s.needs.programs {
-		return
-	}
-	for _, v := range Variables() {
-		if v.Name == name {
-			s.env[name] = v.Value
-		}
+	if s.env["GOGC"] == "" && !s.needs.download && !s.needs.programs {
+		s.env["GOGC"] = lessGarbage
 	}
 }
 

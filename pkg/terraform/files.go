@@ -14,6 +14,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
@@ -30,7 +31,7 @@ func writeInputs(notes string, w stack.RunRequest) error {
 	if err != nil {
 		return fmt.Errorf("encode the variables: %w", err)
 	}
-	return writeFile(filepath.Join(notes, inputsNote), values)
+	return atomicfile.Write(filepath.Join(notes, inputsNote), values)
 }
 
 func hash(data []byte) string {
@@ -97,7 +98,7 @@ func guardState(dir, notes string) (string, error) {
 		if err != nil || !json.Valid(good) {
 			continue
 		}
-		if err := writeFile(path, good); err != nil {
+		if err := atomicfile.Write(path, good); err != nil {
 			return "", fmt.Errorf("restore terraform state: %w", err)
 		}
 		return "the terraform state was cut off in the middle (a run was killed); went back to the last good one", nil
@@ -123,24 +124,5 @@ func keepState(dir, notes string) error {
 	if old, err := os.ReadFile(filepath.Join(notes, goodNote)); err == nil && bytes.Equal(old, data) {
 		return nil
 	}
-	return writeFile(filepath.Join(notes, goodNote), data)
-}
-
-// writeFile replaces a file in one step, readable by its owner only.
-func writeFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".labctl-*") // CreateTemp makes it 0600
-	if err != nil {
-		return err
-	}
-	_, err = tmp.Write(data)
-	if e := tmp.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		_ = os.Remove(tmp.Name())
-	}
-	return err
+	return atomicfile.Write(filepath.Join(notes, goodNote), data)
 }

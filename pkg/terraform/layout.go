@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
@@ -229,10 +230,10 @@ func (r *Runner) lockFile(s *stack.Stack, dir string) error {
 	if have, err := os.ReadFile(note); err == nil && string(have) == want && fileExists(path) {
 		return nil
 	}
-	if err := writeFile(path, source); err != nil {
+	if err := atomicfile.Write(path, source); err != nil {
 		return err
 	}
-	return writeFile(note, []byte(want))
+	return atomicfile.Write(note, []byte(want))
 }
 
 // keepLockFile gives the source the lock file that a command of the user has written, as terraform by hand would have.
@@ -244,5 +245,5 @@ func (r *Runner) keepLockFile(s *stack.Stack, dir string, before []byte) error {
 	if err := os.WriteFile(filepath.Join(s.Real, lockFile), after, 0o644); err != nil { //nolint:gosec // it is committed, and holds no secret
 		return fmt.Errorf("write the lock file beside the stack: %w", err)
 	}
-	return writeFile(filepath.Join(notesDir(r.options.Dir, s.ID), lockNote), []byte(hash(after)))
+	return atomicfile.Write(filepath.Join(notesDir(r.options.Dir, s.ID), lockNote), []byte(hash(after)))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -184,7 +185,7 @@ func (s *session) writeRoot(files *moduleFiles, state []byte) error {
 	}
 	lock, err := os.ReadFile(filepath.Join(s.stackDir, lockFile)) // the providers that the stack uses already
 	if err == nil {
-		err = writeFile(filepath.Join(s.dir, lockFile), lock)
+		err = atomicfile.Write(filepath.Join(s.dir, lockFile), lock)
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -209,7 +210,7 @@ func (s *session) writeRoot(files *moduleFiles, state []byte) error {
 	}
 	root, err := json.Marshal(content)
 	if err == nil {
-		err = writeFile(filepath.Join(s.dir, rootFile), root)
+		err = atomicfile.Write(filepath.Join(s.dir, rootFile), root)
 	}
 	if err != nil || state == nil {
 		return err
@@ -217,7 +218,7 @@ func (s *session) writeRoot(files *moduleFiles, state []byte) error {
 	if state, err = files.innerState(state); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(s.dir, stateFile), state)
+	return atomicfile.Write(filepath.Join(s.dir, stateFile), state)
 }
 
 // installModule notes for terraform that the stack is installed as a module, where nothing else has to be: terraform init would only
@@ -238,7 +239,7 @@ func (s *session) installModule(dir string) error {
 		return err
 	}
 	s.installed = true
-	return writeFile(filepath.Join(modules, "modules.json"), note)
+	return atomicfile.Write(filepath.Join(modules, "modules.json"), note)
 }
 
 // literal writes text so that terraform's JSON syntax takes it for that text, and for no template.

@@ -73,7 +73,7 @@ func needsOf(files []string) needs {
 
 // lockPlugins lets one init at a time, of any labctl on this machine, fill the shared cache of providers.
 func (s *session) lockPlugins(ctx context.Context) (unlock func(), err error) {
-	dir := s.env["TF_PLUGIN_CACHE_DIR"]
+	dir := s.env[pluginCache]
 	if dir == "" || !s.needs.download {
 		return func() {}, nil
 	}

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/interrupt"
 	"github.com/labctl/labctl/pkg/stack"
@@ -59,7 +60,7 @@ func (s *session) command(args ...string) (*exec.Cmd, error) {
 	}
 	data, err := json.Marshal(note)
 	if err == nil {
-		err = writeFile(filepath.Join(s.proc(), processNote), data)
+		err = atomicfile.Write(filepath.Join(s.proc(), processNote), data)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("note that terraform runs: %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/terraform-exec/tfexec"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -90,7 +91,7 @@ func (r *Runner) session(ctx context.Context, w stack.RunRequest, report event.R
 
 // mend makes good what a run that was killed left behind, and makes what terraform misses.
 func (s *session) mend() error {
-	if dir := s.env["TF_PLUGIN_CACHE_DIR"]; dir != "" { // terraform complains of one that is not there, also where it needs none
+	if dir := s.env[pluginCache]; dir != "" { // terraform complains of one that is not there, also where it needs none
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make the cache of providers: %w", err)
 		}
@@ -246,7 +247,7 @@ func (s *session) init(ctx context.Context) error {
 	if fileExists(data) { // modules, providers or a backend, which later commands want
 		want += " data"
 	}
-	return writeFile(mark, []byte(want))
+	return atomicfile.Write(mark, []byte(want))
 }
 
 // initNow runs terraform init. Only one at a time may fill the cache of providers, which terraform itself does not guard.

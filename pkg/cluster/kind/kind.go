@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
@@ -222,17 +223,8 @@ func writeKubeconfig(e engine, o Options, report event.Report) (*kube.Client, er
 	if err != nil {
 		return nil, fmt.Errorf("read the cluster's kubeconfig: %w", explain(err))
 	}
-	if err := writeFile(KubeconfigPath(o.Dir), []byte(content)); err != nil {
+	if err := atomicfile.Write(KubeconfigPath(o.Dir), []byte(content)); err != nil {
 		return nil, err
 	}
 	return kube.New([]byte(content))
-}
-
-// writeFile replaces a file whole, readable by its owner alone.
-func writeFile(path string, content []byte) error {
-	aside := path + ".new"
-	if err := os.WriteFile(aside, content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(aside, path)
 }

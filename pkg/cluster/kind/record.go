@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"github.com/labctl/labctl/pkg/atomicfile"
 )
 
 // record is what is known of a cluster that was made or was begun to be made, in the cluster's directory.
@@ -43,7 +45,7 @@ func (r record) write(dir string) error {
 	if err != nil {
 		return err
 	}
-	return writeFile(recordPath(dir), b)
+	return atomicfile.Write(recordPath(dir), b)
 }
 
 // fixed says what of a wanted cluster a finished one can't become. An image that is not named is not compared, so that a
