@@ -93,21 +93,20 @@ func (s *session) byHand(ctx context.Context, args []string, streams *iostreams.
 	}
 	cmd.Stdin = streams.In
 	var outputs []*follower
-	for name, to := range map[string]*io.Writer{stdoutNote: &cmd.Stdout, stderrNote: &cmd.Stderr} {
-		user := streams.Out
-		if name == stderrNote {
-			user = streams.Err
-		}
-		if isTerminal(user) {
-			*to = user
+	for _, stream := range []struct {
+		of   *io.Writer
+		user io.Writer
+	}{{&cmd.Stdout, streams.Out}, {&cmd.Stderr, streams.Err}} {
+		if isTerminal(stream.user) {
+			*stream.of = stream.user
 			continue
 		}
-		f, err := follow(filepath.Join(s.proc(), name), user)
+		f, err := follow(s.proc(), stream.user)
 		if err != nil {
 			return 1, err
 		}
 		defer f.close()
-		*to, outputs = f.file, append(outputs, f)
+		*stream.of, outputs = f.file, append(outputs, f)
 	}
 	interactive := isTerminal(streams.In)
 	if !interactive {

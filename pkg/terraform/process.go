@@ -15,7 +15,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/interrupt"
 	"github.com/labctl/labctl/pkg/stack"
@@ -34,15 +33,13 @@ const (
 	// watchEvery is the time between two looks at a process that is not ours.
 	watchEvery = 100 * time.Millisecond
 
-	pidNote     = "pid"          // the number of terraform's process, there for as long as it runs
-	processNote = "process.json" // what it does
-	stdoutNote  = "stdout"
-	stderrNote  = "stderr"
+	// processNote says which process terraform is, and after a space in JSON what it does. It is there for as long as terraform runs.
+	processNote = "process"
 )
 
-// launch notes the number of the process and becomes terraform: no terraform runs that is not noted. SIGHUP is ignored, so that a
-// closed terminal ends nothing in the middle.
-const launch = `trap '' HUP; echo $$ >"$1" || exit 125; shift; exec "$@"`
+// launch notes the process and becomes terraform: no terraform runs that is not noted. SIGHUP is ignored, so that a closed terminal
+// ends nothing in the middle.
+const launch = `trap '' HUP; printf '%s %s\n' "$$" "$2" >"$1" || exit 125; shift 2; exec "$@"`
 
 // LeftError says that terraform goes on without labctl.
 type LeftError struct{ Process stack.Process }
@@ -59,13 +56,11 @@ func (s *session) command(args ...string) (*exec.Cmd, error) {
 		note.Command = args[0]
 	}
 	data, err := json.Marshal(note)
-	if err == nil {
-		err = atomicfile.Write(filepath.Join(s.proc(), processNote), data)
-	}
 	if err != nil {
 		return nil, fmt.Errorf("note that terraform runs: %w", err)
 	}
-	cmd := exec.Command("/bin/sh", append([]string{"-c", launch, "sh", filepath.Join(s.proc(), pidNote), s.path}, args...)...) //nolint:gosec // no argument is read as a script
+	script := []string{"-c", launch, "sh", filepath.Join(s.proc(), processNote), string(data), s.path}
+	cmd := exec.Command("/bin/sh", append(script, args...)...) //nolint:gosec // no argument is read as a script
 	cmd.Dir = s.dir
 	for name, value := range s.env {
 		cmd.Env = append(cmd.Env, name+"="+value)
@@ -88,12 +83,12 @@ func (s *session) start(ctx context.Context, out io.Writer, args ...string) erro
 		return err
 	}
 	var said strings.Builder
-	stdout, err := follow(filepath.Join(s.proc(), stdoutNote), out)
+	stdout, err := follow(s.proc(), out)
 	if err != nil {
 		return err
 	}
 	defer stdout.close()
-	stderr, err := follow(filepath.Join(s.proc(), stderrNote), io.MultiWriter(s.log, &said))
+	stderr, err := follow(s.proc(), io.MultiWriter(s.log, &said))
 	if err != nil {
 		return err
 	}
@@ -165,42 +160,38 @@ func (s *session) proc() string {
 	return s.notes
 }
 
-func (s *session) forgetProcess() error {
-	var errs []error
-	for _, name := range []string{pidNote, processNote, stdoutNote, stderrNote} {
-		errs = append(errs, removeFile(filepath.Join(s.proc(), name)))
-	}
-	return errors.Join(errs...)
-}
+func (s *session) forgetProcess() error { return removeFile(filepath.Join(s.proc(), processNote)) }
 
-// follower hands on what a process writes to a file.
+// follower hands on what a process writes to a file without a name: it is gone with the last process that has it open.
 type follower struct {
-	file *os.File // for the process
-	read *os.File
-	to   io.Writer
+	file   *os.File
+	to     io.Writer
+	buffer [4096]byte
+	at     int64 // up to here it is handed on
 }
 
-func follow(path string, to io.Writer) (*follower, error) {
-	_ = os.Remove(path) // one of a terraform that goes on is its own
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY|os.O_APPEND, 0o600)
+// follow makes a follower. Where the system has no files in memory, its file is made in dir.
+func follow(dir string, to io.Writer) (*follower, error) {
+	file, err := nameless(dir)
 	if err != nil {
 		return nil, fmt.Errorf("make the file for terraform's output: %w", err)
 	}
-	read, err := os.Open(path)
-	if err != nil {
-		_ = file.Close()
-		return nil, fmt.Errorf("read terraform's output: %w", err)
-	}
-	return &follower{file: file, read: read, to: to}, nil
+	return &follower{file: file, to: to}, nil
 }
 
 // drain hands on what is new.
-func (f *follower) drain() { _, _ = io.Copy(f.to, f.read) } // who cannot be written to misses it, and terraform goes on
-
-func (f *follower) close() {
-	_ = f.file.Close()
-	_ = f.read.Close()
+func (f *follower) drain() {
+	for {
+		n, err := f.file.ReadAt(f.buffer[:], f.at) // the place at which terraform writes is another
+		f.at += int64(n)
+		_, _ = f.to.Write(f.buffer[:n]) // who cannot be written to misses it, and terraform goes on
+		if n == 0 || err != nil {
+			return
+		}
+	}
 }
+
+func (f *follower) close() { _ = f.file.Close() }
 
 // Running gives the terraforms at work on this environment's stacks, whoever started them.
 func (r *Runner) Running() ([]stack.Process, error) {
@@ -225,7 +216,7 @@ func (r *Runner) noted() ([]string, error) {
 	}
 	var ids []string
 	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), ".") && fileExists(filepath.Join(notesDir(r.options.Dir, e.Name()), pidNote)) {
+		if !strings.HasPrefix(e.Name(), ".") && fileExists(filepath.Join(notesDir(r.options.Dir, e.Name()), processNote)) {
 			ids = append(ids, e.Name())
 		}
 	}
@@ -235,32 +226,25 @@ func (r *Runner) noted() ([]string, error) {
 // process gives the terraform at work on a stack.
 func (r *Runner) process(id string) (stack.Process, bool) {
 	notes := notesDir(r.options.Dir, id)
-	var pid int
+	p := stack.Process{Stack: id}
 	for tries := 0; ; tries++ {
-		data, err := os.ReadFile(filepath.Join(notes, pidNote))
+		data, err := os.ReadFile(filepath.Join(notes, processNote))
 		if err != nil {
 			return stack.Process{}, false
 		}
-		if pid, err = strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
+		number, doing, _ := strings.Cut(string(data), " ")
+		if p.PID, err = strconv.Atoi(number); err == nil && json.Unmarshal([]byte(doing), &p) == nil {
 			break
 		}
-		if tries == 20 { // a process that was killed while it wrote its number
+		if tries == 20 { // a process that was killed while it wrote
 			return stack.Process{}, false
 		}
 		time.Sleep(5 * time.Millisecond) // one that is writing it now
 	}
-	if !isAt(pid, notes) {
-		return stack.Process{}, false
-	}
-	p := stack.Process{Stack: id}
-	if data, err := os.ReadFile(filepath.Join(notes, processNote)); err == nil {
-		_ = json.Unmarshal(data, &p) // one that was killed meanwhile leaves it unnamed
-	}
-	p.PID = pid
-	return p, true
+	return p, isAt(p.PID, notes)
 }
 
-// isAt says whether a process runs that has the output of these notes open. Another process that got the number does not.
+// isAt says whether a process runs that these notes are about. Another one that got its number does not count.
 func isAt(pid int, notes string) bool {
 	if err := syscall.Kill(pid, 0); err != nil && !errors.Is(err, syscall.EPERM) {
 		return false
@@ -306,14 +290,14 @@ func (r *Runner) Await(ctx context.Context, report event.Report) error {
 	return r.tidyProcesses()
 }
 
-// tidyProcesses removes what terraforms without a labctl have left of their output.
+// tidyProcesses removes the notes about terraforms without a labctl, and the plans that they made.
 func (r *Runner) tidyProcesses() error {
 	ids, err := r.noted()
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
-		for _, name := range []string{stdoutNote, stderrNote, processNote, planNote, pidNote} {
+		for _, name := range []string{planNote, processNote} {
 			if err := removeFile(filepath.Join(notesDir(r.options.Dir, id), name)); err != nil {
 				return err
 			}

@@ -171,7 +171,7 @@ func TestApplyChangeDestroy(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, os.FileMode(0o700), info.Mode().Perm())
 	require.NoFileExists(t, filepath.Join(b.state(), "run", "3-test", "plan"))
-	require.NoFileExists(t, filepath.Join(b.state(), "run", "3-test", "pid"))
+	require.NoFileExists(t, filepath.Join(b.state(), "run", "3-test", "process"))
 	entries, err := os.ReadDir(b.source())
 	require.NoError(t, err)
 	require.Len(t, entries, 3)
