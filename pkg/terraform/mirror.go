@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/labctl/labctl/pkg/stack"
@@ -45,36 +44,38 @@ func (m mirror) workDir(s *stack.Stack) string {
 
 // around links what lies beside a work directory and beside each directory above it, and hands to the source what a run has
 // written there: terraform by hand would have written it there.
-func (m mirror) around(dir string) error {
+func (m mirror) around(dir string) error { return m.above(dir, m.level) }
+
+// above does something with each directory of the mirror that a work directory is in, the outermost first.
+func (m mirror) above(dir string, do func(rel string) error) error {
 	rel, err := filepath.Rel(m.tree, filepath.Dir(dir))
 	if err != nil {
 		return err
 	}
-	parts := append([]string{"."}, strings.Split(rel, string(filepath.Separator))...)
+	if err := do("."); err != nil || rel == "." {
+		return err
+	}
 	at := "."
-	for i, part := range parts {
-		if at = filepath.Join(at, part); i > 0 && part == "." {
-			continue
-		}
-		if err := m.level(at); err != nil {
+	for part := range strings.SplitSeq(rel, string(filepath.Separator)) {
+		at = filepath.Join(at, part)
+		if err := do(at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// level links the entries of one directory.
+// level links the entries of one directory, and removes links to what is gone.
 func (m mirror) level(rel string) error {
 	dst := filepath.Join(m.tree, rel)
-	if info, err := os.Lstat(dst); err == nil && info.Mode()&fs.ModeSymlink != 0 {
-		if err := os.Remove(dst); err != nil {
-			return err
-		}
-	}
-	if err := os.MkdirAll(dst, 0o700); err != nil {
+	if err := makeDir(dst); err != nil {
 		return err
 	}
-	var wanted []string
+	have, err := m.handBack(rel)
+	if err != nil {
+		return err
+	}
+	wanted := map[string]bool{}
 	for i, root := range m.roots {
 		src := filepath.Join(root, rel)
 		entries, err := os.ReadDir(src)
@@ -84,10 +85,10 @@ func (m mirror) level(rel string) error {
 		for _, e := range entries {
 			name := e.Name()
 			from := filepath.Join(src, name)
-			if from == m.avoid || slices.Contains(wanted, name) {
+			if from == m.avoid || wanted[name] {
 				continue
 			}
-			wanted = append(wanted, name)
+			wanted[name] = true
 			if i == 0 && len(m.roots) > 1 && e.IsDir() && !isStackOrModule(from) {
 				// A directory above what was copied: what is beside it there comes from the second root.
 				if err := m.level(filepath.Join(rel, name)); err != nil {
@@ -95,16 +96,62 @@ func (m mirror) level(rel string) error {
 				}
 				continue
 			}
-			if err := m.link(from, filepath.Join(dst, name)); err != nil {
+			if kind, there := have[name]; there && kind&fs.ModeSymlink == 0 {
+				continue // a directory that leads to a work directory, or is one; or a file that the source does not take
+			}
+			if err := link(from, filepath.Join(dst, name)); err != nil {
 				return err
 			}
 		}
 	}
-	return m.reconcile(rel, dst, wanted)
+	for name, kind := range have {
+		if kind&fs.ModeSymlink != 0 && !wanted[name] {
+			if err := os.Remove(filepath.Join(dst, name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
-// link makes a link to from at path, unless a directory of the mirror is there.
-func (m mirror) link(from, path string) error {
+// handBack moves the files that a run has written in a directory of the mirror to the source, also one in place of a link, as editors and
+// atomic writes make. It gives the types of what is in the directory then. A file that the source does not take stays.
+func (m mirror) handBack(rel string) (map[string]fs.FileMode, error) {
+	dst := filepath.Join(m.tree, rel)
+	entries, err := os.ReadDir(dst)
+	if err != nil {
+		return nil, err
+	}
+	have := make(map[string]fs.FileMode, len(entries))
+	for _, e := range entries {
+		have[e.Name()] = e.Type()
+		if !e.Type().IsRegular() {
+			continue
+		}
+		path, to := filepath.Join(dst, e.Name()), m.sourceOf(filepath.Join(rel, e.Name()))
+		if moveFile(path, to) != nil {
+			continue
+		}
+		if err := link(to, path); err != nil {
+			return nil, err
+		}
+		have[e.Name()] = fs.ModeSymlink
+	}
+	return have, nil
+}
+
+// sourceOf gives the place in the source of what lies at rel in the mirror. What is new belongs to the lab's source.
+func (m mirror) sourceOf(rel string) string {
+	for _, root := range m.roots {
+		if _, err := os.Lstat(filepath.Join(root, rel)); err == nil {
+			return filepath.Join(root, rel)
+		}
+	}
+	return filepath.Join(m.roots[len(m.roots)-1], rel)
+}
+
+// link makes a link to from at path, in place of a link that leads elsewhere.
+func link(from, path string) error {
 	to, err := filepath.Rel(filepath.Dir(path), from)
 	if err != nil {
 		return err
@@ -117,43 +164,8 @@ func (m mirror) link(from, path string) error {
 		if err := os.Remove(path); err != nil {
 			return err
 		}
-	case !errors.Is(err, fs.ErrNotExist):
-		info, err := os.Lstat(path)
-		if err != nil || info.IsDir() {
-			return err // a directory that leads to a work directory, or is one
-		}
-		// A run replaced the link by a file, as editors and atomic writes do: that file is the source's new content.
-		return moveFile(path, from)
 	}
 	return os.Symlink(to, path)
-}
-
-// reconcile removes links to what is gone, and moves what a run wrote beside the work directories into the source.
-func (m mirror) reconcile(rel, dst string, wanted []string) error {
-	entries, err := os.ReadDir(dst)
-	if err != nil {
-		return err
-	}
-	src := filepath.Join(m.roots[len(m.roots)-1], rel)
-	for _, e := range entries {
-		name := e.Name()
-		path := filepath.Join(dst, name)
-		switch {
-		case slices.Contains(wanted, name):
-		case e.Type()&fs.ModeSymlink != 0:
-			if err := os.Remove(path); err != nil {
-				return err
-			}
-		case e.Type().IsRegular():
-			if err := moveFile(path, filepath.Join(src, name)); err == nil {
-				err = m.link(filepath.Join(src, name), path)
-				if err != nil {
-					return err
-				}
-			} // a source that cannot be written keeps it here
-		}
-	}
-	return nil
 }
 
 // moveFile moves a file, also to another file system.
@@ -273,5 +285,9 @@ func removeStaleLinks(dst, below string, wanted map[string]bool) error {
 func (r *Runner) mirrorBack(w stack.RunRequest, dir string) error {
 	r.layout.Lock()
 	defer r.layout.Unlock()
-	return r.mirror(w).around(dir)
+	m := r.mirror(w)
+	return m.above(dir, func(rel string) error {
+		_, err := m.handBack(rel)
+		return err
+	})
 }
