@@ -128,7 +128,7 @@ func (j *journal) remove(step string) error {
 }
 
 func (j *journal) save() error {
-	data, err := json.MarshalIndent(j.file, "", "  ")
+	data, err := json.Marshal(j.file)
 	if err != nil {
 		return fmt.Errorf("write the journal: %w", err)
 	}

@@ -352,31 +352,44 @@ func (r *run) step(ctx context.Context, name string, do func(ctx context.Context
 
 // record runs do between the journal's entries "started" and "done" or "failed".
 func (r *run) record(name string, begun entry, do func(e *entry) error) error {
-	before, _ := r.journal.get(name) // its Ref stays the last good one until there is another
-	begun.State, begun.Ref, begun.At = Begun, before.Ref, time.Now().UTC()
-	if err := r.journal.put(name, begun); err != nil {
+	begun, err := r.begin(name, begun)
+	if err != nil {
 		return err
 	}
 	e := begun
 	e.State, e.Ref = Done, ""
-	err := do(&e)
-	if err != nil {
-		e = entry{State: Failed, Ref: before.Ref, Detail: firstLine(r.secrets.Redact(err.Error()))}
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*LockLostError)) {
-			e.State = Begun
-		}
+	if err := do(&e); err != nil {
+		return r.recordFailure(name, begun, err)
 	}
 	e.At = time.Now().UTC()
-	return errors.Join(err, r.journal.put(name, e))
+	return r.journal.put(name, e)
 }
 
 // unrecord runs undo, which takes a step back. Until it is done the journal does not say any more that the step is: half
 // of it may be gone when labctl is killed.
 func (r *run) unrecord(name string, undo func() error) error {
-	if err := r.record(name, entry{}, func(*entry) error { return undo() }); err != nil {
+	begun, err := r.begin(name, entry{})
+	if err != nil {
 		return err
 	}
+	if err := undo(); err != nil {
+		return r.recordFailure(name, begun, err)
+	}
 	return r.journal.remove(name)
+}
+
+func (r *run) begin(name string, e entry) (entry, error) {
+	before, _ := r.journal.get(name) // its Ref stays the last good one until there is another
+	e.State, e.Ref, e.At = Begun, before.Ref, time.Now().UTC()
+	return e, r.journal.put(name, e)
+}
+
+func (r *run) recordFailure(name string, begun entry, err error) error {
+	e := entry{State: Failed, Ref: begun.Ref, At: time.Now().UTC(), Detail: firstLine(r.secrets.Redact(err.Error()))}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.As(err, new(*LockLostError)) {
+		e.State = Begun
+	}
+	return errors.Join(err, r.journal.put(name, e))
 }
 
 func firstLine(s string) string {
