@@ -50,7 +50,21 @@ func (e *NotKnownError) Error() string {
 	if len(parts) > 1 {
 		be = "are"
 	}
-	return fmt.Sprintf("%s %s %s: run `labctl up`", strings.Join(parts, ", "), be, ErrNotKnown)
+	return fmt.Sprintf("%s %s %s: run `%s`", strings.Join(parts, ", "), be, ErrNotKnown, e.Command())
+}
+
+// Command makes known what is missing.
+func (e *NotKnownError) Command() string {
+	command := "labctl up"
+	if len(e.Images) > 0 { // each is of a stack that an image's name does not tell
+		return command
+	}
+	for i, r := range e.Refs {
+		if !slices.ContainsFunc(e.Refs[:i], func(o Ref) bool { return o.Stack == r.Stack }) {
+			command += " " + r.Stack
+		}
+	}
+	return command
 }
 
 // Is makes it an ErrNotKnown.

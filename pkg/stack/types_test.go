@@ -86,7 +86,7 @@ func TestWaitsFor(t *testing.T) {
 	var missing *stack.NotKnownError
 	require.ErrorAs(t, err, &missing)
 	require.Len(t, missing.Refs, 2)
-	require.ErrorContains(t, err, `output "name" of stack "foundation", output "ports" of stack "foundation" are not known yet: run `+"`labctl up`")
+	require.ErrorContains(t, err, `output "name" of stack "foundation", output "ports" of stack "foundation" are not known yet: run `+"`labctl up foundation`")
 }
 
 // TestInference wires an output into a variable that takes it only when the output's type was seen.

@@ -3,6 +3,7 @@ package up
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	machine "github.com/labctl/labctl/pkg/doctor"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/pkg/stack"
 )
 
 // Options are the command's flags.
@@ -131,8 +133,12 @@ func run(ctx context.Context, opts *Options) error {
 		var err error
 		if summary, err = l.Engine.Up(ctx, o); err != nil {
 			next := cli.SameCommand + "   (it continues where it stopped)"
-			if opts.Plan != "" {
+			var missing *stack.NotKnownError
+			switch {
+			case opts.Plan != "":
 				next = "labctl plan --out " + cli.Quote(opts.Plan) + "   (the plans that were applied are used up)"
+			case errors.As(err, &missing) && !o.Selection.Whole(): // what is missing was not chosen
+				next = missing.Command()
 			}
 			return &cli.Error{What: "the lab is not up", Err: choice.Explain("labctl up", err), Next: l.After(err, next)}
 		}
