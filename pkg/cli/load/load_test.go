@@ -66,8 +66,9 @@ func TestKey(t *testing.T) {
 func dev(t *testing.T) string {
 	ctx, stop := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
+	dir := t.TempDir() // before the clean-up below, which has to run before that of the directory
 	go func() {
-		ended <- devlab.Run(ctx, devlab.Options{Dir: t.TempDir(), Listen: net.JoinHostPort("127.0.0.1", "0"), Frontend: http.NotFoundHandler(), Ready: func(url string) { ready <- url }})
+		ended <- devlab.Run(ctx, devlab.Options{Dir: dir, Listen: net.JoinHostPort("127.0.0.1", "0"), Frontend: http.NotFoundHandler(), Ready: func(url string) { ready <- url }})
 	}()
 	t.Cleanup(func() {
 		stop()
