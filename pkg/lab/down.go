@@ -106,20 +106,10 @@ func (l *Lab) findable() bool {
 	})
 }
 
-// unstack takes one stack down: its releases, its Terraform.
+// unstack takes one stack down.
 func (r *run) unstack(ctx context.Context, s *stack.Stack) error {
-	for _, rel := range slices.Backward(s.Releases) {
-		if err := r.removeRelease(ctx, s, rel); err != nil {
-			return err
-		}
-	}
-	if s.HasTerraform() || s.Orphan {
-		if err := r.destroy(ctx, s); err != nil {
-			return err
-		}
-	}
-	for _, img := range s.Images {
-		if err := r.journal.remove(imageStep(s, img)); err != nil {
+	for _, st := range slices.Backward(stepsOf(s)) {
+		if err := st.down(ctx, r); err != nil {
 			return err
 		}
 	}
@@ -132,85 +122,6 @@ func (r *run) unstack(ctx context.Context, s *stack.Stack) error {
 		}
 	}
 	return nil
-}
-
-func (r *run) destroy(ctx context.Context, s *stack.Stack) error {
-	if err := r.bringStateBack(ctx, s); err != nil {
-		return err
-	}
-	err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
-		st, err := r.state(ctx, s, report)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			return outcome{skipped: true, message: "it was not up"}, r.journal.remove(s.ID)
-		case err == nil && st.IsEmpty():
-			return outcome{skipped: true, message: "it is down"}, r.journal.remove(s.ID)
-		case s.Orphan && !s.HasTerraform():
-			record := stack.Record{ID: s.ID, Resources: -1}
-			if err == nil {
-				record.Resources = len(st.Resources)
-			}
-			return outcome{}, unplaced(record)
-		}
-		w, err := r.destruction(s, report)
-		if err != nil {
-			return outcome{}, err
-		}
-		if err := r.touch(ctx, s, "down"); err != nil {
-			return outcome{}, err
-		}
-		var changes stack.Changes
-		err = r.unrecord(s.ID, func() error {
-			return r.retry.try(ctx, report, func() error {
-				done, err := r.lab.deps.Terraform.Destroy(ctx, w, report)
-				changes.Destroyed += done.Destroyed
-				return err
-			})
-		})
-		r.tally.note(s.ID, func(res *Result) { res.Changes = changes })
-		if err != nil {
-			return outcome{}, fmt.Errorf("destroy stack %q: %w", s.ID, err)
-		}
-		return outcome{message: changes.String()}, nil
-	})
-	if err != nil {
-		return err
-	}
-	r.unlockRemote(s) // the stacks that come now may destroy its place
-	r.empty.Store(s.ID, true)
-	if s.Orphan {
-		return r.lab.deps.Terraform.Discard(s.ID)
-	}
-	return nil
-}
-
-// destruction says by what a stack is destroyed: its files and inputs as they are now, else, where those cannot be had, the files and the
-// inputs that it was last applied with.
-func (r *run) destruction(s *stack.Stack, report event.Report) (stack.RunRequest, error) {
-	inputs, err := r.lab.graph.Inputs(s, r.snapshot())
-	if err == nil && !s.Orphan {
-		return r.work(s, inputs)
-	}
-	var config *stack.ConfigError
-	if err != nil && !errors.Is(err, stack.ErrNotKnown) && !errors.As(err, &config) {
-		return stack.RunRequest{}, err
-	}
-	applied := s
-	if !s.Orphan {
-		report.Doing("by the files and inputs of its last run: %s", firstLine(r.secrets.Redact(err.Error())))
-		kept, copied := r.lab.deps.Terraform.Applied(s.ID)
-		switch {
-		case copied == nil:
-			applied = kept
-		case !errors.Is(copied, fs.ErrNotExist):
-			return stack.RunRequest{}, copied
-		case config != nil: // nothing was kept, and what there is cannot be used
-			return stack.RunRequest{}, err
-		}
-	}
-	w := r.request(applied)
-	w.Backend = r.stay(nil)
-	return w, nil
 }
 
 // removeState removes the state directory, and .lab where no other environment lives in it. It refuses while something

@@ -2,9 +2,7 @@ package lab
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -89,60 +87,10 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 
 func (r *run) drift(ctx context.Context, s *stack.Stack, report event.Report) (*StackDrift, error) {
 	d := &StackDrift{Stack: s.ID}
-	if s.HasTerraform() {
-		st, err := r.state(ctx, s, report)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) || err == nil && st.IsEmpty():
-			d.Absent = true
-			return d, nil
-		case err != nil:
+	for _, st := range stepsOf(s) {
+		if err := st.drift(ctx, r, d, report); err != nil {
 			return nil, err
-		}
-		var inputs map[string]ctyValue // those of the last run: those of the next are no drift
-		if _, ran := r.journal.get(s.ID); !ran {
-			if inputs, err = r.lab.graph.Inputs(s, r.snapshot()); err != nil && !errors.Is(err, stack.ErrNotKnown) {
-				return nil, err
-			}
-		}
-		w, err := r.work(s, inputs)
-		if err != nil {
-			return nil, err
-		}
-		if d.Resources, err = r.lab.deps.Terraform.Drift(ctx, w, report); err != nil {
-			return nil, err
-		}
-	}
-	for _, rel := range s.Releases {
-		name := releaseStep(s, rel)
-		if _, was := r.journal.get(name); !was {
-			d.Absent = d.Absent || !s.HasTerraform()
-			continue
-		}
-		why, err := r.releaseDrift(ctx, s, rel)
-		if err != nil {
-			return nil, err
-		}
-		if why != "" {
-			d.Releases = append(d.Releases, ReleaseDrift{Name: rel.Name, Why: why})
 		}
 	}
 	return d, nil
-}
-
-func (r *run) releaseDrift(ctx context.Context, s *stack.Stack, rel *stack.Release) (string, error) {
-	for _, ref := range rel.Cluster {
-		if reason, err := r.gone(ctx, ref.Stack); err != nil || reason != "" {
-			return reason, err
-		}
-	}
-	report := event.For(r.sink, releaseStep(s, rel))
-	spec, err := r.releaseSpec(ctx, s, rel, report)
-	if errors.Is(err, stack.ErrNotKnown) {
-		return err.Error(), nil
-	}
-	if err != nil {
-		return "", err
-	}
-	report.Doing("looking at release %s", rel.Name)
-	return r.lab.deps.Releases.Deployed(ctx, spec)
 }

@@ -3,10 +3,13 @@ package lab
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/stack"
 )
@@ -68,4 +71,57 @@ func (d digests) walk(dir, prefix, skip string, above []string) error {
 		}
 	}
 	return nil
+}
+
+// files adds the files of a stack: those in its directory, and those of its modules.
+func (d digests) files(w stack.RunRequest) error {
+	if err := d.tree(w.Stack.Dir, "", "stack.hcl"); err != nil {
+		return fmt.Errorf("hash stack %q: %w", w.Stack.ID, err)
+	}
+	for _, dir := range w.Stack.Modules {
+		if err := d.tree(dir, w.Path(dir)+"/", ""); err != nil {
+			return fmt.Errorf("hash a module of stack %q: %w", w.Stack.ID, err)
+		}
+	}
+	return nil
+}
+
+// filesDigest is one hash of all files of a stack.
+func filesDigest(w stack.RunRequest) (string, error) {
+	files := digests{}
+	if err := files.files(w); err != nil {
+		return "", err
+	}
+	data, err := canonical(files)
+	if err != nil {
+		return "", err
+	}
+	one := digests{}
+	one.add("", data)
+	return one[""], nil
+}
+
+// terraformDigests are the hashes of everything that a stack's Terraform depends on, by names that people understand. Wanted is where its
+// state belongs.
+func terraformDigests(w stack.RunRequest, wanted *stack.StateBackend, version string) (digests, error) {
+	p := digests{}
+	p.add("the engine", []byte(version))
+	if err := p.files(w); err != nil {
+		return nil, err
+	}
+	for name, v := range w.Inputs {
+		data, err := stack.JSON(v)
+		if err != nil {
+			return nil, fmt.Errorf("hash input %q of stack %q: %w", name, w.Stack.ID, err)
+		}
+		p.add("input "+name, data)
+	}
+	if b := wanted; b != nil && !b.Keep {
+		data, err := stack.JSON(cty.ObjectVal(b.Config))
+		if err != nil {
+			return nil, fmt.Errorf("hash the backend of stack %q: %w", w.Stack.ID, err)
+		}
+		p.add("the backend", append([]byte(b.Type), data...))
+	}
+	return p, nil
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -136,4 +138,36 @@ func (j *journal) save() error {
 		return fmt.Errorf("write the journal: %w", err)
 	}
 	return nil
+}
+
+// changedInputs says why a step that ended with e has to be done again now, or "" where nothing changed.
+func (e entry) changedInputs(there bool, now digests) string {
+	switch {
+	case !there:
+		return "it was not there yet"
+	case e.State == Begun:
+		return "it was interrupted"
+	case e.State == Failed:
+		return "it failed"
+	case e.State != Done:
+		return "it is not done"
+	}
+	var changed []string
+	for _, name := range slices.Sorted(maps.Keys(now)) {
+		if was, had := e.Digests[name]; !had {
+			changed = append(changed, name+" is new")
+		} else if was != now[name] {
+			changed = append(changed, name+" changed")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Digests)) {
+		if _, has := now[name]; !has {
+			changed = append(changed, name+" is gone")
+		}
+	}
+	const most = 4
+	if len(changed) > most {
+		changed = append(changed[:most], fmt.Sprintf("and %d more", len(changed)-most))
+	}
+	return strings.Join(changed, ", ")
 }

@@ -195,22 +195,16 @@ func (l *Lab) Steps() ([]Step, error) {
 		steps = append(steps, s)
 	}
 	for _, s := range l.graph.Stacks {
-		if s.HasTerraform() {
-			add(s.ID, s.ID, KindTerraform)
-		}
-		for _, img := range s.Images {
-			add(imageStep(s, img), s.ID, KindImage)
-		}
-		for _, rel := range s.Releases {
-			add(releaseStep(s, rel), s.ID, KindRelease)
+		for _, k := range kinds {
+			for _, st := range k.steps(s) {
+				add(st.id(), s.ID, k.name)
+			}
 		}
 	}
 	return steps, nil
 }
 
-func imageStep(s *stack.Stack, img *stack.Image) string     { return s.ID + "/image " + img.Name }
-func releaseStep(s *stack.Stack, rel *stack.Release) string { return s.ID + "/release " + rel.Name }
-func (l *Lab) journalPath() string                          { return filepath.Join(l.graph.Dir, "journal.json") }
+func (l *Lab) journalPath() string { return filepath.Join(l.graph.Dir, "journal.json") }
 
 // Services gives the names that Ship takes.
 func (l *Lab) Services() []string { return l.graph.Services() }
@@ -384,12 +378,12 @@ func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
 			return fmt.Errorf("ship %s: %s. Run `labctl up`, which repairs it", service, reason)
 		}
 	}
-	if err := r.image(ctx, s, img); err != nil {
+	if err := (imageStep{s, img}).up(ctx, r); err != nil {
 		return r.failed(ctx, err)
 	}
 	for _, rel := range s.Releases {
 		if slices.Contains(rel.Images, img.Name) {
-			if err := r.release(ctx, s, rel); err != nil {
+			if err := (releaseStep{s, rel}).up(ctx, r); err != nil {
 				return r.failed(ctx, err)
 			}
 		}

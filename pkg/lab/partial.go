@@ -13,9 +13,6 @@ import (
 // on, because it may change them: what this plan says of them serves plans of the same kind alone.
 func (r *run) planPartly(ctx context.Context, s *stack.Stack, p *StackPlan, report event.Report) error {
 	before := r.forgetOutputs(s)
-	if !s.HasTerraform() {
-		return nil
-	}
 	w, err := r.partialWork(s)
 	if err != nil {
 		return err

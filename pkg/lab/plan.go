@@ -189,74 +189,22 @@ func emptyDir(dir string) error {
 
 const planSuffix = ".tfplan"
 
-// plan plans one stack. With keep the plan is kept in that directory, and kept says what it was made for.
-func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, report event.Report) (_ *StackPlan, kept *savedPlan, err error) {
-	p := &StackPlan{Stack: s.ID}
-	for _, img := range s.Images {
-		p.Images = append(p.Images, img.Name)
-	}
-	var refs []stack.Ref
-	for _, in := range s.Inputs {
-		refs = append(refs, in.Refs...)
-	}
-	if s.Backend != nil && !s.Backend.Own {
-		refs = append(refs, s.Backend.Refs...)
-	}
-	if p.Waits = r.waits(refs); len(p.Waits) > 0 {
-		if err := r.planPartly(ctx, s, p, report); err != nil {
-			return nil, nil, err
-		}
-		for _, rel := range s.Releases {
-			p.Releases = append(p.Releases, ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)})
-		}
-		return p, nil, nil
-	}
-	if s.HasTerraform() {
-		if kept, err = r.planTerraform(ctx, s, p, keep, report); err != nil {
-			return nil, nil, err
-		}
-	}
-	for _, rel := range s.Releases {
-		planned, err := r.planRelease(ctx, s, rel, p.Changes.Any())
-		if err != nil {
-			return nil, nil, err
-		}
-		p.Releases = append(p.Releases, planned)
-	}
-	return p, kept, nil
+// planning is the plan of a stack in the making.
+type planning struct {
+	*StackPlan
+	keep string     // the directory that plans are kept in; "" where they are not
+	kept *savedPlan // what the one that was kept was made for
 }
 
-func (r *run) planTerraform(ctx context.Context, s *stack.Stack, p *StackPlan, keep string, report event.Report) (*savedPlan, error) {
-	t, err := r.target(ctx, s, report)
-	if err != nil {
-		return nil, err
+// plan plans one stack. With keep the plan is kept in that directory, and kept says what it was made for.
+func (r *run) plan(ctx context.Context, s *stack.Stack, keep string, report event.Report) (_ *StackPlan, kept *savedPlan, err error) {
+	p := &planning{StackPlan: &StackPlan{Stack: s.ID}, keep: keep}
+	for _, st := range stepsOf(s) {
+		if err := st.plan(ctx, r, p, report); err != nil {
+			return nil, nil, err
+		}
 	}
-	e, ok := r.journal.get(s.ID)
-	if p.Why = e.changedInputs(ok, t.digests); p.Why == "" && r.options.Affected {
-		return nil, nil
-	}
-	file := ""
-	if keep != "" {
-		file = filepath.Join(keep, s.ID+planSuffix)
-	}
-	plan, err := r.lab.deps.Terraform.Plan(ctx, t.work, file, report)
-	if err != nil {
-		return nil, err
-	}
-	p.Actions, p.Changes = plan.Actions, plan.Changes
-	r.learn(s.Name, r.plannedOutputs(s, plan, r.snapshot().Outputs[s.Name]))
-	if keep == "" {
-		return nil, nil
-	}
-	kept := &savedPlan{Digests: t.digests}
-	st, err := r.lab.deps.Terraform.State(ctx, t.work, report)
-	switch {
-	case err == nil:
-		kept.Lineage, kept.Serial = st.Lineage, st.Serial
-	case !errors.Is(err, fs.ErrNotExist):
-		return nil, err
-	}
-	return kept, nil
+	return p.StackPlan, p.kept, nil
 }
 
 // plannedOutputs gives the outputs of a stack as they are after a plan. Those that do not change are not in every engine's plan; what is
@@ -277,32 +225,6 @@ func (r *run) plannedOutputs(s *stack.Stack, plan *stack.Plan, before map[string
 		outputs[name] = v
 	}
 	return outputs
-}
-
-// planRelease looks at a release where everything that it needs is known. changes says that its own stack changes before.
-func (r *run) planRelease(ctx context.Context, s *stack.Stack, rel *stack.Release, changes bool) (ReleasePlan, error) {
-	p := ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)}
-	if len(p.Waits) > 0 {
-		return p, nil
-	}
-	spec, err := r.releaseSpec(ctx, s, rel, event.For(r.sink, releaseStep(s, rel)))
-	if errors.Is(err, stack.ErrNotKnown) { // an image that was never built
-		p.Why = "it is not there yet"
-		return p, nil
-	}
-	if err != nil {
-		return p, err
-	}
-	hashed, err := releaseDigests(spec)
-	if err != nil {
-		return p, err
-	}
-	e, ok := r.journal.get(releaseStep(s, rel))
-	if p.Why = e.changedInputs(ok, hashed); p.Why != "" || changes || r.options.Affected {
-		return p, nil
-	}
-	p.Why, err = r.lab.deps.Releases.Deployed(ctx, spec)
-	return p, err
 }
 
 // waits says which of refs are not known, by stack: "1-cluster: kubeconfig, url".

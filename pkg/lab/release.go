@@ -12,6 +12,31 @@ import (
 	"github.com/labctl/labctl/pkg/stack"
 )
 
+// releaseStep is a Helm release.
+type releaseStep struct {
+	stack *stack.Stack
+	*stack.Release
+}
+
+func releaseSteps(s *stack.Stack) []step {
+	var steps []step
+	for _, rel := range s.Releases {
+		steps = append(steps, releaseStep{s, rel})
+	}
+	return steps
+}
+
+func (rel releaseStep) id() string { return rel.stack.ID + "/release " + rel.Name }
+
+func (rel releaseStep) sources(*stack.Graph) []string {
+	if !filepath.IsAbs(rel.Chart) { // a remote one: its version and digest are in the stack's directory
+		return rel.ValuesFiles
+	}
+	return append([]string{rel.Chart}, rel.ValuesFiles...)
+}
+
+func (rel releaseStep) recall(context.Context, *run, trust) error { return nil }
+
 // releaseSpec evaluates a release.
 func (r *run) releaseSpec(ctx context.Context, s *stack.Stack, rel *stack.Release, report event.Report) (ReleaseSpec, error) {
 	g, known := r.lab.graph, r.snapshot()
@@ -39,58 +64,58 @@ func (r *run) releaseSpec(ctx context.Context, s *stack.Stack, rel *stack.Releas
 	}, nil
 }
 
-func (r *run) release(ctx context.Context, s *stack.Stack, rel *stack.Release) error {
-	name := releaseStep(s, rel)
-	return r.step(ctx, name, func(ctx context.Context, report event.Report) (outcome, error) {
-		spec, err := r.releaseSpec(ctx, s, rel, report)
+func (rel releaseStep) up(ctx context.Context, r *run) error {
+	return r.reach(ctx, rel.stack, rel.id(), func(ctx context.Context, report event.Report) (goal, error) {
+		spec, err := r.releaseSpec(ctx, rel.stack, rel.Release, report)
 		if err != nil {
-			return outcome{}, err
+			return nil, err
 		}
 		p, err := releaseDigests(spec)
-		if err != nil {
-			return outcome{}, err
-		}
-		e, ok := r.journal.get(name)
-		why := e.changedInputs(ok, p)
-		if why == "" {
-			if r.options.Affected {
-				return outcome{skipped: true, message: "nothing changed"}, nil
-			}
-			reason, err := r.lab.deps.Releases.Deployed(ctx, spec)
-			if err != nil {
-				return outcome{}, fmt.Errorf("look at release %q: %w", rel.Name, err)
-			}
-			if reason == "" {
-				return outcome{skipped: true, message: "nothing changed"}, nil
-			}
-			why = "repairing: " + reason
-		}
-		report.Doing("%s", why)
-		if err := r.touch(ctx, s, "up"); err != nil {
-			return outcome{}, err
-		}
-		var changed bool
-		err = r.record(name, entry{Digests: p}, func(e *entry) error {
-			err := r.retry.try(ctx, report, func() error {
-				done, err := r.lab.deps.Releases.Ensure(ctx, spec, report)
-				changed = changed || done
-				return err
-			})
-			if err != nil {
-				return fmt.Errorf("deploy release %q into namespace %q: %w", rel.Name, rel.Namespace, err)
-			}
-			e.Detail = "ready in namespace " + rel.Namespace
-			return nil
-		})
-		if err != nil {
-			return outcome{}, err
-		}
-		if !changed {
-			return outcome{skipped: true, message: because(r.options.Why, "nothing changed", why)}, nil
-		}
-		r.tally.note(s.ID, func(res *Result) { res.Charts++ })
-		return outcome{message: because(r.options.Why, "ready", why)}, nil
+		return &releaseGoal{run: r, stack: rel.stack, spec: spec, digests: p}, err
 	})
+}
+
+// releaseGoal is a release that is deployed and healthy.
+type releaseGoal struct {
+	*run
+	stack   *stack.Stack
+	spec    ReleaseSpec
+	digests digests
+	changed bool
+}
+
+func (g *releaseGoal) dependsOn() digests { return g.digests }
+
+func (g *releaseGoal) check(ctx context.Context, _ entry, why string) (string, error) {
+	if why != "" || g.options.Affected {
+		return why, nil
+	}
+	reason, err := g.lab.deps.Releases.Deployed(ctx, g.spec)
+	if err != nil {
+		return "", fmt.Errorf("look at release %q: %w", g.spec.Name, err)
+	}
+	if reason == "" {
+		return "", nil
+	}
+	return "repairing: " + reason, nil
+}
+
+func (g *releaseGoal) apply(ctx context.Context, e *entry, report event.Report) error {
+	done, err := g.lab.deps.Releases.Ensure(ctx, g.spec, report)
+	g.changed = g.changed || done
+	if err != nil {
+		return fmt.Errorf("deploy release %q into namespace %q: %w", g.spec.Name, g.spec.Namespace, err)
+	}
+	e.Detail = "ready in namespace " + g.spec.Namespace
+	return nil
+}
+
+func (g *releaseGoal) outcome() outcome {
+	if !g.changed {
+		return outcome{skipped: true, message: "nothing changed"}
+	}
+	g.tally.note(g.stack.ID, func(res *Result) { res.Charts++ })
+	return outcome{message: "ready"}
 }
 
 func releaseDigests(spec ReleaseSpec) (digests, error) {
@@ -118,8 +143,72 @@ func releaseDigests(spec ReleaseSpec) (digests, error) {
 	return p, nil
 }
 
-func (r *run) removeRelease(ctx context.Context, s *stack.Stack, rel *stack.Release) error {
-	name := releaseStep(s, rel)
+// plan looks at a release where everything that it needs is known.
+func (rel releaseStep) plan(ctx context.Context, r *run, p *planning, _ event.Report) error {
+	planned := ReleasePlan{Name: rel.Name, Waits: r.waits(rel.Refs)}
+	var err error
+	if len(planned.Waits)+len(p.Waits) == 0 {
+		planned.Why, err = rel.whyUp(ctx, r, p.Changes.Any())
+	}
+	p.Releases = append(p.Releases, planned)
+	return err
+}
+
+// whyUp says why up would work on the release, or "". Changes says that its own stack changes before.
+func (rel releaseStep) whyUp(ctx context.Context, r *run, changes bool) (string, error) {
+	spec, err := r.releaseSpec(ctx, rel.stack, rel.Release, event.For(r.sink, rel.id()))
+	if errors.Is(err, stack.ErrNotKnown) { // an image that was never built
+		return "it is not there yet", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	hashed, err := releaseDigests(spec)
+	if err != nil {
+		return "", err
+	}
+	e, ok := r.journal.get(rel.id())
+	if why := e.changedInputs(ok, hashed); why != "" || changes || r.options.Affected {
+		return why, nil
+	}
+	return r.lab.deps.Releases.Deployed(ctx, spec)
+}
+
+func (rel releaseStep) drift(ctx context.Context, r *run, d *StackDrift, _ event.Report) error {
+	if d.Absent && rel.stack.HasTerraform() {
+		return nil
+	}
+	if _, was := r.journal.get(rel.id()); !was {
+		d.Absent = d.Absent || !rel.stack.HasTerraform()
+		return nil
+	}
+	why, err := rel.whyDrifted(ctx, r)
+	if why != "" {
+		d.Releases = append(d.Releases, ReleaseDrift{Name: rel.Name, Why: why})
+	}
+	return err
+}
+
+func (rel releaseStep) whyDrifted(ctx context.Context, r *run) (string, error) {
+	for _, ref := range rel.Cluster {
+		if reason, err := r.gone(ctx, ref.Stack); err != nil || reason != "" {
+			return reason, err
+		}
+	}
+	report := event.For(r.sink, rel.id())
+	spec, err := r.releaseSpec(ctx, rel.stack, rel.Release, report)
+	if errors.Is(err, stack.ErrNotKnown) {
+		return err.Error(), nil
+	}
+	if err != nil {
+		return "", err
+	}
+	report.Doing("looking at release %s", rel.Name)
+	return r.lab.deps.Releases.Deployed(ctx, spec)
+}
+
+func (rel releaseStep) down(ctx context.Context, r *run) error {
+	s, name := rel.stack, rel.id()
 	return r.step(ctx, name, func(ctx context.Context, report event.Report) (outcome, error) {
 		for _, ref := range rel.Cluster {
 			reason, err := r.gone(ctx, ref.Stack)
@@ -130,7 +219,7 @@ func (r *run) removeRelease(ctx context.Context, s *stack.Stack, rel *stack.Rele
 				return outcome{skipped: true, message: "it went with its cluster (" + reason + ")"}, r.journal.remove(name)
 			}
 		}
-		kubeconfig, err := r.lab.graph.Kubeconfig(s, rel, r.snapshot())
+		kubeconfig, err := r.lab.graph.Kubeconfig(s, rel.Release, r.snapshot())
 		if errors.Is(err, stack.ErrNotKnown) {
 			return outcome{skipped: true, message: "there is no cluster"}, r.journal.remove(name)
 		}

@@ -262,36 +262,14 @@ func (r *run) recallStack(ctx context.Context, s *stack.Stack, which trust) erro
 	if s.Orphan { // nothing refers to it, and another stack may have its name now
 		return nil
 	}
-	for _, img := range s.Images {
-		if r.journal != nil {
-			if e, ok := r.journal.get(imageStep(s, img)); ok && e.Ref != "" {
-				r.learnImage(img.Name, e.Ref)
-			}
-		}
-	}
 	if !s.HasTerraform() {
 		r.learn(s.Name, map[string]ctyValue{})
-		return nil
 	}
-	st, err := r.state(ctx, s, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	e, ran := r.journal.get(s.ID)
-	if st.IsEmpty() && e.State != Done {
-		return nil
-	}
-	if which == vouched && ran && e.State != Done {
-		for _, v := range st.Outputs { // they are secret all the same
-			r.secrets.Add(stack.Secrets(v)...)
+	for _, st := range stepsOf(s) {
+		if err := st.recall(ctx, r, which); err != nil {
+			return err
 		}
-		r.distrustOutputs(s.Name, map[State]string{Begun: "its last run was interrupted", Failed: "its last run failed"}[e.State])
-		return nil
 	}
-	r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
 	return nil
 }
 

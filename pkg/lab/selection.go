@@ -146,16 +146,14 @@ func closure(from []*stack.Stack, edges map[*stack.Stack][]*stack.Stack, to map[
 	}
 }
 
-// madeOf gives the stacks that one of the paths is a part of: of their files, modules, charts or images. lab.hcl is a part of all.
+// madeOf gives the stacks that one of the paths is a part of: of their directory, or of what their steps are made of. lab.hcl is a part of
+// all.
 func madeOf(g *stack.Graph, paths []string) []*stack.Stack {
 	var out []*stack.Stack
 	for _, s := range g.Stacks {
-		parts := append([]string{g.Lab.File, s.Dir, s.Real}, s.Modules...)
-		for _, rel := range s.Releases {
-			parts = append(parts, filepath.Join(g.Lab.Source, rel.Chart), rel.Chart)
-		}
-		for _, img := range s.Images {
-			parts = append(parts, filepath.Join(g.Lab.Source, img.Source))
+		parts := []string{g.Lab.File, s.Dir}
+		for _, st := range stepsOf(s) {
+			parts = append(parts, st.sources(g)...)
 		}
 		if slices.ContainsFunc(paths, func(path string) bool {
 			return slices.ContainsFunc(parts, func(part string) bool {
@@ -174,35 +172,16 @@ func dependencies(g *stack.Graph) map[*stack.Stack][]*stack.Stack {
 	edges := map[*stack.Stack][]*stack.Stack{}
 	for _, s := range g.Stacks {
 		edges[s] = append(edges[s], s.Needs...)
-		for _, ref := range references(s) {
-			other, err := g.Stack(ref.Stack)
-			if err == nil && other != s && !slices.Contains(edges[s], other) { // a checked graph refers to nothing else
-				edges[s] = append(edges[s], other)
+		for _, wire := range s.Wires() {
+			for _, ref := range wire.Refs {
+				other, err := g.Stack(ref.Stack)
+				if err == nil && other != s && !slices.Contains(edges[s], other) { // a checked graph refers to nothing else
+					edges[s] = append(edges[s], other)
+				}
 			}
 		}
 	}
 	return edges
-}
-
-// references are all that a stack's wiring refers to.
-func references(s *stack.Stack) []stack.Ref {
-	var refs []stack.Ref
-	for _, in := range s.Inputs {
-		refs = append(refs, in.Refs...)
-	}
-	for _, img := range s.Images {
-		refs = append(refs, img.Refs...)
-	}
-	for _, rel := range s.Releases {
-		refs = append(refs, rel.Refs...)
-	}
-	for _, h := range s.Hooks {
-		refs = append(refs, h.Refs...)
-	}
-	if s.Backend != nil {
-		refs = append(refs, s.Backend.Refs...)
-	}
-	return refs
 }
 
 func reversed(edges map[*stack.Stack][]*stack.Stack) map[*stack.Stack][]*stack.Stack {

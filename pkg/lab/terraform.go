@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"path/filepath"
 	"slices"
-	"strings"
-
-	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/stack"
@@ -50,96 +48,270 @@ func (r *run) target(ctx context.Context, s *stack.Stack, report event.Report) (
 	return target{w, hashed}, err
 }
 
-// terraform brings the Terraform of s to what its files and inputs say.
-func (r *run) terraform(ctx context.Context, s *stack.Stack) error {
-	if !s.HasTerraform() {
-		r.learn(s.Name, map[string]ctyValue{})
+// terraformStep is the Terraform of a stack.
+type terraformStep struct{ *stack.Stack }
+
+func terraformSteps(s *stack.Stack) []step {
+	if !s.HasTerraform() && !s.Orphan {
 		return nil
 	}
-	err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
-		t, err := r.target(ctx, s, report)
+	return []step{terraformStep{s}}
+}
+
+func (t terraformStep) id() string { return t.ID }
+
+func (t terraformStep) sources(*stack.Graph) []string { return append([]string{t.Real}, t.Modules...) }
+
+func (t terraformStep) up(ctx context.Context, r *run) error {
+	err := r.reach(ctx, t.Stack, t.ID, func(ctx context.Context, report event.Report) (goal, error) {
+		wanted, err := r.target(ctx, t.Stack, report)
 		if err != nil {
-			return outcome{}, err
+			return nil, err
 		}
-		if err := r.lockPlace(ctx, s, t.work.Backend, false); err != nil {
-			return outcome{}, err
-		}
-		st, why, err := r.unchanged(ctx, s, t)
-		if err != nil {
-			return outcome{}, err
-		}
-		if st != nil {
-			e, _ := r.journal.get(s.ID)
-			r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
-			return outcome{skipped: true, message: "nothing changed"}, nil
-		}
-		if err := r.options.Plans.ensureFresh(s, t); err != nil {
-			return outcome{}, err
-		}
-		r.tally.note(s.ID, func(res *Result) { res.Detail = why })
-		report.Doing("%s", why)
-		if err := r.touch(ctx, s, "up"); err != nil {
-			return outcome{}, err
-		}
-		return r.apply(ctx, s, t, why, report)
+		return &terraformGoal{run: r, stack: t.Stack, target: wanted}, r.lockPlace(ctx, t.Stack, wanted.work.Backend, false)
 	})
 	if err != nil {
 		return err
 	}
-	return r.moveState(ctx, s)
+	return r.moveState(ctx, t.Stack)
 }
 
-func (r *run) apply(ctx context.Context, s *stack.Stack, t target, why string, report event.Report) (outcome, error) {
-	var changes stack.Changes
-	err := r.record(s.ID, entry{Digests: t.digests}, func(e *entry) error {
-		err := r.retry.try(ctx, report, func() error {
-			var done stack.Changes
-			var err error
-			if plan := r.options.Plans.file(s); plan != "" {
-				done, err = r.lab.deps.Terraform.ApplyPlan(ctx, t.work, plan, report)
-			} else {
-				done, err = r.lab.deps.Terraform.Apply(ctx, t.work, report)
-			}
-			changes.Added, changes.Changed, changes.Destroyed = changes.Added+done.Added, changes.Changed+done.Changed, changes.Destroyed+done.Destroyed
+func (t terraformStep) recall(ctx context.Context, r *run, which trust) error {
+	st, err := r.state(ctx, t.Stack, nil)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	e, ran := r.journal.get(t.ID)
+	if st.IsEmpty() && e.State != Done {
+		return nil
+	}
+	if which == vouched && ran && e.State != Done {
+		for _, v := range st.Outputs { // they are secret all the same
+			r.secrets.Add(stack.Secrets(v)...)
+		}
+		r.distrustOutputs(t.Name, map[State]string{Begun: "its last run was interrupted", Failed: "its last run failed"}[e.State])
+		return nil
+	}
+	r.learn(t.Name, withNulls(st.Outputs, e.Outputs))
+	return nil
+}
+
+func (t terraformStep) plan(ctx context.Context, r *run, p *planning, report event.Report) error {
+	var refs []stack.Ref
+	for _, in := range t.Inputs {
+		refs = append(refs, in.Refs...)
+	}
+	if t.Backend != nil && !t.Backend.Own {
+		refs = append(refs, t.Backend.Refs...)
+	}
+	if p.Waits = r.waits(refs); len(p.Waits) > 0 {
+		return r.planPartly(ctx, t.Stack, p.StackPlan, report)
+	}
+	wanted, err := r.target(ctx, t.Stack, report)
+	if err != nil {
+		return err
+	}
+	e, ok := r.journal.get(t.ID)
+	if p.Why = e.changedInputs(ok, wanted.digests); p.Why == "" && r.options.Affected {
+		return nil
+	}
+	file := ""
+	if p.keep != "" {
+		file = filepath.Join(p.keep, t.ID+planSuffix)
+	}
+	plan, err := r.lab.deps.Terraform.Plan(ctx, wanted.work, file, report)
+	if err != nil {
+		return err
+	}
+	p.Actions, p.Changes = plan.Actions, plan.Changes
+	r.learn(t.Name, r.plannedOutputs(t.Stack, plan, r.snapshot().Outputs[t.Name]))
+	if p.keep == "" {
+		return nil
+	}
+	p.kept = &savedPlan{Digests: wanted.digests}
+	st, err := r.lab.deps.Terraform.State(ctx, wanted.work, report)
+	switch {
+	case err == nil:
+		p.kept.Lineage, p.kept.Serial = st.Lineage, st.Serial
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return nil
+}
+
+func (t terraformStep) drift(ctx context.Context, r *run, d *StackDrift, report event.Report) error {
+	st, err := r.state(ctx, t.Stack, report)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && st.IsEmpty():
+		d.Absent = true
+		return nil
+	case err != nil:
+		return err
+	}
+	var inputs map[string]ctyValue // those of the last run: those of the next are no drift
+	if _, ran := r.journal.get(t.ID); !ran {
+		if inputs, err = r.lab.graph.Inputs(t.Stack, r.snapshot()); err != nil && !errors.Is(err, stack.ErrNotKnown) {
 			return err
+		}
+	}
+	w, err := r.work(t.Stack, inputs)
+	if err != nil {
+		return err
+	}
+	d.Resources, err = r.lab.deps.Terraform.Drift(ctx, w, report)
+	return err
+}
+
+func (t terraformStep) down(ctx context.Context, r *run) error {
+	s := t.Stack
+	if err := r.bringStateBack(ctx, s); err != nil {
+		return err
+	}
+	err := r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
+		st, err := r.state(ctx, s, report)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return outcome{skipped: true, message: "it was not up"}, r.journal.remove(s.ID)
+		case err == nil && st.IsEmpty():
+			return outcome{skipped: true, message: "it is down"}, r.journal.remove(s.ID)
+		case s.Orphan && !s.HasTerraform():
+			record := stack.Record{ID: s.ID, Resources: -1}
+			if err == nil {
+				record.Resources = len(st.Resources)
+			}
+			return outcome{}, unplaced(record)
+		}
+		w, err := r.destruction(s, report)
+		if err != nil {
+			return outcome{}, err
+		}
+		if err := r.touch(ctx, s, "down"); err != nil {
+			return outcome{}, err
+		}
+		var changes stack.Changes
+		err = r.unrecord(s.ID, func() error {
+			return r.retry.try(ctx, report, func() error {
+				done, err := r.lab.deps.Terraform.Destroy(ctx, w, report)
+				changes.Destroyed += done.Destroyed
+				return err
+			})
 		})
 		r.tally.note(s.ID, func(res *Result) { res.Changes = changes })
 		if err != nil {
-			return fmt.Errorf("apply stack %q: %w", s.ID, err)
+			return outcome{}, fmt.Errorf("destroy stack %q: %w", s.ID, err)
 		}
-		st, err := r.lab.deps.Terraform.State(ctx, t.work, report)
-		if err != nil {
-			return fmt.Errorf("apply stack %q: %w", s.ID, err)
-		}
-		e.Outputs = slices.Sorted(maps.Keys(s.Outputs))
-		r.learn(s.Name, withNulls(st.Outputs, e.Outputs))
-		e.Lineage, e.Serial, e.Detail = st.Lineage, st.Serial, changes.String()
-		return nil
+		return outcome{message: changes.String()}, nil
 	})
 	if err != nil {
-		return outcome{}, err
+		return err
 	}
-	if !changes.Any() {
-		return outcome{skipped: true, message: because(r.options.Why, "nothing to change", why)}, nil
+	r.unlockRemote(s) // the stacks that come now may destroy its place
+	r.empty.Store(s.ID, true)
+	if s.Orphan {
+		return r.lab.deps.Terraform.Discard(s.ID)
 	}
-	return outcome{message: because(r.options.Why, changes.String(), why)}, nil
+	return nil
 }
 
-func because(say bool, what, why string) string {
-	if !say || why == "" {
-		return what
+// destruction says by what a stack is destroyed: its files and inputs as they are now, else, where those cannot be had, the files and the
+// inputs that it was last applied with.
+func (r *run) destruction(s *stack.Stack, report event.Report) (stack.RunRequest, error) {
+	inputs, err := r.lab.graph.Inputs(s, r.snapshot())
+	if err == nil && !s.Orphan {
+		return r.work(s, inputs)
 	}
-	return what + " (" + why + ")"
+	var config *stack.ConfigError
+	if err != nil && !errors.Is(err, stack.ErrNotKnown) && !errors.As(err, &config) {
+		return stack.RunRequest{}, err
+	}
+	applied := s
+	if !s.Orphan {
+		report.Doing("by the files and inputs of its last run: %s", firstLine(r.secrets.Redact(err.Error())))
+		kept, copied := r.lab.deps.Terraform.Applied(s.ID)
+		switch {
+		case copied == nil:
+			applied = kept
+		case !errors.Is(copied, fs.ErrNotExist):
+			return stack.RunRequest{}, copied
+		case config != nil: // nothing was kept, and what there is cannot be used
+			return stack.RunRequest{}, err
+		}
+	}
+	w := r.request(applied)
+	w.Backend = r.stay(nil)
+	return w, nil
 }
 
-// unchanged gives the stack's state where it was applied from the same files and inputs, nobody touched the state since,
+// terraformGoal is a state that records what a stack's files and inputs say.
+type terraformGoal struct {
+	*run
+	stack   *stack.Stack
+	target  target
+	changes stack.Changes
+	applied bool
+}
+
+func (g *terraformGoal) dependsOn() digests { return g.target.digests }
+
+func (g *terraformGoal) check(ctx context.Context, e entry, why string) (string, error) {
+	if why == "" {
+		var st *stack.State
+		var err error
+		if st, why, err = g.unchanged(ctx, g.stack, g.target, e); err != nil {
+			return "", err
+		}
+		if st != nil {
+			g.learn(g.stack.Name, withNulls(st.Outputs, e.Outputs))
+			return "", nil
+		}
+	}
+	if err := g.options.Plans.ensureFresh(g.stack, g.target); err != nil {
+		return "", err
+	}
+	g.tally.note(g.stack.ID, func(res *Result) { res.Detail = why })
+	return why, nil
+}
+
+func (g *terraformGoal) apply(ctx context.Context, e *entry, report event.Report) error {
+	if !g.applied { // else only reading the state failed
+		done, err := g.applyOnce(ctx, report)
+		g.changes.Added, g.changes.Changed, g.changes.Destroyed = g.changes.Added+done.Added, g.changes.Changed+done.Changed, g.changes.Destroyed+done.Destroyed
+		g.tally.note(g.stack.ID, func(res *Result) { res.Changes = g.changes })
+		if err != nil {
+			return fmt.Errorf("apply stack %q: %w", g.stack.ID, err)
+		}
+		g.applied = true
+	}
+	st, err := g.lab.deps.Terraform.State(ctx, g.target.work, report)
+	if err != nil {
+		return fmt.Errorf("apply stack %q: %w", g.stack.ID, err)
+	}
+	e.Outputs = slices.Sorted(maps.Keys(g.stack.Outputs))
+	g.learn(g.stack.Name, withNulls(st.Outputs, e.Outputs))
+	e.Lineage, e.Serial, e.Detail = st.Lineage, st.Serial, g.changes.String()
+	return nil
+}
+
+func (g *terraformGoal) applyOnce(ctx context.Context, report event.Report) (stack.Changes, error) {
+	if plan := g.options.Plans.file(g.stack); plan != "" {
+		return g.lab.deps.Terraform.ApplyPlan(ctx, g.target.work, plan, report)
+	}
+	return g.lab.deps.Terraform.Apply(ctx, g.target.work, report)
+}
+
+func (g *terraformGoal) outcome() outcome {
+	if !g.changes.Any() {
+		return outcome{skipped: true, message: "nothing to change"}
+	}
+	return outcome{message: g.changes.String()}
+}
+
+// unchanged gives the state of a stack whose files and inputs are those of its last run, where nobody touched the state since,
 // and what it records is there and well. Else it gives nil, and why.
-func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.State, string, error) {
-	e, ok := r.journal.get(s.ID)
-	why := e.changedInputs(ok, t.digests)
-	if why != "" {
-		return nil, why, nil
-	}
+func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target, e entry) (*stack.State, string, error) {
 	st, err := r.lab.deps.Terraform.State(ctx, t.work, nil)
 	switch {
 	case err != nil:
@@ -163,187 +335,4 @@ func (r *run) unchanged(ctx context.Context, s *stack.Stack, t target) (*stack.S
 		return nil, s.Impure, nil
 	}
 	return st, "", nil
-}
-
-// changedInputs says why a step that ended with e has to be done again now, or "" where nothing changed.
-func (e entry) changedInputs(there bool, now digests) string {
-	switch {
-	case !there:
-		return "it was not there yet"
-	case e.State == Begun:
-		return "it was interrupted"
-	case e.State == Failed:
-		return "it failed"
-	case e.State != Done:
-		return "it is not done"
-	}
-	var changed []string
-	for _, name := range slices.Sorted(maps.Keys(now)) {
-		if was, had := e.Digests[name]; !had {
-			changed = append(changed, name+" is new")
-		} else if was != now[name] {
-			changed = append(changed, name+" changed")
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(e.Digests)) {
-		if _, has := now[name]; !has {
-			changed = append(changed, name+" is gone")
-		}
-	}
-	const most = 4
-	if len(changed) > most {
-		changed = append(changed[:most], fmt.Sprintf("and %d more", len(changed)-most))
-	}
-	return strings.Join(changed, ", ")
-}
-
-// files adds the files of a stack: those in its directory, and those of its modules.
-func (d digests) files(w stack.RunRequest) error {
-	if err := d.tree(w.Stack.Dir, "", "stack.hcl"); err != nil {
-		return fmt.Errorf("hash stack %q: %w", w.Stack.ID, err)
-	}
-	for _, dir := range w.Stack.Modules {
-		if err := d.tree(dir, w.Path(dir)+"/", ""); err != nil {
-			return fmt.Errorf("hash a module of stack %q: %w", w.Stack.ID, err)
-		}
-	}
-	return nil
-}
-
-// filesDigest is one hash of all files of a stack.
-func filesDigest(w stack.RunRequest) (string, error) {
-	files := digests{}
-	if err := files.files(w); err != nil {
-		return "", err
-	}
-	data, err := canonical(files)
-	if err != nil {
-		return "", err
-	}
-	one := digests{}
-	one.add("", data)
-	return one[""], nil
-}
-
-// terraformDigests are the hashes of everything that a stack's Terraform depends on, by names that people understand. Wanted is where its
-// state belongs.
-func terraformDigests(w stack.RunRequest, wanted *stack.StateBackend, version string) (digests, error) {
-	p := digests{}
-	p.add("the engine", []byte(version))
-	if err := p.files(w); err != nil {
-		return nil, err
-	}
-	for name, v := range w.Inputs {
-		data, err := stack.JSON(v)
-		if err != nil {
-			return nil, fmt.Errorf("hash input %q of stack %q: %w", name, w.Stack.ID, err)
-		}
-		p.add("input "+name, data)
-	}
-	if b := wanted; b != nil && !b.Keep {
-		data, err := stack.JSON(cty.ObjectVal(b.Config))
-		if err != nil {
-			return nil, fmt.Errorf("hash the backend of stack %q: %w", w.Stack.ID, err)
-		}
-		p.add("the backend", append([]byte(b.Type), data...))
-	}
-	return p, nil
-}
-
-// moveState moves a state into the backend that the stack itself made, once it stands.
-func (r *run) moveState(ctx context.Context, s *stack.Stack) error {
-	if s.Backend == nil || !s.Backend.Own {
-		return nil
-	}
-	config, err := r.lab.graph.BackendConfig(s, r.snapshot())
-	if err != nil {
-		return err
-	}
-	for _, v := range config {
-		r.secrets.Add(stack.Secrets(v)...)
-	}
-	return r.step(ctx, s.ID+"/state", func(ctx context.Context, report event.Report) (outcome, error) {
-		place := &stack.StateBackend{Type: s.Backend.Type, Config: config}
-		moved, err := r.move(ctx, s, place, report)
-		if err == nil {
-			err = r.retry.try(ctx, report, func() error { return r.lockPlace(ctx, s, place, true) })
-		}
-		switch {
-		case err != nil:
-			return outcome{}, fmt.Errorf("move the state of stack %q to %s: %w", s.ID, s.Backend.Type, err)
-		case !moved:
-			return outcome{skipped: true, message: "it is in " + s.Backend.Type}, nil
-		}
-		r.tellWhere(s, config, report)
-		// Terraform may have given it another lineage and serial.
-		err = r.journal.follow(s.ID, func() (*stack.State, error) { return r.state(ctx, s, report) })
-		return outcome{message: "moved to " + s.Backend.Type}, err
-	})
-}
-
-// tellWhere says what other machines have to be told to find the state that has just moved.
-func (r *run) tellWhere(s *stack.Stack, config map[string]ctyValue, report event.Report) {
-	find := s.Backend.Find
-	if find == nil {
-		return
-	}
-	var missing []string
-	for _, name := range find.Missing() {
-		v, err := stack.Text(config[name])
-		if err != nil || len(stack.Secrets(config[name])) > 0 {
-			v = "(sensitive)"
-		}
-		missing = append(missing, name+" = "+v)
-	}
-	if len(missing) > 0 {
-		report.Warn("only this machine knows where the state of %s is: find in %s lacks %s", s.ID, r.lab.graph.Path(find.Range.Filename), strings.Join(missing, ", "))
-	}
-}
-
-// bringStateBack undoes moveState, so that a stack can be destroyed together with the place of its state.
-func (r *run) bringStateBack(ctx context.Context, s *stack.Stack) error {
-	if s.Backend == nil || !s.Backend.Own {
-		return nil
-	}
-	return r.step(ctx, s.ID+"/state", func(ctx context.Context, report event.Report) (outcome, error) {
-		if _, err := r.state(ctx, s, report); errors.Is(err, fs.ErrNotExist) {
-			return outcome{skipped: true, message: "there is none"}, nil
-		}
-		if err := r.adoptState(ctx, s, report); err != nil {
-			return outcome{}, fmt.Errorf("bring the state of stack %q back from %s: %w", s.ID, s.Backend.Type, err)
-		}
-		moved, err := r.move(ctx, s, nil, report)
-		switch {
-		case err != nil:
-			return outcome{}, fmt.Errorf("bring the state of stack %q back from %s: %w", s.ID, s.Backend.Type, err)
-		case !moved:
-			return outcome{skipped: true, message: "it is here"}, nil
-		}
-		r.unlockRemote(s) // other machines find no state there any more, and its place is destroyed next
-		return outcome{message: "moved back"}, nil
-	})
-}
-
-// adoptState makes this machine know a state that another one has put into its backend: only then can it be moved.
-func (r *run) adoptState(ctx context.Context, s *stack.Stack, report event.Report) error {
-	if place, err := r.lab.deps.Terraform.Place(s.ID); err != nil || place != nil {
-		return err
-	}
-	place, err := r.backend(s)
-	if err != nil || place.Type == "" {
-		return err
-	}
-	_, err = r.move(ctx, s, place, report)
-	return err
-}
-
-func (r *run) move(ctx context.Context, s *stack.Stack, to *stack.StateBackend, report event.Report) (moved bool, err error) {
-	w := r.request(s)
-	w.Backend = to
-	err = r.retry.try(ctx, report, func() error {
-		done, err := r.lab.deps.Terraform.Move(ctx, w, report)
-		moved = moved || done
-		return err
-	})
-	return moved, err
 }

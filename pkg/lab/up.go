@@ -91,16 +91,13 @@ func (r *run) over(ctx context.Context, start time.Time, stacks []*stack.Stack, 
 	return summary, r.failed(ctx, r.tally.err())
 }
 
-// stack brings one stack up: its Terraform, its images, its releases.
+// stack brings one stack up: its steps, kind by kind.
 func (r *run) stack(ctx context.Context, s *stack.Stack) error {
-	if err := r.terraform(ctx, s); err != nil {
-		return err
+	if !s.HasTerraform() {
+		r.learn(s.Name, map[string]ctyValue{})
 	}
-	if err := r.images(ctx, s); err != nil {
-		return err
-	}
-	for _, rel := range s.Releases {
-		if err := r.release(ctx, s, rel); err != nil {
+	for _, k := range kinds {
+		if err := k.bringUp(ctx, r, s); err != nil {
 			return err
 		}
 	}

@@ -33,21 +33,37 @@ func (g *Graph) Edges() []Edge {
 				}
 			}
 		}
-		for _, in := range s.Inputs {
-			add("input", in.Name, in.Refs)
+		for _, w := range s.Wires() {
+			add(w.Kind, w.Name, w.Refs)
 		}
-		for _, img := range s.Images {
-			add("image", img.Name, img.Refs)
-		}
-		for _, rel := range s.Releases {
-			add("release", rel.Name, rel.Refs)
-		}
-		for _, h := range s.Hooks {
-			add("hook", h.Name, h.Refs)
-		}
-		if s.Backend != nil {
-			add("backend", s.Backend.Type, s.Backend.Refs)
-		}
+	}
+	return out
+}
+
+// Wire is a part of a stack that takes outputs.
+type Wire struct {
+	Kind string // "input", "image", "release", "hook" or "backend"
+	Name string
+	Refs []Ref
+}
+
+// Wires gives all parts of a stack that can take outputs.
+func (s *Stack) Wires() []Wire {
+	var out []Wire
+	for _, in := range s.Inputs {
+		out = append(out, Wire{"input", in.Name, in.Refs})
+	}
+	for _, img := range s.Images {
+		out = append(out, Wire{"image", img.Name, img.Refs})
+	}
+	for _, rel := range s.Releases {
+		out = append(out, Wire{"release", rel.Name, rel.Refs})
+	}
+	for _, h := range s.Hooks {
+		out = append(out, Wire{"hook", h.Name, h.Refs})
+	}
+	if s.Backend != nil {
+		out = append(out, Wire{"backend", s.Backend.Type, s.Backend.Refs})
 	}
 	return out
 }
