@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/clientcmd"
@@ -84,9 +85,11 @@ func New(kubeconfig string) (*Client, error) {
 // session is what one call works with. Helm's actions know no context, so the requests that they make carry that of
 // the call.
 type session struct {
-	cfg    *action.Configuration
-	core   kubernetes.Interface
-	waiter waiter
+	cfg  *action.Configuration
+	core kubernetes.Interface
+	// records gives the metadata of objects alone.
+	records metadata.Interface
+	waiter  waiter
 	// complaint is the last failure that Helm logged; some of its errors say less than its log.
 	complaint func() string
 }
@@ -105,7 +108,11 @@ func connect(ctx context.Context, raw *clientcmdapi.Config, shared *rest.Config,
 		}
 		return nil, &UnreachableError{Host: config.Host, Err: err}
 	}
-	s := &session{core: core, waiter: waiter, cfg: &action.Configuration{}}
+	records, err := metadata.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{core: core, records: records, waiter: waiter, cfg: &action.Configuration{}}
 	var mu sync.Mutex
 	var last string
 	s.complaint = func() string {

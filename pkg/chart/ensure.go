@@ -214,7 +214,7 @@ func (s *session) install(ctx context.Context, l *loaded) error {
 	a.ReleaseName, a.Namespace, a.Timeout = l.Name, l.Namespace, l.timeout()
 	a.TakeOwnership = l.Adopt
 	a.Replace = true // of a release that was uninstalled with its history kept
-	a.Labels = map[string]string{hashLabel: l.hash}
+	a.Labels = l.record()
 	_, err := a.Run(l.chart, l.values)
 	return err
 }
@@ -229,7 +229,7 @@ func (s *session) upgrade(ctx context.Context, l *loaded) error {
 	a.TakeOwnership = l.Adopt
 	a.Namespace, a.Timeout, a.MaxHistory = l.Namespace, l.timeout(), kept
 	a.ResetValues = true // the values given are all there are
-	a.Labels = map[string]string{hashLabel: l.hash}
+	a.Labels = l.record()
 	_, err := a.Run(l.Name, l.chart, l.values)
 	return err
 }

@@ -39,7 +39,8 @@ type Release struct {
 	Timeout     time.Duration // for the whole operation; 0: DefaultTimeout
 	NoWait      bool          // return once the objects are applied, ready or not
 	UpgradeCRDs bool          // apply the definitions in the chart's crds/ on an upgrade too; Helm installs them once
-	Adopt       bool          // take over objects that stand already, as `helm install --take-ownership` does
+	Owner       Owner
+	Adopt       bool // take over objects that stand already, as `helm install --take-ownership` does
 }
 
 func (r Release) timeout() time.Duration {
