@@ -29,7 +29,11 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 		return nil, err
 	}
 	defer r.end()
-	if r.lab, err = l.withOrphans(ctx); err != nil {
+	if err := r.recall(ctx, recorded); err != nil {
+		return nil, r.failed(ctx, err)
+	}
+	strays := r.lookForStrays(ctx)
+	if r.lab, err = l.withOrphans(ctx, strays); err != nil {
 		return nil, r.failed(ctx, err)
 	}
 	stacks, err := o.Selection.choose(r.lab.graph, needed)
@@ -45,13 +49,16 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 			event.For(r.sink, "").Warn("%s", o)
 		}
 	}
-	if err := r.recall(ctx, recorded); err != nil {
-		return nil, r.failed(ctx, err)
-	}
 	slices.Reverse(stacks)
 	after := waitsForOrphans(r.lab.graph, reversed(dependencies(r.lab.graph)))
-	summary, err := r.over(ctx, start, stacks, after, func(ctx context.Context, s *stack.Stack) error {
-		return r.within(ctx, s, "down", func(ctx context.Context) error { return r.unstack(ctx, s) })
+	summary, err := r.over(ctx, start, course{
+		stacks: stacks, after: after,
+		do: func(ctx context.Context, s *stack.Stack) error {
+			return r.within(ctx, s, "down", func(ctx context.Context) error { return r.unstack(ctx, s) })
+		},
+		first: func(ctx context.Context) error {
+			return r.removeStrays(ctx, strays, "down", func(stray Stray) bool { return among(stacks, stray.Stack) })
+		},
 	})
 	if err != nil || !o.Selection.Whole() {
 		return summary, err

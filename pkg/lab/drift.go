@@ -53,7 +53,7 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 		at[s] = i
 	}
 	// One stack's drift says nothing about another's, so they need not wait for each other.
-	_, err = r.over(ctx, time.Now(), stacks, nil, func(ctx context.Context, s *stack.Stack) error {
+	_, err = r.over(ctx, time.Now(), course{stacks: stacks, do: func(ctx context.Context, s *stack.Stack) error {
 		return r.step(ctx, s.ID, func(ctx context.Context, report event.Report) (outcome, error) {
 			d, err := r.drift(ctx, s, report)
 			if err != nil {
@@ -68,7 +68,7 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 			}
 			return outcome{skipped: true, message: "no drift"}, nil
 		})
-	})
+	}})
 	var out []*StackDrift
 	for _, d := range found {
 		if d != nil {
@@ -80,6 +80,9 @@ func (l *Lab) Drift(ctx context.Context, o Options) ([]*StackDrift, error) {
 		orphans, err = l.Orphans()
 		for _, orphan := range orphans {
 			out = append(out, &StackDrift{Stack: orphan.ID, Orphan: orphan.String()})
+		}
+		for _, stray := range r.lookForStrays(ctx) {
+			out = append(out, &StackDrift{Stack: stray.Stack, Orphan: stray.String()})
 		}
 	}
 	return out, err

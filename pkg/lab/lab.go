@@ -100,6 +100,8 @@ type ReleaseSpec struct {
 	Values     map[string]any
 	Secrets    []string // parts of Values and Kubeconfig that must never be shown
 
+	Lab, Environment, Stack string // whose release it is, for its record in the cluster
+
 	ValuesFiles []string // absolute, in order; Values are merged over them
 	UpgradeCRDs bool
 	Adopt       bool
@@ -113,6 +115,8 @@ type Releaser interface {
 	Ensure(ctx context.Context, spec ReleaseSpec, report event.Report) (changed bool, err error)
 	// Deployed gives "" where the release is deployed and healthy, else why it is not.
 	Deployed(ctx context.Context, spec ReleaseSpec) (reason string, err error)
+	// Owned gives the releases that an environment of a lab has made in a cluster and that stand, whole or half.
+	Owned(ctx context.Context, kubeconfig, lab, environment string) ([]OwnedRelease, error)
 	// Remove removes the release; one that does not exist is no error.
 	Remove(ctx context.Context, spec ReleaseSpec, report event.Report) error
 }

@@ -183,8 +183,8 @@ func (l *Lab) Protected() bool {
 	return err == nil && json.Unmarshal(data, &was) == nil && was.Protected
 }
 
-// withOrphans gives the lab with its orphans as stacks, so that a run can destroy them.
-func (l *Lab) withOrphans(ctx context.Context) (*Lab, error) {
+// withOrphans gives the lab with its orphans as stacks, so that a run can destroy them. Of a stack that is gone there may be releases alone.
+func (l *Lab) withOrphans(ctx context.Context, strays []Stray) (*Lab, error) {
 	records, err := l.deps.Terraform.Records("")
 	if err != nil {
 		return nil, err
@@ -203,6 +203,12 @@ func (l *Lab) withOrphans(ctx context.Context) (*Lab, error) {
 			return nil, err
 		}
 		orphans = append(orphans, s)
+	}
+	for _, stray := range strays {
+		if stray.Orphan && !among(orphans, stray.Stack) {
+			number, name, _ := stack.IDParts(stray.Stack)
+			orphans = append(orphans, &stack.Stack{ID: stray.Stack, Number: number, Name: name, Orphan: true})
+		}
 	}
 	if len(orphans) == 0 {
 		return l, ctx.Err()

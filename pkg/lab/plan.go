@@ -38,9 +38,10 @@ type StackPlan struct {
 
 // ReleasePlan is what an `up` would do to one release.
 type ReleasePlan struct {
-	Name  string   `json:"name"`
-	Why   string   `json:"why,omitempty"` // it is installed or upgraded; "" where it stands as described
-	Waits []string `json:"waits,omitempty"`
+	Name   string   `json:"name"`
+	Why    string   `json:"why,omitempty"`    // it is installed, upgraded or removed; "" where it stands as described
+	Remove bool     `json:"remove,omitempty"` // it is removed
+	Waits  []string `json:"waits,omitempty"`
 }
 
 // Any says whether the plan does, or may do, anything.
@@ -131,6 +132,7 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 	if failed != nil || ctx.Err() != nil {
 		return plans, r.failed(ctx, failed)
 	}
+	plans = planStrays(plans, stacks, r.lookForStrays(ctx), o.Selection.Whole())
 	if o.Selection.Whole() {
 		orphans, err := l.Orphans()
 		if err != nil {
@@ -151,6 +153,23 @@ func (l *Lab) Plan(ctx context.Context, o Options, keep string) (_ []*StackPlan,
 		return plans, fmt.Errorf("keep the plans: %w", err)
 	}
 	return plans, nil
+}
+
+// planStrays adds what up would do to releases that no stack names any more, and in a whole plan those that it would leave alone.
+func planStrays(plans []*StackPlan, chosen []*stack.Stack, strays []Stray, whole bool) []*StackPlan {
+	for _, stray := range strays {
+		switch {
+		case stray.Orphan && whole:
+			plans = append(plans, &StackPlan{Stack: stray.Stack, Orphan: stray.String()})
+		case !stray.Orphan && among(chosen, stray.Stack):
+			at := slices.IndexFunc(plans, func(p *StackPlan) bool { return p.Stack == stray.Stack })
+			if at < 0 { // left out, because nothing else changes
+				at, plans = len(plans), append(plans, &StackPlan{Stack: stray.Stack})
+			}
+			plans[at].Releases = append(plans[at].Releases, ReleasePlan{Name: stray.Name, Why: "no stack's file names it any more", Remove: true})
+		}
+	}
+	return plans
 }
 
 func (p *StackPlan) summary() string {

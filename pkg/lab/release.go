@@ -60,6 +60,7 @@ func (r *run) releaseSpec(ctx context.Context, s *stack.Stack, rel *stack.Releas
 	}
 	return ReleaseSpec{
 		Name: rel.Name, Namespace: rel.Namespace, Chart: path, Kubeconfig: kubeconfig, Values: values, Secrets: r.secrets.Values(),
+		Lab: g.Lab.Name, Environment: g.Env.Name, Stack: s.ID,
 		ValuesFiles: rel.ValuesFiles, UpgradeCRDs: rel.UpgradeCRDs, Adopt: rel.Adopt,
 	}, nil
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -36,9 +37,25 @@ func (l *Lab) Up(ctx context.Context, o Options) (*Summary, error) {
 			return nil, r.failed(ctx, err)
 		}
 	}
-	return r.over(ctx, start, stacks, dependencies(l.graph), func(ctx context.Context, s *stack.Stack) error {
-		return r.within(ctx, s, "up", func(ctx context.Context) error { return r.stack(ctx, s) })
+	return r.over(ctx, start, course{
+		stacks: stacks, after: dependencies(l.graph),
+		do: func(ctx context.Context, s *stack.Stack) error {
+			return r.within(ctx, s, "up", func(ctx context.Context) error { return r.stack(ctx, s) })
+		},
+		last: func(ctx context.Context) error {
+			strays := r.lookForStrays(ctx)
+			for _, stray := range strays {
+				if stray.Orphan {
+					event.For(r.sink, "").Warn("%s", stray)
+				}
+			}
+			return r.removeStrays(ctx, strays, "up", func(stray Stray) bool { return !stray.Orphan && among(stacks, stray.Stack) })
+		},
 	})
+}
+
+func among(stacks []*stack.Stack, id string) bool {
+	return slices.ContainsFunc(stacks, func(s *stack.Stack) bool { return s.ID == id })
 }
 
 // engine refuses an engine that lab.hcl does not want, before anything runs. It may be another one in each stack's directory.
@@ -61,13 +78,32 @@ func (r *run) engine(ctx context.Context) error {
 	return nil
 }
 
+// course is what a run does to stacks.
+type course struct {
+	stacks      []*stack.Stack
+	after       map[*stack.Stack][]*stack.Stack // in which order
+	do          func(context.Context, *stack.Stack) error
+	first, last func(context.Context) error // before all stacks, and after all of them, if nothing failed; nil for nothing
+}
+
 // over works on stacks and sums up.
-func (r *run) over(ctx context.Context, start time.Time, stacks []*stack.Stack, after map[*stack.Stack][]*stack.Stack, do func(context.Context, *stack.Stack) error) (*Summary, error) {
-	r.tally = newTally(stacks)
-	s := schedule{stacks: stacks, after: after, parallel: r.options.Parallel, failFast: r.options.FailFast}
+func (r *run) over(ctx context.Context, start time.Time, c course) (*Summary, error) {
+	r.tally = newTally(c.stacks)
+	if c.first == nil || c.first(ctx) == nil {
+		r.eachStack(ctx, c)
+		if c.last != nil && r.tally.err() == nil && ctx.Err() == nil {
+			_ = c.last(ctx) // the tally has its failure
+		}
+	}
+	summary := &Summary{Command: r.options.Command, Results: r.tally.in(c.stacks), Elapsed: time.Since(start)}
+	return summary, r.failed(ctx, r.tally.err())
+}
+
+func (r *run) eachStack(ctx context.Context, c course) {
+	s := schedule{stacks: c.stacks, after: c.after, parallel: r.options.Parallel, failFast: r.options.FailFast}
 	s.run(ctx, func(ctx context.Context, st *stack.Stack) error {
 		begun := time.Now()
-		err := do(ctx, st)
+		err := c.do(ctx, st)
 		r.tally.note(st.ID, func(res *Result) {
 			res.Elapsed, res.Log = time.Since(begun), r.logs.path(st.ID)
 			res.Ending = EndUnchanged
@@ -87,8 +123,6 @@ func (r *run) over(ctx context.Context, start time.Time, stacks []*stack.Stack, 
 		r.tally.note(st.ID, func(res *Result) { res.Ending, res.Detail = EndBlocked, detail })
 		r.sink.Emit(event.Event{Time: time.Now(), Kind: event.Skipped, Step: st.ID, Message: detail})
 	})
-	summary := &Summary{Command: r.options.Command, Results: r.tally.in(stacks), Elapsed: time.Since(start)}
-	return summary, r.failed(ctx, r.tally.err())
 }
 
 // stack brings one stack up: its steps, kind by kind.

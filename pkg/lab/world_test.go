@@ -40,6 +40,7 @@ type world struct {
 	before func(ctx context.Context, what string) error    // called before everything that is done
 	read   func(spec provider.ClusterSpec) (reason string) // what Clusters.Read finds broken
 	values map[string]map[string]any                       // release → its last values
+	owners map[string]lab.ReleaseSpec                      // of each release, by its name
 }
 
 const token = "token-abcdefghijklmnopqrstuvwxyz"
@@ -401,8 +402,27 @@ func (r releaser) Ensure(ctx context.Context, spec lab.ReleaseSpec, report event
 		r.w.values = map[string]map[string]any{}
 	}
 	r.w.values[spec.Name] = spec.Values
+	if r.w.owners == nil {
+		r.w.owners = map[string]lab.ReleaseSpec{}
+	}
+	r.w.owners[spec.Name] = spec
 	r.w.mu.Unlock()
 	return true, r.w.act(ctx, "release "+spec.Name, func() error { return r.w.put("release", spec.Name, string(values)) })
+}
+
+func (r releaser) Owned(_ context.Context, kubeconfig, of, environment string) ([]lab.OwnedRelease, error) {
+	if kubeconfig != (clusters{r.w}).info().Kubeconfig {
+		return nil, fmt.Errorf("no cluster answers to %q", kubeconfig)
+	}
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	var out []lab.OwnedRelease
+	for name, owner := range r.w.owners {
+		if _, err := os.Stat(r.w.path("release", name)); err == nil && owner.Lab == of && owner.Environment == environment {
+			out = append(out, lab.OwnedRelease{Namespace: owner.Namespace, Name: name, Stack: owner.Stack})
+		}
+	}
+	return out, nil
 }
 
 func (r releaser) Deployed(_ context.Context, spec lab.ReleaseSpec) (string, error) {

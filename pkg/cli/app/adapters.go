@@ -199,6 +199,19 @@ func (r *releases) Deployed(ctx context.Context, s lab.ReleaseSpec) (string, err
 	return err.Error(), nil
 }
 
+func (r *releases) Owned(ctx context.Context, kubeconfig, of, environment string) ([]lab.OwnedRelease, error) {
+	c, err := r.client(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	owned, err := c.Owned(ctx, of, environment)
+	var out []lab.OwnedRelease
+	for _, o := range owned {
+		out = append(out, lab.OwnedRelease(o))
+	}
+	return out, err
+}
+
 func (r *releases) Remove(ctx context.Context, s lab.ReleaseSpec, report event.Report) error {
 	c, err := r.client(s.Kubeconfig)
 	if err != nil {
@@ -211,5 +224,6 @@ func release(s lab.ReleaseSpec) chart.Release {
 	return chart.Release{
 		Name: s.Name, Namespace: s.Namespace, ChartDir: s.Chart, ValuesFiles: s.ValuesFiles, Values: s.Values, Sensitive: s.Secrets,
 		UpgradeCRDs: s.UpgradeCRDs, Adopt: s.Adopt,
+		Owner: chart.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack},
 	}
 }

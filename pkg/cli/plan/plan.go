@@ -154,6 +154,8 @@ func Text(plans []*lab.StackPlan, why bool) (text string, anything bool) {
 			switch {
 			case len(r.Waits) > 0:
 				fmt.Fprintf(&b, "  ? release %s: not known before %s\n", r.Name, strings.Join(r.Waits, "; "))
+			case r.Remove:
+				fmt.Fprintf(&b, "  - release %s: %s\n", r.Name, r.Why)
 			case r.Why != "":
 				fmt.Fprintf(&b, "  ~ release %s: %s\n", r.Name, r.Why)
 			}

@@ -21,6 +21,9 @@ import (
 // remoteTimeout bounds each question to a cluster that runs elsewhere: kubelogin alone may take some seconds for a token.
 const remoteTimeout = 15 * time.Second
 
+// straysTimeout bounds the question which releases a cluster has of this lab.
+const straysTimeout = 3 * time.Second
+
 const unread = "the outputs of the stacks cannot be read"
 
 // Options are the command's flags.
@@ -60,7 +63,8 @@ func run(ctx context.Context, opts *Options) error {
 		return err
 	}
 	orphans, err := l.Engine.Orphans()
-	s := status.Collect(ctx, sources(ctx, l, orphans, err))
+	strays := strays(ctx, l)
+	s := status.Collect(ctx, sources(ctx, l, orphans, strays, err))
 	if opts.JSON {
 		encoder := json.NewEncoder(opts.Factory.IO.Out)
 		encoder.SetIndent("", "  ")
@@ -76,18 +80,33 @@ func run(ctx context.Context, opts *Options) error {
 	case opts.JSON:
 		return cli.Silent(cli.ExitChanges)
 	}
-	if len(orphans) > 0 && len(s.Problems) == len(orphans) { // they are all that is wrong, and up leaves them alone
-		var next []string
+	if left := len(orphans) + len(strays); left > 0 && len(s.Problems) == left { // they are all that is wrong
+		what, next := "the lab is up, and there is a state without a stack", []string(nil)
 		for _, o := range orphans {
 			next = append(next, o.Down())
 		}
-		return &cli.Error{What: "the lab is up, and there is a state without a stack", Next: slices.Compact(next), Code: cli.ExitChanges}
+		for _, stray := range strays {
+			what, next = "the lab is up, and there is more than its files say", append(next, stray.Next())
+		}
+		return &cli.Error{What: what, Next: slices.Compact(next), Code: cli.ExitChanges}
 	}
 	return &cli.Error{What: "the lab is not completely up", Next: []string{"labctl up"}, Code: cli.ExitChanges}
 }
 
+// strays gives the releases that no stack names any more. A cluster that does not tell in time has none: what is wrong with it is said
+// elsewhere.
+func strays(ctx context.Context, l *app.Lab) []lab.Stray {
+	ctx, cancel := context.WithTimeout(ctx, straysTimeout)
+	defer cancel()
+	found, err := l.Engine.Strays(ctx)
+	if err != nil {
+		return nil
+	}
+	return found
+}
+
 // sources gathers what a snapshot of the lab is made of.
-func sources(ctx context.Context, l *app.Lab, orphans []lab.Orphan, unlisted error) status.Sources {
+func sources(ctx context.Context, l *app.Lab, orphans []lab.Orphan, strays []lab.Stray, unlisted error) status.Sources {
 	from := status.Sources{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target}
 	from.Steps = func() ([]status.Step, error) {
 		steps, err := l.Engine.Steps()
@@ -102,6 +121,9 @@ func sources(ctx context.Context, l *app.Lab, orphans []lab.Orphan, unlisted err
 	}
 	for _, o := range orphans {
 		from.Problems = append(from.Problems, o.String())
+	}
+	for _, stray := range strays {
+		from.Problems = append(from.Problems, stray.String())
 	}
 	running, err := l.Engine.Running()
 	if err != nil {
