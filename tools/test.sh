@@ -90,7 +90,7 @@ run frontend frontend
 run acceptance tools/gotest.sh -count=1 ./test/acceptance
 [ -z "$full" ] || early
 if [ -n "$full" ]; then
-  run unit tools/gotest.sh --race -timeout 40m $(tools/packages.sh unit)
+  run unit tools/gotest.sh --race -timeout 60m $(tools/packages.sh unit)
 else
   run unit tools/gotest.sh -p 3 -parallel 4 -timeout 20m $(tools/packages.sh plain)
   run race tools/gotest.sh --race -timeout 20m $(tools/packages.sh race)

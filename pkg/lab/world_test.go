@@ -411,7 +411,7 @@ func (r releaser) Ensure(ctx context.Context, spec lab.ReleaseSpec, report event
 }
 
 func (r releaser) Owned(_ context.Context, kubeconfig, of, environment string) ([]lab.OwnedRelease, error) {
-	if kubeconfig != (clusters{r.w}).info().Kubeconfig {
+	if kubeconfig != clusters(r).info().Kubeconfig {
 		return nil, fmt.Errorf("no cluster answers to %q", kubeconfig)
 	}
 	r.w.mu.Lock()
