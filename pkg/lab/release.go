@@ -26,7 +26,9 @@ func releaseSteps(s *stack.Stack) []step {
 	return steps
 }
 
-func (rel releaseStep) id() string { return rel.stack.ID + "/release " + rel.Name }
+func (rel releaseStep) id() string { return releaseID(rel.stack.ID, rel.Name) }
+
+func releaseID(stack, name string) string { return stack + "/release " + name }
 
 func (rel releaseStep) sources(*stack.Graph) []string {
 	if !filepath.IsAbs(rel.Chart) { // a remote one: its version and digest are in the stack's directory
@@ -231,19 +233,24 @@ func (rel releaseStep) down(ctx context.Context, r *run) error {
 		if err := r.touch(ctx, s, "down"); err != nil {
 			return outcome{}, err
 		}
-		err = r.unrecord(name, func() error {
-			return r.retry.try(ctx, report, func() error {
-				return r.lab.deps.Releases.Remove(ctx, ReleaseSpec{
-					Name: rel.Name, Namespace: rel.Namespace, Kubeconfig: kubeconfig, Secrets: r.secrets.Values(),
-				}, report)
-			})
-		})
-		if err != nil {
-			return outcome{}, fmt.Errorf("remove release %q from namespace %q: %w", rel.Name, rel.Namespace, err)
-		}
-		r.tally.note(s.ID, func(res *Result) { res.Charts++ })
-		return outcome{message: "removed"}, nil
+		return outcome{message: "removed"}, r.removeRelease(ctx, OwnedRelease{Namespace: rel.Namespace, Name: rel.Name, Stack: s.ID}, kubeconfig, report)
 	})
+}
+
+// removeRelease removes a release from a cluster, and from the journal.
+func (r *run) removeRelease(ctx context.Context, rel OwnedRelease, kubeconfig string, report event.Report) error {
+	err := r.unrecord(releaseID(rel.Stack, rel.Name), func() error {
+		return r.retry.try(ctx, report, func() error {
+			return r.lab.deps.Releases.Remove(ctx, ReleaseSpec{
+				Name: rel.Name, Namespace: rel.Namespace, Kubeconfig: kubeconfig, Secrets: r.secrets.Values(),
+			}, report)
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("remove release %q from namespace %q: %w", rel.Name, rel.Namespace, err)
+	}
+	r.tally.note(rel.Stack, func(res *Result) { res.Charts++ })
+	return nil
 }
 
 // gone says why the stack called name does not stand any more, or "".

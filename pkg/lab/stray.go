@@ -41,8 +41,6 @@ func (s Stray) Next() string {
 	return "labctl up " + s.Stack
 }
 
-func (s Stray) step() string { return s.Stack + "/release " + s.Name }
-
 // Strays gives the releases that no stack names any more, in the clusters that the lab's outputs lead to.
 func (l *Lab) Strays(ctx context.Context) ([]Stray, error) {
 	r, err := l.reader()
@@ -147,25 +145,14 @@ func (r *run) removeStrays(ctx context.Context, strays []Stray, verb string, pic
 		if !pick(stray) {
 			continue
 		}
-		err := r.step(ctx, stray.step(), func(ctx context.Context, report event.Report) (outcome, error) {
+		err := r.step(ctx, releaseID(stray.Stack, stray.Name), func(ctx context.Context, report event.Report) (outcome, error) {
 			if s, err := r.lab.graph.Stack(stray.Stack); err == nil && !s.Orphan {
 				if err := r.touch(ctx, s, verb); err != nil {
 					return outcome{}, err
 				}
 			}
 			report.Doing("no stack's file names it any more")
-			err := r.unrecord(stray.step(), func() error {
-				return r.retry.try(ctx, report, func() error {
-					return r.lab.deps.Releases.Remove(ctx, ReleaseSpec{
-						Name: stray.Name, Namespace: stray.Namespace, Kubeconfig: stray.kubeconfig, Secrets: r.secrets.Values(),
-					}, report)
-				})
-			})
-			if err != nil {
-				return outcome{}, fmt.Errorf("remove release %q from namespace %q: %w", stray.Name, stray.Namespace, err)
-			}
-			r.tally.note(stray.Stack, func(res *Result) { res.Charts++ })
-			return outcome{message: "removed, because no stack's file names it any more"}, nil
+			return outcome{message: "removed, because no stack's file names it any more"}, r.removeRelease(ctx, stray.OwnedRelease, stray.kubeconfig, report)
 		})
 		if err != nil {
 			if ctx.Err() == nil {

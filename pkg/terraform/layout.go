@@ -56,7 +56,8 @@ func (r *Runner) arrange(w stack.RunRequest) (string, error) {
 	}
 	m := r.mirror(w)
 	dir := m.workDir(w.Stack)
-	if err := makeDirs(m.tree, filepath.Dir(dir)); err != nil {
+	// Each directory is made in place of a link of the mirror: through a link one would work in the source.
+	if err := m.above(dir, func(rel string) error { return makeDir(filepath.Join(m.tree, rel)) }); err != nil {
 		return "", fmt.Errorf("mirror the lab's source: %w", err)
 	}
 	if err := r.relocate(w.Stack, dir); err != nil {
@@ -111,22 +112,6 @@ func (r *Runner) relocate(s *stack.Stack, dir string) error {
 		}
 	}
 	return r.index(s.ID, dir)
-}
-
-// makeDirs makes each directory from tree down to dir, in place of links of the mirror: through a link one would work in the source.
-func makeDirs(tree, dir string) error {
-	rel, err := filepath.Rel(tree, dir)
-	if err != nil {
-		return err
-	}
-	at := tree
-	for _, part := range append([]string{"."}, strings.Split(rel, string(filepath.Separator))...) {
-		at = filepath.Join(at, part)
-		if err := makeDir(at); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // makeDir makes a directory in place of a link of the mirror.

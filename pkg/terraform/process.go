@@ -183,9 +183,11 @@ func follow(dir string, to io.Writer) (*follower, error) {
 func (f *follower) drain() {
 	for {
 		n, err := f.file.ReadAt(f.buffer[:], f.at) // the place at which terraform writes is another
-		f.at += int64(n)
-		_, _ = f.to.Write(f.buffer[:n]) // who cannot be written to misses it, and terraform goes on
-		if n == 0 || err != nil {
+		if n > 0 {
+			f.at += int64(n)
+			_, _ = f.to.Write(f.buffer[:n]) // who cannot be written to misses it, and terraform goes on
+		}
+		if err != nil { // the end of what is there
 			return
 		}
 	}

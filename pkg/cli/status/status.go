@@ -63,7 +63,7 @@ func run(ctx context.Context, opts *Options) error {
 		return err
 	}
 	orphans, err := l.Engine.Orphans()
-	strays := strays(ctx, l)
+	strays := findStrays(ctx, l)
 	s := status.Collect(ctx, sources(ctx, l, orphans, strays, err))
 	if opts.JSON {
 		encoder := json.NewEncoder(opts.Factory.IO.Out)
@@ -93,9 +93,9 @@ func run(ctx context.Context, opts *Options) error {
 	return &cli.Error{What: "the lab is not completely up", Next: []string{"labctl up"}, Code: cli.ExitChanges}
 }
 
-// strays gives the releases that no stack names any more. A cluster that does not tell in time has none: what is wrong with it is said
+// findStrays gives the releases that no stack names any more. A cluster that does not tell in time has none: what is wrong with it is said
 // elsewhere.
-func strays(ctx context.Context, l *app.Lab) []lab.Stray {
+func findStrays(ctx context.Context, l *app.Lab) []lab.Stray {
 	ctx, cancel := context.WithTimeout(ctx, straysTimeout)
 	defer cancel()
 	found, err := l.Engine.Strays(ctx)
