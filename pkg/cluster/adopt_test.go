@@ -27,7 +27,7 @@ func TestAnExistingClusterIsAdoptedAndLeftAlone(t *testing.T) {
 
 	client, err := kube.New([]byte(kubeconfig))
 	require.NoError(t, err)
-	require.NoError(t, client.Apply(t.Context(), []byte(`
+	require.NoError(t, client.Apply(t.Context(), kube.Set{Name: "test"}, []byte(`
 apiVersion: storage.k8s.io/v1
 kind: StorageClass
 metadata: { name: slow }
@@ -42,7 +42,7 @@ apiVersion: networking.k8s.io/v1
 kind: IngressClass
 metadata: { name: only }
 spec: { controller: example.com/ingress }
-`)))
+`), nil))
 	info, err := m.Ensure(t.Context(), spec, nil)
 	require.NoError(t, err)
 	require.True(t, info.Healthy)

@@ -116,13 +116,8 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 		return err
 	}
 	report.Doing("applying name service, ingress and storage")
-	if err := client.Apply(ctx, manifests); err != nil {
+	if err := client.Apply(ctx, kube.Set{Name: "labctl-cluster"}, manifests, report); err != nil {
 		return err
-	}
-	for _, namespace := range []string{"kube-system", "ingress"} {
-		if err := client.WaitReady(ctx, namespace, "app.kubernetes.io/managed-by=labctl", report); err != nil {
-			return err
-		}
 	}
 	report.Doing("waiting for the node to be ready")
 	state, err := node.ReadState(s.Dir)

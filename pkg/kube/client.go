@@ -4,7 +4,9 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -89,8 +91,18 @@ func poll(ctx context.Context, every time.Duration, what string, check func(cont
 
 // transient tells whether an API call is worth making again: the server is starting, busy or away.
 func transient(err error) bool {
-	return err != nil && (apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
-		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) || apierrors.IsConflict(err) || !isStatus(err) && !meta.IsNoMatchError(err))
+	switch {
+	case err == nil, meta.IsNoMatchError(err), errors.Is(err, errNoNamespace), misfit(err):
+		return false
+	}
+	return apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsServiceUnavailable(err) || apierrors.IsInternalError(err) || apierrors.IsConflict(err) || !isStatus(err)
+}
+
+// misfit tells whether an object does not fit its kind's schema. A server-side apply answers that as an internal error,
+// which says in its text alone that it is none.
+func misfit(err error) bool {
+	return strings.Contains(err.Error(), "failed to create typed patch object")
 }
 
 func isStatus(err error) bool {

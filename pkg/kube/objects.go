@@ -57,7 +57,7 @@ func (c *Client) WaitObjects(ctx context.Context, objects []Object, report event
 	pending := slices.Clone(objects)
 	var again []Object // what was not current at first sight is looked at once more when all is
 	first := true
-	err := poll(ctx, 250*time.Millisecond, "the objects of the release", func(ctx context.Context) (bool, string, error) {
+	err := poll(ctx, 250*time.Millisecond, "the objects to be ready", func(ctx context.Context) (bool, string, error) {
 		var waiting []Object
 		var names []string
 		w.last = nil
@@ -134,11 +134,7 @@ func (w *objectWait) look(ctx context.Context, o Object) (verdict, error) {
 }
 
 func (c *Client) get(ctx context.Context, o Object) (*unstructured.Unstructured, error) {
-	mapping, err := c.mapper.RESTMapping(o.GVK.GroupKind(), o.GVK.Version)
-	if meta.IsNoMatchError(err) {
-		c.mapper.Reset() // its definition may have come just now
-		mapping, err = c.mapper.RESTMapping(o.GVK.GroupKind(), o.GVK.Version)
-	}
+	mapping, err := c.mapping(o.GVK)
 	if err != nil {
 		return nil, err
 	}

@@ -2,21 +2,16 @@ package kube
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"regexp"
-	"sort"
 	"strconv"
 	"strings"
-	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-
-	"github.com/labctl/labctl/pkg/event"
 )
 
 // NotReadyError says which workload did not get ready, why, and what its pod said last.
@@ -72,59 +67,7 @@ type workload struct {
 	newest      labels.Set // what only the pods of the newest revision have
 	want, ready int32
 	seen        bool // the controller has seen the newest generation
-	current     bool // and no old pod is left
 	stuck       string
-}
-
-// WaitReady waits until every workload of namespace that the label selector picks ("" for all) has rolled out
-// whole. It gives up at once on what does not mend itself (an image that does not exist, a refused configuration)
-// or after crashLimit restarts, with a *NotReadyError.
-func (c *Client) WaitReady(ctx context.Context, namespace, selector string, report event.Report) error {
-	var last []workload
-	err := poll(ctx, 250*time.Millisecond, "the workloads of namespace "+namespace, func(ctx context.Context) (bool, string, error) {
-		all, err := c.workloads(ctx, namespace, selector)
-		if err != nil {
-			if transient(err) {
-				return false, err.Error(), nil
-			}
-			return false, "", err
-		}
-		last = all
-		var waiting []string
-		for _, w := range all {
-			if w.current && w.ready >= w.want {
-				continue
-			}
-			waiting = append(waiting, w.name)
-			if !w.seen {
-				continue // the pods there are say nothing about what is wanted now
-			}
-			if e := c.diagnose(ctx, namespace, w, true); e != nil {
-				return false, "", e
-			}
-		}
-		report.At(int64(len(all)-len(waiting)), int64(len(all)), "%s", waitingFor(waiting))
-		return len(waiting) == 0, strings.Join(waiting, ", "), nil
-	})
-	var notReady *NotReadyError
-	if err == nil || errors.As(err, &notReady) || ctx.Err() == nil {
-		return err
-	}
-	// Out of time: say why the first one that waits is waiting.
-	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		aside, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		for _, w := range last {
-			if w.current && w.ready >= w.want {
-				continue
-			}
-			if e := c.diagnose(aside, namespace, w, false); e != nil {
-				e.Err = err
-				return e
-			}
-		}
-	}
-	return err
 }
 
 func waitingFor(names []string) string {
@@ -134,45 +77,9 @@ func waitingFor(names []string) string {
 	return "waiting for " + strings.Join(names, ", ")
 }
 
-func (c *Client) workloads(ctx context.Context, namespace, selector string) ([]workload, error) {
-	var all []workload
-	o := metav1.ListOptions{LabelSelector: selector}
-	deployments, err := c.Core.AppsV1().Deployments(namespace).List(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	for i := range deployments.Items {
-		d := &deployments.Items[i]
-		w := ofDeployment(d)
-		if !w.current || w.ready < w.want {
-			if w.newest, err = c.newestReplicaSet(ctx, d); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, w)
-	}
-	statefulSets, err := c.Core.AppsV1().StatefulSets(namespace).List(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	for i := range statefulSets.Items {
-		all = append(all, ofStatefulSet(&statefulSets.Items[i]))
-	}
-	daemonSets, err := c.Core.AppsV1().DaemonSets(namespace).List(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	for i := range daemonSets.Items {
-		all = append(all, ofDaemonSet(&daemonSets.Items[i]))
-	}
-	sort.Slice(all, func(i, j int) bool { return all[i].name < all[j].name })
-	return all, nil
-}
-
 func ofDeployment(d *appsv1.Deployment) workload {
 	w := workload{name: "deployment/" + d.Name, selector: d.Spec.Selector, want: replicas(d.Spec.Replicas), ready: d.Status.AvailableReplicas}
 	w.seen = d.Status.ObservedGeneration >= d.Generation
-	w.current = w.seen && d.Status.UpdatedReplicas >= w.want && d.Status.Replicas == d.Status.UpdatedReplicas
 	for _, cond := range d.Status.Conditions {
 		if cond.Type == appsv1.DeploymentReplicaFailure && cond.Status == corev1.ConditionTrue {
 			w.stuck = cond.Message
@@ -185,15 +92,13 @@ func ofStatefulSet(s *appsv1.StatefulSet) workload {
 	w := workload{name: "statefulset/" + s.Name, selector: s.Spec.Selector, want: replicas(s.Spec.Replicas), ready: s.Status.ReadyReplicas}
 	w.seen = s.Status.ObservedGeneration >= s.Generation
 	w.newest = labels.Set{appsv1.ControllerRevisionHashLabelKey: s.Status.UpdateRevision}
-	w.current = w.seen && s.Status.UpdateRevision == s.Status.CurrentRevision
 	return w
 }
 
 func ofDaemonSet(d *appsv1.DaemonSet) workload {
 	return workload{
 		name: "daemonset/" + d.Name, selector: d.Spec.Selector, want: max(d.Status.DesiredNumberScheduled, 1), ready: d.Status.NumberAvailable,
-		seen:    d.Status.ObservedGeneration >= d.Generation,
-		current: d.Status.ObservedGeneration >= d.Generation && d.Status.UpdatedNumberScheduled >= d.Status.DesiredNumberScheduled,
+		seen: d.Status.ObservedGeneration >= d.Generation,
 	}
 }
 

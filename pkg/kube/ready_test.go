@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/kubernetes/fake"
 )
 
 func deployment(ready int32) *appsv1.Deployment {
@@ -37,12 +36,9 @@ func waiting(reason, message string, restarts int32) corev1.PodStatus {
 	}}}
 }
 
-func TestWaitReadyReturnsOnceAllAreReady(t *testing.T) {
-	c := &Client{Core: fake.NewClientset(deployment(1))}
-	require.NoError(t, c.WaitReady(context.Background(), "chat", "", nil))
-}
+var auth = []Object{named(appsv1.SchemeGroupVersion.WithKind("Deployment"), "auth")}
 
-func TestWaitReadyGivesUpOnWhatDoesNotMendItself(t *testing.T) {
+func TestWaitObjectsGivesUpOnWhatDoesNotMendItself(t *testing.T) {
 	for name, tc := range map[string]struct {
 		status corev1.PodStatus
 		want   string
@@ -52,8 +48,8 @@ func TestWaitReadyGivesUpOnWhatDoesNotMendItself(t *testing.T) {
 		"crash loop":                  {waiting("CrashLoopBackOff", "", crashLimit), "container auth ended 3 times"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := &Client{Core: fake.NewClientset(deployment(0), pod(tc.status))}
-			err := c.WaitReady(context.Background(), "chat", "", nil)
+			c := cluster(t, deployment(0), pod(tc.status))
+			err := c.WaitObjects(t.Context(), auth, nil)
 			var e *NotReadyError
 			require.ErrorAs(t, err, &e)
 			require.Equal(t, "deployment/auth", e.Workload)
@@ -91,54 +87,54 @@ func TestThePodsOfAnOldRevisionDoNotCount(t *testing.T) {
 	old.Labels["pod-template-hash"] = "a"
 	fresh := pod(waiting("ContainerCreating", "", 0))
 	fresh.Name, fresh.Labels["pod-template-hash"] = "auth-2", "b"
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	c := &Client{Core: fake.NewClientset(d, set("9", "a"), set("10", "b"), old, fresh)}
-	err := c.WaitReady(ctx, "chat", "", nil)
+	c := cluster(t, d, set("9", "a"), set("10", "b"), old, fresh)
+	err := c.WaitObjects(ctx, auth, nil)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	require.ErrorContains(t, err, "ContainerCreating")
 
-	c = &Client{Core: fake.NewClientset(d, set("11", "a"), set("10", "b"), old, fresh)}
-	require.ErrorContains(t, c.WaitReady(context.Background(), "chat", "", nil), "ended 3 times")
+	c = cluster(t, d, set("11", "a"), set("10", "b"), old, fresh)
+	require.ErrorContains(t, c.WaitObjects(t.Context(), auth, nil), "ended 3 times")
 }
 
 func TestAGenerationThatNobodyHasSeenYetIsWaitedFor(t *testing.T) {
 	d := deployment(0)
 	d.Generation = 2
-	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
-	c := &Client{Core: fake.NewClientset(d, pod(waiting("CrashLoopBackOff", "", crashLimit)))}
-	require.ErrorIs(t, c.WaitReady(ctx, "chat", "", nil), context.DeadlineExceeded)
+	c := cluster(t, d, pod(waiting("CrashLoopBackOff", "", crashLimit)))
+	require.ErrorIs(t, c.WaitObjects(ctx, auth, nil), context.DeadlineExceeded)
 }
 
-func TestWaitReadyShowsTheLastLogLines(t *testing.T) {
-	c := &Client{Core: fake.NewClientset(deployment(0), pod(waiting("CrashLoopBackOff", "", crashLimit)))}
+func TestWaitObjectsShowsTheLastLogLines(t *testing.T) {
+	c := cluster(t, deployment(0), pod(waiting("CrashLoopBackOff", "", crashLimit)))
 	var e *NotReadyError
-	require.ErrorAs(t, c.WaitReady(context.Background(), "chat", "", nil), &e)
+	require.ErrorAs(t, c.WaitObjects(t.Context(), auth, nil), &e)
 	require.Equal(t, []string{"fake logs"}, e.LastLines) // what client-go's fake has in every log
 }
 
-func TestWaitReadyOutOfTimeSaysWhatItWaitedFor(t *testing.T) {
+func TestWaitObjectsOutOfTimeSaysWhatItWaitedFor(t *testing.T) {
 	for name, objects := range map[string][]runtime.Object{
 		"a first crash may be for a database that is not there yet": {deployment(0), pod(waiting("CrashLoopBackOff", "", 1))},
 		"no pod at all": {deployment(0)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 			defer cancel()
-			c := &Client{Core: fake.NewClientset(objects...)}
-			err := c.WaitReady(ctx, "chat", "", nil)
+			c := cluster(t, objects...)
+			err := c.WaitObjects(ctx, auth, nil)
 			require.True(t, errors.Is(err, context.DeadlineExceeded))
 			require.ErrorContains(t, err, "deployment/auth in namespace chat is not ready")
 		})
 	}
 }
 
-func TestWaitReadyEndsWithItsContext(t *testing.T) {
-	ctx, cancel := context.WithCancel(context.Background())
+func TestWaitObjectsEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	c := &Client{Core: fake.NewClientset(deployment(0))}
-	require.ErrorIs(t, c.WaitReady(ctx, "chat", "", nil), context.Canceled)
+	c := cluster(t, deployment(0))
+	require.ErrorIs(t, c.WaitObjects(ctx, auth, nil), context.Canceled)
 }
 
 func TestDefaultClasses(t *testing.T) {

@@ -85,6 +85,9 @@ func (l *testLab) killedAtEveryStep(t *testing.T) {
 	require.Contains(t, out, "grace ")
 }
 
+// releases by the namespaces they are in.
+var releases = map[string]string{"data": "databases", "chat": "chat"}
+
 func (l *testLab) nothingToDo(t *testing.T) {
 	out, code := l.try(t.Context(), "up")
 	require.Zero(t, code, out)
@@ -109,7 +112,7 @@ func (l *testLab) answers(t *testing.T) {
 	require.NoError(t, err)
 	charts, err := chart.New(l.run("kubeconfig"))
 	require.NoError(t, err)
-	for namespace, release := range map[string]string{"data": "databases", "chat": "chat"} {
+	for namespace, release := range releases {
 		require.NoError(t, charts.Check(t.Context(), namespace, release, 2*time.Minute, nil), "helm test %s", release)
 	}
 	for file, mode := range map[string]os.FileMode{".": 0o700, "cluster": 0o700, "cluster/kubeconfig": 0o600, "demo.json": 0o600} {
@@ -192,8 +195,10 @@ func (l *testLab) podsDie(t *testing.T) {
 	}
 	k.more(20)
 	k.finish()
-	for _, namespace := range []string{"data", "chat"} {
-		require.NoError(t, c.WaitReady(t.Context(), namespace, "", nil))
+	charts, err := chart.New(l.run("kubeconfig"))
+	require.NoError(t, err)
+	for namespace, release := range releases {
+		require.NoError(t, charts.WaitReady(t.Context(), namespace, release, nil))
 	}
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/cluster/kind"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 // workload is an image of the lab's registry as a pod with a volume behind the ingress. The program is a registry of
@@ -122,8 +123,8 @@ func TestClusterFromItsMakingToItsEnd(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 		defer cancel()
 		client := l.client()
-		require.NoError(t, client.Apply(ctx, fmt.Appendf(nil, workload, kind.StorageClass, kind.RegistryPull+"/lab/store@"+digest, kind.IngressClass)))
-		require.NoError(t, client.WaitReady(ctx, "test", "", l.report))
+		manifests := fmt.Appendf(nil, workload, kind.StorageClass, kind.RegistryPull+"/lab/store@"+digest, kind.IngressClass)
+		require.NoError(t, client.Apply(ctx, kube.Set{Name: "test"}, manifests, l.report))
 		works()
 		// The node's own resolver is pointed at the cluster's name service for one question.
 		service, err := client.Core.CoreV1().Services("test").Get(ctx, "store", metav1.GetOptions{})

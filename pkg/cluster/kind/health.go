@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/labctl/labctl/pkg/kube"
@@ -56,17 +57,14 @@ func health(ctx context.Context, o Options, n node, client *kube.Client) error {
 		}
 	}
 	for _, p := range parts {
-		deployments, err := client.Core.AppsV1().Deployments(p.namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector})
-		if err != nil {
-			return fmt.Errorf("look for %s: %w", p.what, err)
-		}
-		if len(deployments.Items) == 0 {
+		d, err := client.Core.AppsV1().Deployments(p.namespace).Get(ctx, p.deployment, metav1.GetOptions{})
+		switch {
+		case apierrors.IsNotFound(err):
 			return fmt.Errorf("%s is missing", p.what)
-		}
-		for _, d := range deployments.Items {
-			if d.Status.AvailableReplicas == 0 {
-				return fmt.Errorf("%s does not run", p.what)
-			}
+		case err != nil:
+			return fmt.Errorf("look for %s: %w", p.what, err)
+		case d.Status.AvailableReplicas == 0:
+			return fmt.Errorf("%s does not run", p.what)
 		}
 	}
 	// The way in from this machine, whose ends are in the engine's hands.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"text/template"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/kind/pkg/cluster/nodes"
 	"sigs.k8s.io/kind/pkg/cluster/nodeutils"
 
@@ -34,10 +35,10 @@ const (
 )
 
 // parts are the workloads without which the cluster is not what a lab wants. The name service is kind's own.
-var parts = [...]struct{ what, namespace, selector string }{
-	{"the name service", "kube-system", "k8s-app=kube-dns"},
-	{"the image registry", "kube-system", "app.kubernetes.io/managed-by=labctl"},
-	{"the ingress", "ingress", "app.kubernetes.io/managed-by=labctl"},
+var parts = [...]struct{ what, namespace, deployment string }{
+	{"the name service", "kube-system", "coredns"},
+	{"the image registry", "kube-system", "registry"},
+	{"the ingress", "ingress", "skipper"},
 }
 
 // installParts brings the registry and the ingress into the cluster.
@@ -68,15 +69,14 @@ func (c *Cluster) installParts(ctx context.Context, e engine, o Options, client 
 		return err
 	}
 	report.Doing("applying registry and ingress")
-	if err := client.Apply(ctx, rendered); err != nil {
+	if err := client.Apply(ctx, kube.Set{Name: "labctl-cluster"}, rendered, report); err != nil {
 		return err
 	}
+	var deployments []kube.Object
 	for _, p := range parts {
-		if err := client.WaitReady(ctx, p.namespace, p.selector, report); err != nil {
-			return fmt.Errorf("%s: %w", p.what, err)
-		}
+		deployments = append(deployments, kube.Object{GVK: appsv1.SchemeGroupVersion.WithKind("Deployment"), Namespace: p.namespace, Name: p.deployment})
 	}
-	return nil
+	return client.WaitObjects(ctx, deployments, report)
 }
 
 // reference names an image in the node after its content, so that a name that is there is the image that is wanted.
