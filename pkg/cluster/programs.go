@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/filelock"
 	"github.com/labctl/labctl/pkg/gobuild"
 )
 
@@ -72,6 +73,12 @@ func (b *Builder) Program(ctx context.Context, name string, report event.Report)
 	}
 	family := filepath.Join(b.CacheDir, "programs", name)
 	path := filepath.Join(family, key, name)
+	// Who waited for another's build of the same program takes what it built.
+	lock, err := filelock.Wait(ctx, family+".lock", func() { report.Doing("waiting for another labctl that builds %s", name) })
+	if err != nil {
+		return "", fmt.Errorf("build %s: %w", name, err)
+	}
+	defer lock.Unlock()
 	if !exists(path) {
 		err := gobuild.Build(ctx, gobuild.Options{
 			Name: name, Dir: filepath.Join(b.Root, p.dir), Package: p.pkg, Out: path, Ldflags: p.ldflags,
