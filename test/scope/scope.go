@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// variable is set to 1 by `make test-full`. Nothing else reads it.
+// variable is set to 1 by `make test-full`. Beside this package, the browser test reads it.
 const variable = "LABCTL_TEST_FULL"
 
 // Full says whether everything is to be tried, however long it takes.
