@@ -41,6 +41,9 @@ type Spec struct {
 	// Ports on 127.0.0.1.
 	APIPort, HTTPPort, RegistryPort int
 
+	// Egress lets an embedded cluster reach what the machine reaches. Nothing reaches the cluster by it.
+	Egress bool
+
 	// NodeImage is what kind's node is made of; "" means kind's own.
 	NodeImage string
 

@@ -116,7 +116,7 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 	facts := nodeFacts{
 		Name: s.Name, PauseImage: "localhost:5000/lab/pause@sha256:0", CNIBin: "/usr/lib/cni", Snapshotter: "overlayfs",
 		Containerd: "/usr/bin/containerd", CgroupRoot: cgroupRoot(s.Dir), PodCIDR: podCIDR, ServiceCIDR: serviceCIDR,
-		DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Base: node.Base, MaxOpenFiles: 20000,
+		DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Resolver: node.ResolverFile, CertsDirs: certsDirs, MaxOpenFiles: 20000,
 	}
 	supervisor := filepath.Join(t.TempDir(), "node")
 	require.NoError(t, os.WriteFile(supervisor, []byte("one"), 0o600))
@@ -165,12 +165,24 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 		known[c.Name] = true
 	}
 
+	require.Nil(t, config.Egress)
+	facts.Egress = egressFacts{Slirp: "/usr/bin/slirp4netns", Nsenter: "/usr/bin/nsenter"}
+	require.NotEqual(t, before, digest(), "a way out")
+	b, err = os.ReadFile(filepath.Join(s.Dir, node.ConfigFile))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &config))
+	require.NotNil(t, config.Egress)
+	for _, c := range config.Components {
+		require.Equal(t, c.Name == "egress", c.AcrossNamespaces, c.Name)
+	}
+	facts.Egress = egressFacts{}
+
 	facts.MaxOpenFiles++
 	require.NotEqual(t, before, digest(), "another configuration")
 }
 
 func TestAddonsAreWholeManifests(t *testing.T) {
-	b, err := addons(map[string]string{imageDNS: "localhost:5000/lab/coredns@sha256:1", imageIngress: "localhost:5000/lab/skipper@sha256:2"})
+	b, err := addons(map[string]string{imageDNS: "localhost:5000/lab/coredns@sha256:1", imageIngress: "localhost:5000/lab/skipper@sha256:2"}, true)
 	require.NoError(t, err)
 	var kinds []string
 	for _, doc := range strings.Split(string(b), "\n---\n") {

@@ -18,6 +18,9 @@ const (
 	nodeIP        = "10.40.0.2"
 	nodeAddress   = nodeIP + "/24"
 	nodeGateway   = "10.40.0.1"
+	egressCIDR    = "10.41.0.0/24"
+	egressDNS     = "10.41.0.3" // slirp4netns(1): the third address of its network
+	egressDevice  = "tap0"
 	podCIDR       = "10.42.0.0/16"
 	serviceCIDR   = "10.43.0.0/16"
 	apiServiceIP  = "10.43.0.1"
@@ -57,9 +60,19 @@ type nodeFacts struct {
 	DNSIP        string
 	NodeIP       string
 	Inside       string
-	Base         string
+	CertsDirs    string
 	MaxOpenFiles uint64
+	Resolver     string
+	Egress       egressFacts
 }
+
+// egressFacts say how the node gets out; the zero value says that it does not.
+type egressFacts struct {
+	Slirp, Nsenter string   // paths of the programs
+	Proxies        []string // the variables for programs that go by a proxy
+}
+
+func (e egressFacts) on() bool { return e.Slirp != "" }
 
 // writeConfigs writes every configuration file of the components into dir.
 func writeConfigs(dir string, f nodeFacts) error {
@@ -105,9 +118,9 @@ func components(f nodeFacts) []node.Component {
 		file := conf + "/" + user + ".kubeconfig"
 		return []string{"--kubeconfig=" + file, "--authentication-kubeconfig=" + file, "--authorization-kubeconfig=" + file}
 	}
-	return []node.Component{
+	all := []node.Component{
 		{
-			Name: "containerd", Ready: "/run/containerd/containerd.sock",
+			Name: "containerd", Env: f.Egress.Proxies, Ready: "/run/containerd/containerd.sock",
 			Args: []string{f.Containerd, "--config", conf + "/containerd.toml"},
 		},
 		{
@@ -175,6 +188,25 @@ func components(f nodeFacts) []node.Component {
 			Name: "storage-provisioner", After: []string{"kube-apiserver"},
 			Args: part("storage-provisioner", "--kubeconfig="+conf+"/storage-provisioner.kubeconfig",
 				"--root="+inside+"/volumes", "--node="+f.Name),
+		},
+	}
+	if f.Egress.on() {
+		all = append(all, egress(f.Egress))
+	}
+	return all
+}
+
+// egress is user-mode networking: slirp4netns takes what leaves the node by the device, and makes the machine's own connections of it. It runs
+// in the machine's network, and among the machine's files, because the machine's name servers change while the node runs.
+func egress(f egressFacts) node.Component {
+	return node.Component{
+		Name: "egress", AcrossNamespaces: true,
+		Args: []string{
+			f.Nsenter, "--net=" + node.MachineNetwork, "--mount=" + node.MachineMounts, "--",
+			f.Slirp, "--configure", "--cidr=" + egressCIDR, "--mtu=65520",
+			// What listens on the machine's loopback is the machine's own.
+			"--disable-host-loopback", "--enable-sandbox", "--enable-seccomp",
+			"--netns-type=path", node.NodeNetwork, egressDevice,
 		},
 	}
 }

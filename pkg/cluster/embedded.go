@@ -75,6 +75,9 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err := writeNode(s, facts, programs); err != nil {
 		return err
 	}
+	if err := writeRegistries(s.Dir, report); err != nil {
+		return err
+	}
 	digest, err := nodeDigest(s.Dir, programs["node"])
 	if err != nil {
 		return err
@@ -111,7 +114,7 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err := waitHealthy(ctx, s.Dir, client); err != nil {
 		return err
 	}
-	manifests, err := addons(digests)
+	manifests, err := addons(digests, s.Egress)
 	if err != nil {
 		return err
 	}
@@ -139,7 +142,7 @@ func (m *Manager) fingerprint(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	manifests, err := addons(map[string]string{})
+	manifests, err := addons(map[string]string{}, true)
 	if err != nil {
 		return "", err
 	}
@@ -186,9 +189,14 @@ func (m *Manager) programs(ctx context.Context, report event.Report) (map[string
 func machineFacts(s Spec, pauseImage string) (nodeFacts, error) {
 	f := nodeFacts{
 		Name: s.Name, PauseImage: pauseImage, CgroupRoot: cgroupRoot(s.Dir),
-		PodCIDR: podCIDR, ServiceCIDR: serviceCIDR, DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Base: node.Base,
+		PodCIDR: podCIDR, ServiceCIDR: serviceCIDR, DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Resolver: node.ResolverFile, CertsDirs: certsDirs,
 	}
 	var err error
+	if s.Egress {
+		if f.Egress, err = findEgress(); err != nil {
+			return f, err
+		}
+	}
 	if f.Containerd, err = exec.LookPath("containerd"); err != nil {
 		return f, errors.New("containerd is not installed: run `labctl doctor --fix`")
 	}
@@ -236,6 +244,9 @@ func writeNode(s Spec, facts nodeFacts, programs map[string]string) error {
 	config := node.Config{
 		Name: s.Name, Dir: s.Dir, Programs: []string{programs["kubernetes"]},
 		Address: nodeAddress, Gateway: nodeGateway, Components: components(facts),
+	}
+	if facts.Egress.on() {
+		config.Egress = &node.Egress{Device: egressDevice, Resolver: egressDNS, Sources: podCIDR, Kept: []string{podCIDR, serviceCIDR}}
 	}
 	for _, p := range s.ports() {
 		config.Proxies = append(config.Proxies, node.Proxy{Name: fmt.Sprintf("%d %s", p.port, p.use), Target: p.target})
@@ -338,7 +349,7 @@ func start(ctx context.Context, s Spec, program, digest string, report event.Rep
 		}
 		listeners = append(listeners, l)
 	}
-	return startNode(s.Dir, program, digest, listeners)
+	return startNode(s, program, digest, listeners)
 }
 
 // waitRegistry waits until the node's registry answers through the node's way in.
@@ -477,7 +488,7 @@ func health(ctx context.Context, dir string, kubeconfig []byte) error {
 }
 
 // addons are the manifests of the cluster's own parts.
-func addons(images map[string]string) ([]byte, error) {
+func addons(images map[string]string, egress bool) ([]byte, error) {
 	t, err := template.ParseFS(addonFiles, "addons/*.yaml")
 	if err != nil {
 		return nil, err
@@ -485,8 +496,8 @@ func addons(images map[string]string) ([]byte, error) {
 	var all bytes.Buffer
 	for _, file := range []string{"rbac.yaml", "storage.yaml", "dns.yaml", "ingress.yaml"} {
 		all.WriteString("---\n")
-		err := t.ExecuteTemplate(&all, file, map[string]string{
-			"CoreDNS": images[imageDNS], "Ingress": images[imageIngress], "DNSIP": dnsIP, "IngressIP": ingressIP,
+		err := t.ExecuteTemplate(&all, file, map[string]any{
+			"CoreDNS": images[imageDNS], "Ingress": images[imageIngress], "DNSIP": dnsIP, "IngressIP": ingressIP, "Egress": egress,
 		})
 		if err != nil {
 			return nil, err

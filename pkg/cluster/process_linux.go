@@ -87,8 +87,13 @@ const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | un
 // startNode starts process 1 in namespaces of its own and leaves it running. The listeners are handed over and closed
 // here. digest says what the node is started with. The process waits at a gate until it is recorded, and ends where
 // labctl is killed before: at no moment does a node run that no file tells of.
-func startNode(dir, program, digest string, listeners []*net.TCPListener) error {
-	cmd, gate, err := spawnNode(dir, program, listeners, namespaces)
+func startNode(s Spec, program, digest string, listeners []*net.TCPListener) error {
+	var own []string
+	if s.Egress {
+		own = []string{"/proc/self/ns/net", "/proc/self/ns/mnt"}
+	}
+	dir := s.Dir
+	cmd, gate, err := spawnNode(dir, program, listeners, own, namespaces)
 	if err != nil {
 		return err
 	}
@@ -112,8 +117,8 @@ func startNode(dir, program, digest string, listeners []*net.TCPListener) error 
 	return nil
 }
 
-// spawnNode starts the program, which waits at the gate. The listeners are closed here.
-func spawnNode(dir, program string, listeners []*net.TCPListener, flags uintptr) (cmd *exec.Cmd, gate *os.File, err error) {
+// spawnNode starts the program, which waits at the gate, with the listeners, which are closed here, and the files.
+func spawnNode(dir, program string, listeners []*net.TCPListener, files []string, flags uintptr) (cmd *exec.Cmd, gate *os.File, err error) {
 	log, err := os.OpenFile(node.LogPath(dir, "node"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, err
@@ -137,6 +142,15 @@ func spawnNode(dir, program string, listeners []*net.TCPListener, flags uintptr)
 	}
 	defer reader.Close()
 	cmd.ExtraFiles = append(cmd.ExtraFiles, reader)
+	for _, name := range files {
+		f, err := os.Open(name) //nolint:gosec // G304: labctl's own namespaces
+		if err != nil {
+			_ = gate.Close() // nothing was started
+			return nil, nil, err
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+	}
 	cmd.SysProcAttr = &unix.SysProcAttr{
 		Setsid:     true, // outlives the terminal
 		Cloneflags: flags,

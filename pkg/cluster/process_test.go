@@ -58,7 +58,7 @@ func dieStarting(dir string) {
 	if err != nil {
 		os.Exit(1)
 	}
-	cmd, _, err := spawnNode(dir, os.Args[0], []*net.TCPListener{l}, 0)
+	cmd, _, err := spawnNode(dir, os.Args[0], []*net.TCPListener{l}, nil, 0)
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -119,7 +119,7 @@ func TestARecordedNodeIsFoundWithWhatItWasStartedWith(t *testing.T) {
 	l, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	require.NoError(t, err)
 	address := l.Addr().String()
-	cmd, gate, err := spawnNode(dir, os.Args[0], []*net.TCPListener{l}, 0)
+	cmd, gate, err := spawnNode(dir, os.Args[0], []*net.TCPListener{l}, nil, 0)
 	require.NoError(t, err)
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()

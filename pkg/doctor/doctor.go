@@ -176,6 +176,8 @@ var programs = []program{
 	{name: "iptables", commands: []string{"iptables", "iptables-save", "iptables-restore"}, why: "carries the cluster's services",
 		packages: []string{"iptables"}, purposes: labs},
 	{name: "conntrack", commands: []string{"conntrack"}, why: "forgets connections to pods that are gone", packages: []string{"conntrack"}, purposes: labs},
+	{name: "slirp4netns", commands: []string{"slirp4netns"}, version: []string{"--version"}, min: "1.1", why: "lets pods reach other networks",
+		packages: []string{"slirp4netns"}, purposes: labs},
 	{name: "mount", commands: []string{"mount"}, why: "gives pods their volumes", packages: []string{"mount"}, purposes: labs},
 	{name: "npm", commands: []string{"node", "npm"}, version: []string{"--version"}, min: "18", why: "builds the chat's page",
 		packages: []string{"nodejs", "npm"}, purposes: all},

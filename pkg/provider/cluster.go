@@ -29,6 +29,7 @@ type clusterModel struct {
 	APIPort        types.Int64  `tfsdk:"api_port"`
 	HTTPPort       types.Int64  `tfsdk:"http_port"`
 	RegistryPort   types.Int64  `tfsdk:"registry_port"`
+	Egress         types.Bool   `tfsdk:"egress"`
 	NodeImage      types.String `tfsdk:"node_image"`
 	KubeconfigPath types.String `tfsdk:"kubeconfig_path"`
 	RegistryPush   types.String `tfsdk:"registry_push"`
@@ -50,7 +51,7 @@ func (m *clusterModel) spec() ClusterSpec {
 	return ClusterSpec{
 		Kind: m.Kind.ValueString(), Name: m.Name.ValueString(), Dir: m.Dir.ValueString(),
 		APIPort: int(m.APIPort.ValueInt64()), HTTPPort: int(m.HTTPPort.ValueInt64()), RegistryPort: int(m.RegistryPort.ValueInt64()),
-		NodeImage: m.NodeImage.ValueString(), KubeconfigPath: m.KubeconfigPath.ValueString(), RegistryPush: m.RegistryPush.ValueString(), RegistryPull: m.RegistryPull.ValueString(),
+		Egress: m.Egress.ValueBool(), NodeImage: m.NodeImage.ValueString(), KubeconfigPath: m.KubeconfigPath.ValueString(), RegistryPush: m.RegistryPush.ValueString(), RegistryPull: m.RegistryPull.ValueString(),
 	}
 }
 
@@ -104,6 +105,7 @@ func (c *cluster) Schema(_ context.Context, _ resource.SchemaRequest, resp *reso
 			"api_port":           port("Port of the Kubernetes API on the loopback address."),
 			"http_port":          port("Port of the ingress on the loopback address."),
 			"registry_port":      port("Port of the image registry on the loopback address."),
+			"egress":             schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(true), Description: "embedded: whether pods and image pulls reach what the machine reaches."},
 			"node_image":         text("kind: the node's image, where it is not kind's own."),
 			"kubeconfig_path":    text("kubeconfig: path of the kubeconfig of the cluster to adopt."),
 			"registry_push":      text("kubeconfig: where images are pushed to, such as 127.0.0.1:5000."),

@@ -53,6 +53,7 @@ type ClusterSpec struct {
 	APIPort        int    `json:"api_port"`
 	HTTPPort       int    `json:"http_port"`
 	RegistryPort   int    `json:"registry_port"`
+	Egress         bool   `json:"egress"`                    // of an embedded cluster
 	NodeImage      string `json:"node_image,omitempty"`      // of a cluster of kind
 	KubeconfigPath string `json:"kubeconfig_path,omitempty"` // of the cluster to adopt
 	RegistryPush   string `json:"registry_push,omitempty"`

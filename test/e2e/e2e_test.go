@@ -47,7 +47,7 @@ func TestLab(t *testing.T) {
 	part("a changed service is shipped", l.shipped)
 	part("a service that does not start is said so and the old one stays", l.badService)
 	part("two browsers talk", l.browsers)
-	part("stop and start", l.stopAndStart)
+	part("stop, start, and reach another host", l.stopAndStart)
 	part("down leaves nothing", func(t *testing.T) {
 		group := l.cgroup()
 		require.NotEmpty(t, groupsLeft(t, group))
@@ -140,6 +140,7 @@ func (l *testLab) answers(t *testing.T) {
 
 // chaos kills and pauses pods by a seed in whose schedule are the broker, the database and several services.
 func (l *testLab) chaos(t *testing.T) {
+	scope.SkipUnlessFull(t, "40 s; podsDie kills what this kills")
 	var report struct {
 		Verdict struct{ Acked int }
 		Runs    []struct {
@@ -378,8 +379,12 @@ func (l *testLab) stopAndStart(t *testing.T) {
 	out, code := l.try(t.Context(), "drift", "1-cluster")
 	require.Equal(t, 2, code, out)
 	require.Contains(t, out, "lab_cluster.this was changed")
-	l.run("cluster", "start")
+	o := newOutside(t)
+	started, err := o.command(l, "cluster", "start").CombinedOutput()
+	t.Logf("labctl cluster start\n%s", started)
+	require.NoError(t, err)
 	l.run("up")
+	o.reach(l)
 	k := startTalk(t, l.url())
 	k.more(5)
 	k.finish()

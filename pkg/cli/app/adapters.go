@@ -51,7 +51,7 @@ func translateForeign(err error) error {
 func clusterSpec(s provider.ClusterSpec) cluster.Spec {
 	return cluster.Spec{
 		Kind: s.Kind, Name: s.Name, Dir: s.Dir, APIPort: s.APIPort, HTTPPort: s.HTTPPort, RegistryPort: s.RegistryPort,
-		NodeImage: s.NodeImage, KubeconfigPath: s.KubeconfigPath, RegistryPush: s.RegistryPush, RegistryPull: s.RegistryPull,
+		Egress: s.Egress, NodeImage: s.NodeImage, KubeconfigPath: s.KubeconfigPath, RegistryPush: s.RegistryPush, RegistryPull: s.RegistryPull,
 	}
 }
 

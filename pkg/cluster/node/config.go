@@ -18,17 +18,35 @@ const Base = "/run/labctl"
 
 // Config says what a node is made of. labctl writes it; the node reads it once.
 type Config struct {
-	Name       string      `json:"name"`       // host name and Kubernetes node name
-	Dir        string      `json:"dir"`        // the cluster directory, as the machine sees it
-	Programs   []string    `json:"programs"`   // files that are bound to Base/bin under their base names
-	Address    string      `json:"address"`    // the node's address in its own network, CIDR form
-	Gateway    string      `json:"gateway"`    // the default route's next hop
-	Components []Component `json:"components"` // in starting order
-	Proxies    []Proxy     `json:"proxies"`    // listener i is file descriptor 3+i; the gate is the one after them
+	Name       string      `json:"name"`             // host name and Kubernetes node name
+	Dir        string      `json:"dir"`              // the cluster directory, as the machine sees it
+	Programs   []string    `json:"programs"`         // files that are bound to Base/bin under their base names
+	Address    string      `json:"address"`          // the node's address in its own network, CIDR form
+	Gateway    string      `json:"gateway"`          // the default route's next hop
+	Egress     *Egress     `json:"egress,omitempty"` // nil: the node has no way out
+	Components []Component `json:"components"`       // in starting order
+	Proxies    []Proxy     `json:"proxies"`          // listener i is file descriptor 3+i; the gate is the one after them
 }
 
 // gateFD is the descriptor of the gate (see AwaitStart).
 func (c Config) gateFD() int { return 3 + len(c.Proxies) }
+
+// machineNetworkFD and machineMountsFD are the descriptors of the machine's namespaces, which come after the gate and are
+// there where the node has a way out.
+func (c Config) machineNetworkFD() int { return c.gateFD() + 1 }
+
+func (c Config) machineMountsFD() int { return c.gateFD() + 2 }
+
+// Egress says how the node's pods and programs reach what the machine reaches. A component with AcrossNamespaces makes the
+// device in the node's network, with a default route.
+type Egress struct {
+	Device   string `json:"device"`
+	Resolver string `json:"resolver"` // address of a name server behind the device that asks the machine's
+	Sources  string `json:"sources"`  // CIDR of the pods' addresses, which are translated to the device's
+	// Kept are the CIDRs of the cluster's own addresses. What is sent to one that nobody has must not leave: on another
+	// network somebody may have it.
+	Kept []string `json:"kept"`
+}
 
 // Component is one program that the node keeps running.
 type Component struct {
@@ -40,7 +58,16 @@ type Component struct {
 	// Ready is a TCP address or the path of a Unix socket that accepts connections once the component is ready, or
 	// an https address that then answers 200. Empty means that it is ready as soon as it runs.
 	Ready string `json:"ready,omitempty"`
+	// AcrossNamespaces gives the component, alone of all, the descriptors MachineNetwork, MachineMounts and NodeNetwork.
+	AcrossNamespaces bool `json:"acrossNamespaces,omitempty"`
 }
+
+// The descriptors of a component with AcrossNamespaces, by the names under which it can open them.
+const (
+	MachineNetwork = "/proc/self/fd/3"
+	MachineMounts  = "/proc/self/fd/4"
+	NodeNetwork    = "/proc/self/fd/5"
+)
 
 // Proxy forwards a listener of the machine's loopback, which labctl opened and handed over, into the node. It is
 // the only way in from outside: the node's network has no link to the machine's.

@@ -80,8 +80,7 @@ func setUpMounts(config Config) error {
 	if err := hideKernelSettings(); err != nil {
 		return err
 	}
-	// The node has no way out, so its pods are given no name server but the cluster's own.
-	return os.WriteFile(filepath.Join(Base, "resolv.conf"), nil, 0o644) //nolint:gosec // G306: read by every pod
+	return setUpResolver(config.Egress, "/etc/resolv.conf")
 }
 
 func openDir(path string) (*os.File, error) {

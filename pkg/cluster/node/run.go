@@ -24,6 +24,10 @@ func Run(configPath string) error {
 		return fmt.Errorf("%s: %w", configPath, err)
 	}
 
+	// What was handed over is for whom the node gives it to.
+	for fd := 3; fd <= config.machineMountsFD(); fd++ {
+		unix.CloseOnExec(fd)
+	}
 	if err := AwaitStart(os.NewFile(uintptr(config.gateFD()), "gate")); err != nil {
 		return err
 	}
@@ -38,8 +42,17 @@ func Run(configPath string) error {
 	if err := setUpMounts(config); err != nil {
 		return fmt.Errorf("mounts: %w", err)
 	}
-	if err := setUpNetwork(config.Address, config.Gateway); err != nil {
+	if err := setUpNetwork(config); err != nil {
 		return fmt.Errorf("network: %w", err)
+	}
+	var namespaces []uintptr
+	if config.Egress != nil {
+		own, err := os.Open("/proc/self/ns/net")
+		if err != nil {
+			return err
+		}
+		defer own.Close()
+		namespaces = []uintptr{uintptr(config.machineNetworkFD()), uintptr(config.machineMountsFD()), own.Fd()}
 	}
 	failed := make(chan error, len(config.Proxies))
 	stopProxies, err := serveProxies(config.Proxies, failed)
@@ -53,6 +66,7 @@ func Run(configPath string) error {
 		// In this namespace -1 is every process of the node but this one.
 		signalOthers: func(sig unix.Signal) error { return unix.Kill(-1, sig) },
 		failed:       failed,
+		namespaces:   namespaces,
 	})
 	return s.run(signals)
 }

@@ -45,6 +45,7 @@ type options struct {
 	// signalOthers sends a signal to every process of the node but the supervisor. Its error says that there is none.
 	signalOthers func(unix.Signal) error
 	failed       <-chan error // the end of something that the node cannot do without
+	namespaces   []uintptr    // the descriptors of components with AcrossNamespaces
 	// Zero means the constant of that name.
 	restartFirst, stopWithin time.Duration
 	logLimit                 int64
@@ -159,7 +160,11 @@ func (s *supervisor) startWhatCan() {
 
 func (s *supervisor) start(c *component) {
 	c.asked = true
-	pid, err := spawn(c.Component, LogPath(s.dir, c.Name))
+	var more []uintptr
+	if c.AcrossNamespaces {
+		more = s.namespaces
+	}
+	pid, err := spawn(c.Component, LogPath(s.dir, c.Name), more)
 	if err != nil {
 		c.lastExit = err.Error()
 		s.again(c)
@@ -234,7 +239,10 @@ func describe(status syscall.WaitStatus) string {
 	return fmt.Sprintf("exit code %d", status.ExitStatus())
 }
 
-func spawn(c Component, logPath string) (int, error) {
+// searchPath is where the node's programs find others, as the machine has them.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func spawn(c Component, logPath string, more []uintptr) (int, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
@@ -246,12 +254,12 @@ func spawn(c Component, logPath string) (int, error) {
 	}
 	defer null.Close()
 	env := append([]string{
-		"PATH=" + filepath.Join(Base, "bin") + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"PATH=" + filepath.Join(Base, "bin") + ":" + searchPath,
 		"HOME=/run/labctl",
 	}, c.Env...)
 	// Not os/exec: its Wait and the reaper would take each other's children.
 	return syscall.ForkExec(c.Args[0], c.Args, &syscall.ProcAttr{
-		Dir: "/", Env: env, Files: []uintptr{null.Fd(), log.Fd(), log.Fd()},
+		Dir: "/", Env: env, Files: append([]uintptr{null.Fd(), log.Fd(), log.Fd()}, more...),
 		Sys: &syscall.SysProcAttr{Setsid: true},
 	})
 }

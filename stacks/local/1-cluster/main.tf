@@ -16,6 +16,7 @@ resource "lab_cluster" "this" {
   api_port        = var.api_port
   http_port       = var.http_port
   registry_port   = var.registry_port
+  egress          = var.egress
   node_image      = var.node_image
   kubeconfig_path = var.kubeconfig_path
   registry_push   = var.registry_push

@@ -1,4 +1,5 @@
-# Set cluster = "kind" in lab.hcl's vars for a node in Docker, or
+# Set egress = false in lab.hcl's vars for a cluster that reaches nothing
+# but itself. Set cluster = "kind" in lab.hcl's vars for a node in Docker, or
 # cluster = "kubeconfig", with kubeconfig_path, registry_push and
 # registry_pull, to adopt one that is there.
 inputs = {
@@ -8,6 +9,7 @@ inputs = {
   api_port        = env.api_port
   http_port       = env.http_port
   registry_port   = env.registry_port
+  egress          = lookup(env, "egress", true)
   node_image      = lookup(env, "node_image", null)
   kubeconfig_path = lookup(env, "kubeconfig_path", null)
   registry_push   = lookup(env, "registry_push", null)

@@ -34,6 +34,12 @@ variable "registry_port" {
   type        = number
 }
 
+variable "egress" {
+  description = "embedded: whether pods and image pulls reach what the machine reaches."
+  type        = bool
+  default     = true
+}
+
 variable "node_image" {
   description = "kind: the node's image; kind's own where there is none."
   type        = string
