@@ -16,15 +16,20 @@ import (
 	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem" // where the registry keeps its blobs
 	"github.com/spf13/cobra"
 	"go.etcd.io/etcd/server/v3/etcdmain"
+	"k8s.io/apiserver/pkg/server"
 	"k8s.io/component-base/cli"
+	"k8s.io/component-base/logs"
 	_ "k8s.io/component-base/logs/json/register"          // --logging-format=json
 	_ "k8s.io/component-base/metrics/prometheus/clientgo" // client-go's metrics on /metrics
 	_ "k8s.io/component-base/metrics/prometheus/version"  // build information on /metrics
+	kubectl "k8s.io/kubectl/pkg/cmd"
+	kubectlutil "k8s.io/kubectl/pkg/cmd/util"
 	apiserver "k8s.io/kubernetes/cmd/kube-apiserver/app"
 	controllermanager "k8s.io/kubernetes/cmd/kube-controller-manager/app"
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	metrics "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
 func main() {
@@ -35,6 +40,7 @@ func main() {
 		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 		"kube-proxy":              proxy.NewProxyCommand,
 		"storage-provisioner":     newStorageProvisionerCommand,
+		"metrics-server":          func() *cobra.Command { return metrics.NewMetricsServerCommand(server.SetupSignalHandler()) },
 	}
 
 	// Called through a link, the link's name is the part (as kubectl's plugins and busybox do it).
@@ -42,6 +48,7 @@ func main() {
 	own := map[string]func(){ // those that are no cobra command, or not one that Kubernetes' cli package takes
 		"etcd":     func() { etcdmain.Main(os.Args) },
 		"registry": func() { exitOn(registry.RootCmd.Execute()) },
+		"kubectl":  runKubectl,
 	}
 	if components[name] == nil && own[name] == nil && len(args) > 0 {
 		name, args = args[0], args[1:]
@@ -60,6 +67,14 @@ func main() {
 		os.Exit(2)
 	}
 	os.Exit(cli.Run(newCommand()))
+}
+
+// runKubectl is the main function of Kubernetes' cmd/kubectl. kubectl reads os.Args for its plugins, too.
+func runKubectl() {
+	logs.GlogSetter(kubectl.GetLogVerbosity(os.Args)) //nolint:errcheck // it returns what it was given
+	if err := cli.RunNoErrOutput(kubectl.NewDefaultKubectlCommand()); err != nil {
+		kubectlutil.CheckErr(err) // ends with kubectl's exit code
+	}
 }
 
 func exitOn(err error) {

@@ -59,7 +59,7 @@ func (f *Factory) program() string {
 // commandStart matches where a command of labctl begins in a text: at its beginning, quoted, after a colon, or inside
 // another command.
 var commandStart = regexp.MustCompile("(^|`|: |\\$\\(|\\bsudo )labctl (?:cluster (?:status|start|stop|logs)|" +
-	"chaos|dev|doctor|down|drift|exec|graph|help|kubeconfig|load|logs|open|outputs|plan|ship|status|up|validate|version)\\b")
+	"chaos|dev|doctor|down|drift|exec|graph|helm|help|kubeconfig|kubectl|load|logs|open|outputs|plan|ship|status|up|validate|version)\\b")
 
 // addressed names the lab that the user chose in every command of labctl in text.
 func (f *Factory) addressed(text string) string {
@@ -75,8 +75,12 @@ func (f *Factory) addressed(text string) string {
 			command, _, _ = strings.Cut(text[start+1:], "`")
 		}
 		command, _, _ = strings.Cut(command, "   (") // a remark
+		verb := text[start:end]
+		if strings.HasSuffix(verb, " kubectl") || strings.HasSuffix(verb, " helm") { // what follows these is theirs
+			end = start + strings.LastIndex(verb, " ")
+		}
 		b.WriteString(text[last:end])
-		b.WriteString(f.chosen(strings.TrimPrefix(text[start:end], "`"), command))
+		b.WriteString(f.chosen(strings.TrimPrefix(verb, "`"), command))
 		last = end
 	}
 	return b.String() + text[last:]

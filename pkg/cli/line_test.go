@@ -78,7 +78,7 @@ func TestAdviceFitsTheError(t *testing.T) {
 		"no runc":          {notReady("runc"), []string{again + "   (afterwards)"}},
 		"not up":           {lab.ErrNotUp, []string{"labctl up -e prod"}},
 		"pod does not start": {&kube.NotReadyError{Workload: "deployment/auth", Namespace: "chat"}, []string{
-			`labctl logs -e prod auth   (or: kubectl --kubeconfig "$(labctl kubeconfig -e prod --path)" -n chat describe deployment/auth)`}},
+			`labctl logs -e prod auth   (or: labctl -e prod kubectl -n chat describe deployment/auth)`}},
 		"API does not answer": {&chart.UnreachableError{Host: "h", Err: errors.New("x")}, []string{"labctl status -e prod"}},
 		"usage":               {Usagef("labctl up", "x"), []string{"labctl up --help"}},
 	} {

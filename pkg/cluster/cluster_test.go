@@ -182,7 +182,7 @@ func TestConfigurationIsWholeAndStable(t *testing.T) {
 }
 
 func TestAddonsAreWholeManifests(t *testing.T) {
-	b, err := addons(map[string]string{imageDNS: "localhost:5000/lab/coredns@sha256:1", imageIngress: "localhost:5000/lab/skipper@sha256:2"}, true)
+	b, err := addons(map[string]string{imageDNS: "localhost:5000/lab/coredns@sha256:1", imageIngress: "localhost:5000/lab/skipper@sha256:2"}, []byte("PEM"), true)
 	require.NoError(t, err)
 	var kinds []string
 	for _, doc := range strings.Split(string(b), "\n---\n") {

@@ -28,6 +28,7 @@ const (
 	ingressIP     = "10.43.0.80"
 	registryAddr  = "localhost:5000" // containerd speaks plain HTTP to localhost without being told
 	apiPortInside = "6443"
+	metricsPort   = "4443"
 )
 
 // inside is where the cluster directory is seen by the components.
@@ -97,7 +98,7 @@ func writeConfigs(dir string, f nodeFacts) error {
 			return err
 		}
 	}
-	for _, user := range []string{"controller-manager", "scheduler", "kubelet", "proxy", "storage-provisioner"} {
+	for _, user := range []string{"controller-manager", "scheduler", "kubelet", "proxy", "storage-provisioner", "metrics-server"} {
 		var b bytes.Buffer
 		if err := t.ExecuteTemplate(&b, "kubeconfigs", map[string]string{"User": user, "PKI": inside + "/pki"}); err != nil {
 			return fmt.Errorf("kubeconfig of %s: %w", user, err)
@@ -183,6 +184,13 @@ func components(f nodeFacts) []node.Component {
 		{
 			Name: "kube-proxy", After: []string{"kube-apiserver"},
 			Args: part("kube-proxy", "--config="+conf+"/kube-proxy.yaml"),
+		},
+		{
+			Name: "metrics-server", After: []string{"kube-apiserver"},
+			Args: part("metrics-server", append(client("metrics-server"),
+				"--bind-address="+nodeIP, "--secure-port="+metricsPort, "--metric-resolution=15s",
+				"--tls-cert-file="+pki+"/metrics-server.crt", "--tls-private-key-file="+pki+"/metrics-server.key",
+				"--kubelet-certificate-authority="+pki+"/ca.crt", "--kubelet-preferred-address-types=InternalIP")...),
 		},
 		{
 			Name: "storage-provisioner", After: []string{"kube-apiserver"},

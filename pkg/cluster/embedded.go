@@ -114,11 +114,15 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err := waitHealthy(ctx, s.Dir, client); err != nil {
 		return err
 	}
-	manifests, err := addons(digests, s.Egress)
+	authority, err := os.ReadFile(filepath.Join(s.Dir, "pki", "ca.crt"))
 	if err != nil {
 		return err
 	}
-	report.Doing("applying name service, ingress and storage")
+	manifests, err := addons(digests, authority, s.Egress)
+	if err != nil {
+		return err
+	}
+	report.Doing("applying name service, metrics, ingress and storage")
 	if err := client.Apply(ctx, kube.Set{Name: "labctl-cluster"}, manifests, report); err != nil {
 		return err
 	}
@@ -142,7 +146,7 @@ func (m *Manager) fingerprint(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	manifests, err := addons(map[string]string{}, true)
+	manifests, err := addons(map[string]string{}, nil, true)
 	if err != nil {
 		return "", err
 	}
@@ -487,17 +491,18 @@ func health(ctx context.Context, dir string, kubeconfig []byte) error {
 	return nodeOf(state.Started)(ctx, client)
 }
 
-// addons are the manifests of the cluster's own parts.
-func addons(images map[string]string, egress bool) ([]byte, error) {
+// addons are the manifests of the cluster's own parts. authority is the certificate of the cluster's authority, in PEM.
+func addons(images map[string]string, authority []byte, egress bool) ([]byte, error) {
 	t, err := template.ParseFS(addonFiles, "addons/*.yaml")
 	if err != nil {
 		return nil, err
 	}
 	var all bytes.Buffer
-	for _, file := range []string{"rbac.yaml", "storage.yaml", "dns.yaml", "ingress.yaml"} {
+	for _, file := range []string{"rbac.yaml", "storage.yaml", "dns.yaml", "metrics.yaml", "ingress.yaml"} {
 		all.WriteString("---\n")
 		err := t.ExecuteTemplate(&all, file, map[string]any{
 			"CoreDNS": images[imageDNS], "Ingress": images[imageIngress], "DNSIP": dnsIP, "IngressIP": ingressIP, "Egress": egress,
+			"NodeIP": nodeIP, "MetricsPort": metricsPort, "Authority": base64.StdEncoding.EncodeToString(authority),
 		})
 		if err != nil {
 			return nil, err

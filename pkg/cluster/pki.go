@@ -66,6 +66,8 @@ func makePKI(dir, nodeName string) error {
 		{file: "kubelet", ca: "ca", name: "system:node:" + nodeName, groups: []string{"system:nodes"}},
 		{file: "proxy", ca: "ca", name: "system:kube-proxy"},
 		{file: "storage-provisioner", ca: "ca", name: "labctl:storage-provisioner"},
+		// Its server's side is the API's, which asks it in the name of whoever asks the API.
+		{file: "metrics-server", ca: "ca", name: "labctl:metrics-server", server: true, hosts: []string{"metrics-server.kube-system.svc", nodeIP}},
 		{file: "etcd-server", ca: "etcd-ca", name: "etcd", server: true, hosts: []string{"localhost", "127.0.0.1"}},
 		{file: "etcd-client", ca: "etcd-ca", name: "kube-apiserver"},
 		{file: "front-proxy-client", ca: "front-proxy-ca", name: "front-proxy-client"},

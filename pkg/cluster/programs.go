@@ -30,6 +30,9 @@ type Builder struct {
 	CacheDir string
 }
 
+// helmVersion is the version that go.mod names.
+const helmVersion = "v3.18.6"
+
 // program says what a program is built from, relative to the repository.
 type program struct {
 	dir     string
@@ -37,6 +40,7 @@ type program struct {
 	sources []string // files and directories whose content decides whether it has to be built again
 	ldflags string
 	private bool // its build would leave gigabytes in the user's caches
+	tool    bool // a user runs it; the node does not
 }
 
 var programs = map[string]program{
@@ -47,6 +51,10 @@ var programs = map[string]program{
 	},
 	"node": {
 		dir: ".", pkg: "./images/node", sources: []string{"images/node", "pkg/cluster/node", "go.sum"},
+	},
+	"helm": {
+		dir: ".", pkg: "helm.sh/helm/v3/cmd/helm", sources: []string{"go.mod", "go.sum"}, tool: true,
+		ldflags: "-X helm.sh/helm/v3/internal/version.version=" + helmVersion,
 	},
 }
 
@@ -72,7 +80,7 @@ func (b *Builder) Program(ctx context.Context, name string, report event.Report)
 		return "", fmt.Errorf("build %s: %w", name, err)
 	}
 	family := filepath.Join(b.CacheDir, "programs", name)
-	path := filepath.Join(family, key, name)
+	path := b.path(name, key)
 	// Who waited for another's build of the same program takes what it built.
 	lock, err := filelock.Wait(ctx, family+".lock", func() { report.Doing("waiting for another labctl that builds %s", name) })
 	if err != nil {
@@ -91,10 +99,29 @@ func (b *Builder) Program(ctx context.Context, name string, report event.Report)
 	return path, prune(family, key)
 }
 
+// Built gives the path of a program that was built before, or "".
+func (b *Builder) Built(ctx context.Context, name string) (string, error) {
+	key, err := b.key(ctx, programs[name])
+	if err != nil {
+		return "", fmt.Errorf("look for %s: %w", name, err)
+	}
+	if path := b.path(name, key); exists(path) {
+		return path, nil
+	}
+	return "", nil
+}
+
+func (b *Builder) path(name, key string) string {
+	return filepath.Join(b.CacheDir, "programs", name, key, name)
+}
+
 // Fingerprint is the hash of all that the node and its own parts are built from.
 func (b *Builder) Fingerprint(ctx context.Context) (string, error) {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(programs)) {
+		if programs[name].tool {
+			continue
+		}
 		key, err := b.key(ctx, programs[name])
 		if err != nil {
 			return "", err

@@ -45,7 +45,7 @@ func (c *Client) Apply(ctx context.Context, set Set, manifests []byte, report ev
 			rest = append(rest, o)
 		}
 	}
-	a := &application{client: c, set: set, report: report, total: len(objects), applied: map[types.UID]bool{}}
+	a := &applyRun{client: c, set: set, report: report, total: len(objects), applied: map[types.UID]bool{}}
 	if err := a.begin(ctx, objects); err != nil {
 		return err
 	}
@@ -71,7 +71,7 @@ func isBasis(o *unstructured.Unstructured) bool {
 }
 
 // applyAll applies objects and gives their names.
-func (a *application) applyAll(ctx context.Context, objects []*unstructured.Unstructured) ([]Object, error) {
+func (a *applyRun) applyAll(ctx context.Context, objects []*unstructured.Unstructured) ([]Object, error) {
 	var names []Object
 	pending := slices.Clone(objects)
 	for _, patience := range []time.Duration{0, kindWithin} {

@@ -46,8 +46,8 @@ type verdict struct {
 
 // WaitObjects waits until every object is current by the rules of kstatus
 // (https://github.com/kubernetes-sigs/cli-utils/tree/master/pkg/kstatus), which cover custom resources too. It is
-// stricter than kstatus in four places: a job must have completed, a pod must not have failed, a StatefulSet that is
-// updated on delete must have its replicas ready, and an object must exist. It is more patient in two: a deployment
+// stricter than kstatus in five places: a job must have completed, a pod must not have failed, a StatefulSet that is
+// updated on delete must have its replicas ready, an APIService must be available, and an object must exist. It is more patient in two: a deployment
 // beyond its progress deadline may still recover, and a volume claim may wait for its first consumer.
 //
 // It gives up at once on what does not mend itself (an image that does not exist, a refused configuration, a failed
@@ -158,6 +158,8 @@ func (w *objectWait) judge(ctx context.Context, o Object, u *unstructured.Unstru
 		return judgePod(v, o.Complete)
 	case schema.GroupKind{Group: "apps", Kind: "Deployment"}:
 		v.failed = false
+	case schema.GroupKind{Group: "apiregistration.k8s.io", Kind: "APIService"}:
+		return judgeAPIService(v)
 	case schema.GroupKind{Group: "apps", Kind: "StatefulSet"}:
 		var s appsv1.StatefulSet
 		if err := convert(u, &s); err != nil {
@@ -193,6 +195,21 @@ func judgeJob(v verdict) (verdict, error) {
 			v.ready = true
 		case batchv1.JobFailed:
 			v.failed, v.why = true, strings.TrimSuffix("it failed: "+cond.Reason+": "+cond.Message, ": ")
+		}
+	}
+	return v, nil
+}
+
+// judgeAPIService goes by the condition that the aggregator sets, which kstatus does not know.
+func judgeAPIService(v verdict) (verdict, error) {
+	conditions, _, err := unstructured.NestedSlice(v.live.Object, "status", "conditions")
+	if err != nil {
+		return v, err
+	}
+	v.ready, v.why = false, "nothing is known of it yet"
+	for _, c := range conditions {
+		if c, ok := c.(map[string]any); ok && c["type"] == "Available" {
+			v.ready, v.why = c["status"] == "True", fmt.Sprint(c["message"])
 		}
 	}
 	return v, nil

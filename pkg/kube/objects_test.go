@@ -25,7 +25,7 @@ import (
 
 var gardenKind = schema.GroupVersionKind{Group: "labctl.test", Version: "v1", Kind: "Garden"}
 
-// cluster gives a client of a cluster with these objects; unstructured ones are of kind Garden.
+// cluster gives a client of a cluster with these objects; the unstructured ones are known to its dynamic client alone.
 func cluster(t *testing.T, objects ...runtime.Object) *Client {
 	t.Helper()
 	var typed []runtime.Object
@@ -47,6 +47,7 @@ func cluster(t *testing.T, objects ...runtime.Object) *Client {
 		list("apps/v1", "deployments", "Deployment", "statefulsets", "StatefulSet", "daemonsets", "DaemonSet", "replicasets", "ReplicaSet"),
 		list("batch/v1", "jobs", "Job"),
 		list("labctl.test/v1", "gardens", "Garden"),
+		list("apiregistration.k8s.io/v1", "apiservices", "APIService"),
 	}
 	return &Client{
 		Core:    core,
@@ -65,6 +66,15 @@ func garden(conditions ...any) *unstructured.Unstructured {
 		"status":   map[string]any{"conditions": conditions},
 	}}
 	u.SetGroupVersionKind(gardenKind)
+	return u
+}
+
+var serviceKind = schema.GroupVersionKind{Group: "apiregistration.k8s.io", Version: "v1", Kind: "APIService"}
+
+func service(conditions ...any) *unstructured.Unstructured {
+	u := garden(conditions...)
+	u.SetName("v1.labctl.test")
+	u.SetGroupVersionKind(serviceKind)
 	return u
 }
 
@@ -131,6 +141,9 @@ func TestWaitObjects(t *testing.T) {
 		{"pod that failed", []runtime.Object{pod(exited)}, named(core.WithKind("Pod"), "auth-1"), "exit code 3", true},
 		{"claim that nobody uses", []runtime.Object{class, claim}, named(core.WithKind("PersistentVolumeClaim"), "data"), "", true},
 		{"claim that a pod uses", []runtime.Object{class, claim, user}, named(core.WithKind("PersistentVolumeClaim"), "data"), "PVC is not Bound", false},
+		{"API that nobody has asked yet", []runtime.Object{service()}, named(serviceKind, "v1.labctl.test"), "apiservice/v1.labctl.test in namespace chat is not ready: nothing is known of it yet", false},
+		{"API that does not answer", []runtime.Object{service(condition("Available", "False", "no answer"))}, named(serviceKind, "v1.labctl.test"), "no answer", false},
+		{"API that answers", []runtime.Object{service(condition("Available", "True", "all checks passed"))}, named(serviceKind, "v1.labctl.test"), "", true},
 		{"custom resource without conditions", []runtime.Object{garden()}, named(gardenKind, "eden"), "", true},
 		{"custom resource that is ready", []runtime.Object{garden(condition("Ready", "True", ""))}, named(gardenKind, "eden"), "", true},
 		{"custom resource that is not", []runtime.Object{garden(condition("Ready", "False", "no water"))}, named(gardenKind, "eden"), "garden/eden in namespace chat is not ready: no water", false},

@@ -46,7 +46,7 @@ func (e *NotReadyError) Unwrap() error { return e.Err }
 // Hint is the next command to type.
 func (e *NotReadyError) Hint() string {
 	kind, name, _ := strings.Cut(e.Workload, "/")
-	describe := "kubectl --kubeconfig \"$(labctl kubeconfig --path)\" "
+	describe := "labctl kubectl "
 	if e.Namespace != "" {
 		describe += "-n " + e.Namespace + " "
 	}

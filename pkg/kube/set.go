@@ -78,8 +78,8 @@ func (s scope) add(other scope) {
 	maps.Copy(s.namespaces, other.namespaces)
 }
 
-// application is one run of Apply.
-type application struct {
+// applyRun is one run of Apply.
+type applyRun struct {
 	client  *Client
 	set     Set
 	report  event.Report
@@ -91,7 +91,7 @@ type application struct {
 
 // begin writes down where the set's members will be and were, before anything is applied, so that no end of this run,
 // however abrupt, leaves an object that the next does not find.
-func (a *application) begin(ctx context.Context, objects []*unstructured.Unstructured) error {
+func (a *applyRun) begin(ctx context.Context, objects []*unstructured.Unstructured) error {
 	var parent *corev1.ConfigMap
 	err := poll(ctx, pollEvery, "the API to answer", func(ctx context.Context) (bool, string, error) {
 		var err error
@@ -127,7 +127,7 @@ func (a *application) begin(ctx context.Context, objects []*unstructured.Unstruc
 
 // finish deletes the members that were not applied this time. It does not wait until they are gone: one that waits for a
 // finalizer is no reason to call the others not ready.
-func (a *application) finish(ctx context.Context) error {
+func (a *applyRun) finish(ctx context.Context) error {
 	for _, kind := range slices.Sorted(maps.Keys(a.before.kinds)) {
 		if err := a.prune(ctx, schema.ParseGroupKind(kind)); err != nil {
 			return fmt.Errorf("delete what is no longer in the set %s: %w", a.set.Name, err)
@@ -136,7 +136,7 @@ func (a *application) finish(ctx context.Context) error {
 	return a.write(ctx, a.now)
 }
 
-func (a *application) prune(ctx context.Context, kind schema.GroupKind) error {
+func (a *applyRun) prune(ctx context.Context, kind schema.GroupKind) error {
 	mapping, err := a.client.mapper.RESTMapping(kind)
 	if meta.IsNoMatchError(err) {
 		return nil // its objects went with its definition
@@ -165,13 +165,13 @@ func (a *application) prune(ctx context.Context, kind schema.GroupKind) error {
 }
 
 // write makes the set's parent say where its members are.
-func (a *application) write(ctx context.Context, s scope) error {
+func (a *applyRun) write(ctx context.Context, s scope) error {
 	parent := corev1apply.ConfigMap(a.set.Name, setNamespace).
 		WithLabels(map[string]string{labelParent: a.set.id()}).
 		WithAnnotations(map[string]string{noteTooling: tooling, noteKinds: join(s.kinds), noteNamespaces: join(s.namespaces)})
 	err := poll(ctx, pollEvery, "the API to take the set "+a.set.Name, func(ctx context.Context) (bool, string, error) {
 		_, err := a.client.Core.CoreV1().ConfigMaps(setNamespace).Apply(ctx, parent, metav1.ApplyOptions{FieldManager: FieldOwner, Force: true})
-		if transient(err) {
+		if transient(err) || apierrors.IsNotFound(err) { // a new cluster has no namespace for a moment
 			return false, err.Error(), nil
 		}
 		return err == nil, "", err

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -107,6 +108,17 @@ func (l *testLab) answers(t *testing.T) {
 	require.Contains(t, l.run("cluster", "status"), "kube-apiserver")
 	require.NotEmpty(t, l.run("logs", "auth"))
 	require.Contains(t, l.run("open", "--print"), l.url())
+	require.Contains(t, l.run("kubectl", "-n", "chat", "get", "deployments"), "messaging")
+	out, code := l.try(t.Context(), "kubectl", "get", "nothing-of-this-kind")
+	require.Equal(t, 1, code, "kubectl's own")
+	require.Contains(t, out, "nothing-of-this-kind")
+	require.Contains(t, l.run("helm", "list", "--all-namespaces"), "databases")
+	// What pods use is known once they were looked at twice.
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, code := l.try(t.Context(), "kubectl", "top", "pods", "--namespace", "chat", "--no-headers")
+		require.Zero(c, code, out)
+		require.Contains(c, out, "messaging-")
+	}, 2*time.Minute, time.Second)
 
 	_, err := l.kube().Ready(t.Context())
 	require.NoError(t, err)
@@ -122,9 +134,9 @@ func (l *testLab) answers(t *testing.T) {
 	}
 
 	// The lab listens on loopback only.
-	out, err := exec.Command("ss", "-ltnH").Output()
+	listening, err := exec.Command("ss", "-ltnH").Output()
 	require.NoError(t, err)
-	for line := range strings.Lines(string(out)) {
+	for line := range strings.Lines(string(listening)) {
 		for name, port := range l.ports {
 			if strings.Contains(line, fmt.Sprintf(":%d ", port)) {
 				require.Contains(t, line, fmt.Sprintf("127.0.0.1:%d ", port), name)

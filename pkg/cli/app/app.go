@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cluster"
@@ -82,23 +83,6 @@ func Open(f *cli.Factory) (*Lab, error) {
 	}, nil
 }
 
-// Terraform gives the path of a terraform or tofu, getting one where there is none.
-func Terraform(ctx context.Context, f *cli.Factory, report event.Report) (string, error) {
-	cacheDir, err := f.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	g, err := f.Graph()
-	if err != nil {
-		return "", err
-	}
-	o := toolchain.Options{CacheDir: cacheDir, Root: g.Lab.Source}
-	if g.Lab.Engine != nil {
-		o.Engine = g.Lab.Engine.Name
-	}
-	return toolchain.Terraform(ctx, o, report)
-}
-
 // Run gives the engine's options for one command.
 func (l *Lab) Run(command string, sink event.Sink) lab.Options {
 	user := l.factory.Getenv("SUDO_USER")
@@ -142,6 +126,19 @@ func (l *Lab) URL(ctx context.Context) (string, error) { return l.output(ctx, "r
 // Kubeconfig is the content of the cluster's kubeconfig.
 func (l *Lab) Kubeconfig(ctx context.Context) (string, error) {
 	return l.output(ctx, "cluster", "kubeconfig")
+}
+
+// KubeconfigFile writes the kubeconfig of the lab's cluster to a file that only the user can read, and gives its path.
+func (l *Lab) KubeconfigFile(ctx context.Context) (string, error) {
+	content, err := l.Kubeconfig(ctx)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(l.Graph.Dir, "kubeconfig")
+	if err := atomicfile.Write(path, []byte(content)); err != nil {
+		return "", fmt.Errorf("write kubeconfig: %w", err)
+	}
+	return path, nil
 }
 
 func (l *Lab) output(ctx context.Context, stack, name string) (string, error) {

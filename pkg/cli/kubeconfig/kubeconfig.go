@@ -5,8 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -48,18 +46,18 @@ func run(ctx context.Context, opts *Options) error {
 	if err != nil {
 		return err
 	}
-	content, err := l.Kubeconfig(ctx)
-	if err != nil {
-		return err
-	}
 	out := opts.Factory.IO.Out
 	if !opts.Path {
+		content, err := l.Kubeconfig(ctx)
+		if err != nil {
+			return err
+		}
 		_, err = io.WriteString(out, strings.TrimRight(content, "\n")+"\n")
 		return err
 	}
-	path := filepath.Join(l.Graph.Dir, "kubeconfig")
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		return fmt.Errorf("write kubeconfig: %w", err)
+	path, err := l.KubeconfigFile(ctx)
+	if err != nil {
+		return err
 	}
 	_, err = fmt.Fprintln(out, path)
 	return err

@@ -139,9 +139,9 @@ real-time chat that labctl builds and ships onto it. Every step checks before it
 	}
 	add(lab, up.NewCmdUp(f, nil), plan.NewCmdPlan(f, nil), status.NewCmdStatus(f, nil), open.NewCmdOpen(f, nil), drift.NewCmdDrift(f, nil), down.NewCmdDown(f, nil))
 	add(services, ship.NewCmdShip(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil), load.NewCmdLoad(f, nil), chaos.NewCmdChaos(f, nil))
-	add(inside, validate.NewCmdValidate(f, nil), graph.NewCmdGraph(f, nil), outputs.NewCmdOutputs(f, nil), labexec.NewCmdExec(f, nil), kubeconfig.NewCmdKubeconfig(f, nil), cluster.NewCmdCluster(f))
-	add(machine, doctor.NewCmdDoctor(f, nil), version.NewCmdVersion(f, nil))
-	cmd.AddCommand(tool.NewCmdTool(f, nil), chaos.NewCmdPart(f))
+	add(inside, validate.NewCmdValidate(f, nil), graph.NewCmdGraph(f, nil), outputs.NewCmdOutputs(f, nil), labexec.NewCmdExec(f, nil), tool.NewCmdKubectl(f, nil), tool.NewCmdHelm(f, nil), kubeconfig.NewCmdKubeconfig(f, nil), cluster.NewCmdCluster(f))
+	add(machine, doctor.NewCmdDoctor(f, nil), tool.NewCmdTool(f, nil), version.NewCmdVersion(f, nil))
+	cmd.AddCommand(chaos.NewCmdPart(f))
 	cmd.SetHelpCommandGroupID(machine)
 	cmd.SetCompletionCommandGroupID(machine)
 	cobra.EnableCommandSorting = false
