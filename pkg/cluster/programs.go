@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -200,16 +199,15 @@ func prune(family, inUse string) error {
 	}
 	var builds []build
 	for _, e := range entries {
-		info, err := e.Info()
-		if errors.Is(err, os.ErrNotExist) {
-			continue // another labctl prunes too
+		if e.Name() == inUse {
+			continue
 		}
-		if err != nil {
-			return err
+		b := build{path: filepath.Join(family, e.Name())}
+		// One that failed left no program. It counts as the oldest.
+		if info, err := os.Stat(filepath.Join(b.path, filepath.Base(family))); err == nil {
+			b.time = info.ModTime().UnixNano()
 		}
-		if e.Name() != inUse {
-			builds = append(builds, build{filepath.Join(family, e.Name()), info.ModTime().UnixNano()})
-		}
+		builds = append(builds, b)
 	}
 	sort.Slice(builds, func(i, j int) bool { return builds[i].time > builds[j].time })
 	for i, old := range builds {
