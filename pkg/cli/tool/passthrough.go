@@ -51,6 +51,7 @@ helm's.`
 func newPassThrough(f *cli.Factory, name string, runF func(*Call) error) *cobra.Command {
 	return &cobra.Command{
 		Use:                name + " ARGUMENTS",
+		Args:               cobra.ArbitraryArgs,
 		DisableFlagParsing: true,
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			return complete(cmd.Context(), f, name, append(args, toComplete))
