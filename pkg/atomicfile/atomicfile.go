@@ -23,3 +23,16 @@ func Write(path string, data []byte) error {
 	}
 	return err
 }
+
+// Symlink makes path a symbolic link to target, in one step where a link or a file is there. Two callers at once for one path need a lock
+// around it: what a caller that was killed left is in the way of the next under a fixed name, which removes it.
+func Symlink(target, path string) error {
+	part := filepath.Join(filepath.Dir(path), ".new-"+filepath.Base(path))
+	if err := os.Remove(part); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := os.Symlink(target, part); err != nil {
+		return err
+	}
+	return os.Rename(part, path)
+}

@@ -36,3 +36,19 @@ func TestWrite(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 2, "nothing is left of what failed")
 }
+
+func TestSymlink(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "link")
+	require.NoError(t, os.Symlink("of a caller that was killed", filepath.Join(dir, ".new-link")))
+	for _, target := range []string{"one", "two"} {
+		require.NoError(t, atomicfile.Symlink(target, path))
+		to, err := os.Readlink(path)
+		require.NoError(t, err)
+		require.Equal(t, target, to)
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 1)
+	require.Error(t, atomicfile.Symlink("one", dir), "a directory stays")
+}

@@ -95,12 +95,7 @@ func (r *Runner) keepApplied(w stack.RunRequest) error {
 	if err := os.Rename(part, target); err != nil {
 		return err
 	}
-	link := filepath.Join(dir, ".new-"+currentLink)
-	_ = os.Remove(link)
-	if err := os.Symlink(w.Digest, link); err != nil {
-		return err
-	}
-	if err := os.Rename(link, current); err != nil {
+	if err := atomicfile.Symlink(w.Digest, current); err != nil {
 		return err
 	}
 	entries, err := os.ReadDir(dir)

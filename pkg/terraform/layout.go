@@ -135,12 +135,7 @@ func (r *Runner) index(id, dir string) error {
 	if info, err := os.Lstat(index); err == nil && info.IsDir() {
 		return fmt.Errorf("%s is a directory, and a link is wanted", index)
 	}
-	tmp := filepath.Join(filepath.Dir(index), ".new-"+id)
-	_ = os.Remove(tmp)
-	if err := os.Symlink(to, tmp); err != nil {
-		return err
-	}
-	return os.Rename(tmp, index)
+	return atomicfile.Symlink(to, index)
 }
 
 // takeOverOldLayout sorts what a work directory of an earlier labctl holds: its notes go to notes, and the copies of the

@@ -2,15 +2,15 @@ package app
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/filelock"
 	"github.com/labctl/labctl/pkg/toolchain"
 )
 
@@ -46,7 +46,7 @@ func FindTool(ctx context.Context, f *cli.Factory, name string) (string, error) 
 		return "", err
 	}
 	if path != "" {
-		return link, pointTo(link, path)
+		return link, pointTo(ctx, link, path)
 	}
 	if others, err := exec.LookPath(name); err == nil && others != link {
 		return others, nil
@@ -64,7 +64,7 @@ func BuildTool(ctx context.Context, f *cli.Factory, name string, report event.Re
 	if err != nil {
 		return "", err
 	}
-	return link, pointTo(link, path)
+	return link, pointTo(ctx, link, path)
 }
 
 func tool(f *cli.Factory, name string) (builder *cluster.Builder, link string, err error) {
@@ -80,19 +80,18 @@ func tool(f *cli.Factory, name string) (builder *cluster.Builder, link string, e
 }
 
 // pointTo makes a symbolic link lead to target.
-func pointTo(link, target string) error {
+func pointTo(ctx context.Context, link, target string) error {
 	if now, err := os.Readlink(link); err == nil && now == target {
 		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+	dir := filepath.Dir(link)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	fresh := fmt.Sprintf("%s.%d", link, os.Getpid())
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+	lock, err := filelock.Wait(ctx, dir+".lock", nil)
+	if err != nil {
 		return err
 	}
-	if err := os.Symlink(target, fresh); err != nil {
-		return err
-	}
-	return os.Rename(fresh, link)
+	defer lock.Unlock()
+	return atomicfile.Symlink(target, link)
 }
