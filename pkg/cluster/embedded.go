@@ -140,6 +140,9 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 // fingerprintFile keeps what the node was last made from, written when it stood.
 const fingerprintFile = "fingerprint"
 
+// everything is a node with all components that there can be.
+var everything = nodeFacts{Egress: egressFacts{Slirp: "slirp4netns"}}
+
 // fingerprint is that of what a node would be made from now.
 func (m *Manager) fingerprint(ctx context.Context) (string, error) {
 	sources, err := m.Programs.Fingerprint(ctx)
@@ -150,7 +153,7 @@ func (m *Manager) fingerprint(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	parts, err := json.Marshal(components(nodeFacts{}))
+	parts, err := json.Marshal(components(everything))
 	if err != nil {
 		return "", err
 	}

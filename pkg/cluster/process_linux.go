@@ -92,17 +92,16 @@ func startNode(s Spec, program, digest string, listeners []*net.TCPListener) err
 	if s.Egress {
 		own = []string{"/proc/self/ns/net", "/proc/self/ns/mnt"}
 	}
-	dir := s.Dir
-	cmd, gate, err := spawnNode(dir, program, listeners, own, namespaces)
+	cmd, gate, err := spawnNode(s.Dir, program, listeners, own, namespaces)
 	if err != nil {
 		return err
 	}
 	p, err := identify(cmd.Process.Pid)
 	if err == nil {
-		err = recordNode(dir, p, digest)
+		err = recordNode(s.Dir, p, digest)
 	}
 	if err == nil {
-		err = joinCgroups(filepath.Base(cgroupRoot(dir)), p.pid)
+		err = joinCgroups(filepath.Base(cgroupRoot(s.Dir)), p.pid)
 	}
 	if err == nil {
 		_, err = gate.Write([]byte{node.StartByte})

@@ -19,7 +19,7 @@ import (
 // (https://github.com/containerd/containerd/blob/main/docs/hosts.md).
 const certsDirs = "/etc/containerd/certs.d:/etc/docker/certs.d:" + inside + "/conf/certs.d"
 
-// The places of the machine's and the user's settings; tests have others.
+// dockerDaemon is where the machine's Docker has its settings; tests have another place.
 var dockerDaemon = "/etc/docker/daemon.json"
 
 // writeRegistries lets the node pull images as the machine does: by its mirrors, and with its user's credentials.
@@ -30,7 +30,7 @@ func writeRegistries(dir string, report event.Report) error {
 	return writeCredentials(dir, report)
 }
 
-// writeMirrors makes a containerd's settings of the mirrors of Docker's own images that Docker's daemon is given.
+// writeMirrors makes containerd's settings of the mirrors of Docker's own images that Docker's daemon is given.
 func writeMirrors(dir string, report event.Report) error {
 	hosts := filepath.Join(dir, "conf", "certs.d", "docker.io", "hosts.toml")
 	var daemon struct {
@@ -67,7 +67,6 @@ func writeCredentials(dir string, report event.Report) error {
 	}
 	var config struct {
 		Auths   map[string]map[string]any `json:"auths"`
-		Store   string                    `json:"credsStore"`
 		Helpers map[string]string         `json:"credHelpers"`
 	}
 	if err == nil {
