@@ -29,8 +29,9 @@ type Call struct {
 func NewCmdKubectl(f *cli.Factory, runF func(*Call) error) *cobra.Command {
 	cmd := newPassThrough(f, "kubectl", runF)
 	cmd.Short = "Run kubectl on the lab's cluster"
-	cmd.Long = `Run kubectl on the lab's cluster, of the cluster's own version. All arguments are kubectl's; labctl's own flags stand
-before the word kubectl. The exit code is kubectl's.`
+	cmd.Long = `Run kubectl on the lab's cluster. Where labctl has built the cluster, it is a kubectl of the same version; elsewhere it is the
+one on your PATH, or one that labctl builds. All arguments are kubectl's; labctl's own flags stand before the word kubectl. The exit
+code is kubectl's.`
 	cmd.Example = `  labctl kubectl get pods --all-namespaces
   labctl kubectl top pods -n chat
   labctl -e staging kubectl get nodes`

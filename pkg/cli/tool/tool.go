@@ -24,8 +24,8 @@ func NewCmdTool(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	return &cobra.Command{
 		Use:   "tool kubectl|helm|terraform",
 		Short: "Print the path of a tool that fits the lab",
-		Long: `Print the path of a tool that fits the lab, and build it if it is missing. kubectl and helm are links in one directory,
-which you can put on your PATH.`,
+		Long: `Print the path of a tool that fits the lab, and build it if it is missing. A kubectl or helm that labctl has not built yet, but
+that is on your PATH, is used from there. labctl's own are links in one directory, which you can put on your PATH.`,
 		Example:   `  export PATH="$(dirname "$(labctl tool kubectl)"):$PATH"`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"kubectl", "helm", "terraform"},
