@@ -134,6 +134,11 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err := waitHealthy(ctx, s.Dir, client, nodeOf(state.Started)); err != nil {
 		return err
 	}
+	report.Doing("waiting for the name service")
+	err = waitFor(ctx, s.Dir, "the name service", func(ctx context.Context) error { return nameService(ctx, s.Dir, client) })
+	if err != nil {
+		return fmt.Errorf("%w\nmore: `labctl cluster logs kube-proxy` and `labctl kubectl -n kube-system logs deployment/coredns`", err)
+	}
 	return atomicfile.Write(filepath.Join(s.Dir, fingerprintFile), []byte(made))
 }
 

@@ -161,6 +161,9 @@ func (l *testLab) run(args ...string) string {
 		shown = "(not shown: it grants everything)"
 	}
 	l.t.Logf("labctl %s\n%s%s", strings.Join(args, " "), stderr.String(), shown)
+	if err != nil && args[0] == "up" {
+		l.showNetwork()
+	}
 	require.NoError(l.t, err)
 	return stdout.String()
 }
