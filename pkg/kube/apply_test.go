@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -113,6 +114,34 @@ func TestApplyPrunesTheSet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "ConfigMap,Namespace", parent.Annotations["applyset.kubernetes.io/contains-group-kinds"])
 	require.Equal(t, parent.Labels["applyset.kubernetes.io/id"], b.Labels["applyset.kubernetes.io/part-of"])
+}
+
+// What a controller makes of a member, with the member's labels, is the controller's.
+func TestApplyPrunesNothingOfAController(t *testing.T) {
+	c := api(t)
+	set := kube.Set{Name: "controlled", Namespace: "controlled"}
+	manifests := []string{
+		fmt.Sprintf(namespace, "controlled"),
+		"apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { ports: [{ port: 80 }] }",
+		"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: { name: mine }\naddressType: IPv4\nendpoints: []",
+	}
+	require.NoError(t, apply(t, c, set, nil, manifests...))
+	web, err := c.Core.CoreV1().Services("controlled").Get(t.Context(), "web", metav1.GetOptions{})
+	require.NoError(t, err)
+	slices := c.Core.DiscoveryV1().EndpointSlices("controlled")
+	for name, owners := range map[string][]metav1.OwnerReference{
+		"of-web": {*metav1.NewControllerRef(web, corev1.SchemeGroupVersion.WithKind("Service"))}, "no-longer-wanted": nil,
+	} {
+		_, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: web.Labels, OwnerReferences: owners}, AddressType: discoveryv1.AddressTypeIPv4,
+		}, metav1.CreateOptions{})
+		require.NoError(t, err)
+	}
+	require.NoError(t, apply(t, c, set, nil, manifests...))
+	_, err = slices.Get(t.Context(), "of-web", metav1.GetOptions{})
+	require.NoError(t, err)
+	_, err = slices.Get(t.Context(), "no-longer-wanted", metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), err)
 }
 
 // What an apply that failed half-way made is in the set.

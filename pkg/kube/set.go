@@ -153,6 +153,10 @@ func (a *applyRun) prune(ctx context.Context, kind schema.GroupKind) error {
 		if a.applied[o.GetUID()] || o.GetDeletionTimestamp() != nil {
 			continue
 		}
+		// Kubernetes copies a service's labels to the endpoint slices that it makes of it.
+		if metav1.GetControllerOf(o) != nil {
+			continue
+		}
 		a.report.Doing("deleting %s, which is no longer wanted", describe(o))
 		uid, background := o.GetUID(), metav1.DeletePropagationBackground
 		options := metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}, PropagationPolicy: &background}
