@@ -26,8 +26,8 @@ const (
 	labelSBOM    = "io.labctl.build.sbom"   // where the bill of materials lies
 )
 
-// base returns the image that the program's layer goes on.
-func (b *Builder) base(ctx context.Context, r *recipe) (v1.Image, error) {
+// base returns the image that the program's layer goes on. Nil packages is none.
+func (b *Builder) base(ctx context.Context, r *recipe, packages v1.Layer) (v1.Image, error) {
 	if r.Base != "" {
 		img, err := b.fetch(ctx, r.Base)
 		if err != nil {
@@ -41,9 +41,15 @@ func (b *Builder) base(ctx context.Context, r *recipe) (v1.Image, error) {
 		return nil, err
 	}
 	img := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
-	return mutate.Append(img, mutate.Addendum{Layer: layer, History: v1.History{
+	layers := []mutate.Addendum{{Layer: layer, History: v1.History{
 		Created: v1.Time{Time: epoch}, CreatedBy: "labctl: certificate authorities, users, directories",
-	}})
+	}}}
+	if packages != nil {
+		layers = append(layers, mutate.Addendum{Layer: packages, History: v1.History{
+			Created: v1.Time{Time: epoch}, CreatedBy: "labctl: packages " + strings.Join(r.Packages, ", "),
+		}})
+	}
+	return mutate.Append(img, layers...)
 }
 
 // compose puts the program's layer on base and configures the result.

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/filelock"
@@ -171,8 +172,18 @@ func (b *Builder) assemble(ctx context.Context, root string, recipe *recipe, in 
 	if err := b.compile(ctx, recipe, program, report); err != nil {
 		return Image{}, err
 	}
+	var packages []debianPackage
+	var packed v1.Layer
+	if len(recipe.Packages) > 0 {
+		if packages, err = b.download(ctx, recipe.Packages, filepath.Join(work, "packages"), report); err != nil {
+			return Image{}, err
+		}
+		if packed, err = packagesLayer(ctx, work, packages); err != nil {
+			return Image{}, err
+		}
+	}
 	report.Doing("packing the image %s", recipe.name)
-	bill, err := billOfMaterials(program, recipe)
+	bill, err := billOfMaterials(program, recipe, packages)
 	if err != nil {
 		return Image{}, err
 	}
@@ -180,7 +191,7 @@ func (b *Builder) assemble(ctx context.Context, root string, recipe *recipe, in 
 	if err != nil {
 		return Image{}, err
 	}
-	base, err := b.base(ctx, recipe)
+	base, err := b.base(ctx, recipe, packed)
 	if err != nil {
 		return Image{}, err
 	}

@@ -392,6 +392,9 @@ func TestWrongSources(t *testing.T) {
 		"a base by tag":       {files: recipe("base = \"example.test/base:1\"\n"), want: []string{"by digest"}},
 		"wrong caches":        {files: recipe("caches = \"none\"\n"), want: []string{`"shared" or "private"`}},
 		"a relative binary":   {files: recipe("binary = \"part\"\n"), want: []string{"not a clean absolute path"}},
+		"packages and a base": {files: recipe("packages = [\"git\"]\nbase = \"example.test/base@sha256:" + strings.Repeat("0", 64) + "\"\n"), want: []string{"exclude each other"}},
+		"an option of apt's":  {files: recipe("packages = [\"--fix-broken\"]\n"), want: []string{"not a package's name"}},
+		"in a link's place":   {files: recipe("packages = [\"git\"]\nbinary = \"/bin/part\"\n"), want: []string{`must be "/usr/bin/part"`}},
 		"a file from outside": {files: recipe("files = { \"/x\" = \"../../x\" }\n"), want: []string{"below the recipe"}},
 	}
 	for name, test := range tests {

@@ -119,6 +119,13 @@ func (b *Builder) key(r *recipe, in *inputs) (string, error) {
 		}
 		base = digest.String()
 	}
+	if len(r.Packages) > 0 {
+		from, err := distribution()
+		if err != nil {
+			return "", err
+		}
+		base += " " + from
+	}
 	sum := sha256.Sum256([]byte(strings.Join([]string{recipeVersion, in.Go, b.o.Arch, b.buildSettings(r), string(canonical), base, in.sourceHash()}, "\x00")))
 	return hex.EncodeToString(sum[:16]), nil
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +27,9 @@ const (
 	cachesPrivate = "private" // caches of its own, removed afterwards: for programs of gigabytes of packages
 )
 
+// packageName is Debian's rule for names (Debian Policy Manual, section 5.6.1).
+var packageName = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+
 // nonroot is the user that images run as.
 const nonroot = 65532
 
@@ -35,14 +39,15 @@ type recipe struct {
 	dir  string // absolute
 	own  bool   // it is a service of this repository, not a third-party part
 
-	Upstream   string            `hcl:"upstream,optional"`   // a reference that is pulled where its registry answers
-	Base       string            `hcl:"base,optional"`       // an image by digest to build on; by default an empty one
-	Version    string            `hcl:"version,optional"`    // of the part, for people
-	Package    string            `hcl:"package,optional"`    // the main package, relative to the recipe
-	Tags       []string          `hcl:"tags,optional"`       // of go build
-	Ldflags    string            `hcl:"ldflags,optional"`    // of go build
-	Binary     string            `hcl:"binary,optional"`     // where the program lies in the image
-	Entrypoint []string          `hcl:"entrypoint,optional"` // by default the program
+	Upstream   string            `hcl:"upstream,optional"`                   // a reference that is pulled where its registry answers
+	Base       string            `hcl:"base,optional"`                       // an image by digest to build on; by default an empty one
+	Packages   []string          `hcl:"packages,optional" json:",omitempty"` // of the machine's distribution, with all that they depend on
+	Version    string            `hcl:"version,optional"`                    // of the part, for people
+	Package    string            `hcl:"package,optional"`                    // the main package, relative to the recipe
+	Tags       []string          `hcl:"tags,optional"`                       // of go build
+	Ldflags    string            `hcl:"ldflags,optional"`                    // of go build
+	Binary     string            `hcl:"binary,optional"`                     // where the program lies in the image
+	Entrypoint []string          `hcl:"entrypoint,optional"`                 // by default the program
 	Args       []string          `hcl:"args,optional"`
 	Env        map[string]string `hcl:"env,optional"`
 	User       *int              `hcl:"user,optional"` // numeric, because Kubernetes checks runAsNonRoot by number
@@ -121,6 +126,14 @@ func (r *recipe) complete() error {
 	if *r.User < 0 {
 		return fmt.Errorf("user is %d: it must be a user's number", *r.User)
 	}
+	for _, p := range r.Packages {
+		if !packageName.MatchString(p) {
+			return fmt.Errorf("packages: %q is not a package's name", p)
+		}
+	}
+	if r.Base != "" && len(r.Packages) > 0 {
+		return errors.New("packages and base exclude each other: packages of one distribution do not fit another")
+	}
 	if r.Base != "" {
 		if _, err := name.NewDigest(r.Base); err != nil {
 			return fmt.Errorf("base must be given by digest, or two builds of the same source would differ: %w", err)
@@ -141,6 +154,9 @@ func (r *recipe) complete() error {
 	for _, place := range places {
 		if !path.IsAbs(place) || path.Clean(place) != place || place == "/" {
 			return fmt.Errorf("%q is not a clean absolute path in the image", place)
+		}
+		if len(r.Packages) > 0 && merged(place) != place {
+			return fmt.Errorf("%q must be %q in an image with packages: a link stands there", place, merged(place))
 		}
 	}
 	return nil

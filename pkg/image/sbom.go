@@ -44,9 +44,9 @@ type property struct {
 	Value string `json:"value"`
 }
 
-// billOfMaterials lists what the program is made of: the modules that the linker recorded in it, and the packages of
-// npm that its web pages are made of.
-func billOfMaterials(program string, r *recipe) ([]byte, error) {
+// billOfMaterials lists what the program is made of: the modules that the linker recorded in it, the packages of
+// npm that its web pages are made of, and those of the distribution beside it.
+func billOfMaterials(program string, r *recipe, packages []debianPackage) ([]byte, error) {
 	info, err := buildinfo.ReadFile(program)
 	if err != nil {
 		return nil, fmt.Errorf("read the build information of %s: %w", r.name, err)
@@ -68,6 +68,15 @@ func billOfMaterials(program string, r *recipe) ([]byte, error) {
 	if r.Web != "" {
 		if err := list.addNPM(filepath.Join(r.dir, r.Web, "package-lock.json")); err != nil {
 			return nil, err
+		}
+	}
+	if len(packages) > 0 {
+		from, err := distribution()
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range packages {
+			list.add(p.component(from))
 		}
 	}
 	content, err := json.MarshalIndent(list, "", " ")
