@@ -13,7 +13,9 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -28,6 +30,7 @@ type Options struct {
 	Out     string   // the file to write; it appears whole or not at all
 	Tags    []string // build tags, added to those of Flags
 	Ldflags string   // added to those that make the build reproducible
+	Beside  []string // other main packages of the same module, written beside Out by their ProgramName
 	Env     []string // KEY=value, added to the environment
 
 	// PrivateCache builds with a build cache and a module cache under CacheDir/build, which are removed at the end,
@@ -48,6 +51,17 @@ func (o Options) pkg() string {
 		return "."
 	}
 	return o.Package
+}
+
+// version is the last element of a module's path from its second major version on.
+var version = regexp.MustCompile(`^v[0-9]+$`)
+
+// ProgramName is what the go command calls the program of a package.
+func ProgramName(pkg string) string {
+	if name := path.Base(pkg); !version.MatchString(name) || path.Dir(pkg) == "." {
+		return name
+	}
+	return path.Base(path.Dir(pkg))
 }
 
 // Build builds the program. It reports packages compiled of those that must be, and passes on each line the compiler
@@ -71,14 +85,38 @@ func Build(ctx context.Context, o Options, report event.Report) error {
 		return err
 	}
 	partial := out + ".partial" // one name, so that what a killed build left is written over
-	defer func() { _ = os.Remove(partial) }()
+	defer func() { _ = os.RemoveAll(partial) }()
 	if err := b.compile(ctx, partial, stale); err != nil {
 		return err
 	}
-	if err := os.Rename(partial, out); err != nil {
+	made := partial
+	if len(o.Beside) > 0 {
+		if made, err = moveBeside(o, partial, filepath.Dir(out)); err != nil {
+			return fmt.Errorf("build %s: %w", o.name(), err)
+		}
+	}
+	if err := os.Rename(made, out); err != nil {
 		return fmt.Errorf("build %s: %w", o.name(), err)
 	}
 	return nil
+}
+
+// moveBeside moves the programs of o.Beside from a directory, and gives the one that is left there, whose name go chose.
+func moveBeside(o Options, from, to string) (left string, err error) {
+	for _, pkg := range o.Beside {
+		name := ProgramName(pkg)
+		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+			return "", err
+		}
+	}
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return "", err
+	}
+	if len(entries) != 1 {
+		return "", fmt.Errorf("%s and %s are to be different programs", o.pkg(), strings.Join(o.Beside, ", "))
+	}
+	return filepath.Join(from, entries[0].Name()), nil
 }
 
 // timezones is the build tag that puts the time zones into a program, as images have no files of them. Every program
@@ -248,12 +286,20 @@ func (b *job) list(ctx context.Context) (map[string]bool, error) {
 	return stale, err
 }
 
-func (b *job) listArgs() []string { return append(Flags(b.o.Tags...), b.o.pkg()) }
+func (b *job) listArgs() []string {
+	return append(append(Flags(b.o.Tags...), b.o.pkg()), b.o.Beside...)
+}
 
-// compile runs go build into out.
+// compile runs go build into out, which is a directory where there is more than one program.
 func (b *job) compile(ctx context.Context, out string, stale map[string]bool) error {
 	total, done := int64(len(stale))+1, int64(0) // the last one is the link
 	b.report.At(0, total, "compiling %s", b.o.name())
+	if len(b.o.Beside) > 0 {
+		_ = os.RemoveAll(out) // of a build that was killed; what stays shows below
+		if err := os.Mkdir(out, 0o755); err != nil {
+			return explain(b.o, nil, err)
+		}
+	}
 	args := append([]string{"build", "-v", "-o", out, "-ldflags=" + b.o.ldflags()}, b.listArgs()...)
 	err := b.goCommand(ctx, args, nil, func(line string) bool {
 		if !stale[line] {

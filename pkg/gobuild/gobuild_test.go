@@ -72,6 +72,30 @@ func TestBuildIsReproducible(t *testing.T) {
 	require.Equal(t, sums[0], sums[1])
 }
 
+func TestProgramsBesideShareABuild(t *testing.T) {
+	dir := module(t, map[string]string{
+		"main.go":         "package main\n\nfunc main() { println(\"main\") }\n",
+		"tools/one.go":    "package main\n\nfunc main() { println(\"one\") }\n",
+		"tools/v2/two.go": "package main\n\nfunc main() { println(\"two\") }\n",
+	})
+	bin := filepath.Join(t.TempDir(), "bin")
+	require.NoError(t, os.MkdirAll(filepath.Join(bin, "it.partial"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(bin, "it.partial/other"), nil, 0o600)) // what a killed build left
+	o := gobuild.Options{Dir: dir, Out: filepath.Join(bin, "it"), Beside: []string{"example.test/tiny/tools/v2"}}
+	require.NoError(t, gobuild.Build(context.Background(), o, nil))
+	entries, err := os.ReadDir(bin)
+	require.NoError(t, err)
+	require.Len(t, entries, 2, "nothing but the programs may be left")
+	for program, want := range map[string]string{"it": "main\n", "tools": "two\n"} {
+		said, err := exec.Command(filepath.Join(bin, program)).CombinedOutput()
+		require.NoError(t, err)
+		require.Equal(t, want, string(said))
+	}
+	o.Beside = append(o.Beside, "./tools")
+	err = gobuild.Build(context.Background(), o, nil)
+	require.Error(t, err, "two programs of one name")
+}
+
 func TestProgressReachesItsTotal(t *testing.T) {
 	dir := module(t, map[string]string{
 		"main.go": "package main\n\nimport (\n\t_ \"example.test/tiny/a\"\n\t_ \"example.test/tiny/b\"\n)\n\nfunc main() {}\n",

@@ -8,10 +8,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -168,7 +170,7 @@ func (b *Builder) assemble(ctx context.Context, root string, recipe *recipe, in 
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 
-	program := filepath.Join(work, "program")
+	program := filepath.Join(work, "bin", ".main") // no other program has such a name
 	if err := b.compile(ctx, recipe, program, report); err != nil {
 		return Image{}, err
 	}
@@ -221,7 +223,7 @@ func (b *Builder) compile(ctx context.Context, recipe *recipe, out string, repor
 func (b *Builder) goOptions(recipe *recipe, out string) gobuild.Options {
 	return gobuild.Options{
 		Name: recipe.name, Dir: recipe.dir, Package: recipe.Package, Out: out,
-		Tags: recipe.Tags, Ldflags: recipe.Ldflags,
+		Tags: recipe.Tags, Ldflags: recipe.Ldflags, Beside: slices.Sorted(maps.Values(recipe.Programs)),
 		Env:          []string{"GOOS=linux", "GOARCH=" + b.o.Arch},
 		PrivateCache: recipe.Caches == cachesPrivate, CacheDir: b.o.CacheDir,
 	}

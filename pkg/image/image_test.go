@@ -391,6 +391,7 @@ func TestWrongSources(t *testing.T) {
 		"unknown attribute":   {files: recipe("nope = 1\n"), want: []string{"image.hcl:1,1", "nope"}},
 		"a base by tag":       {files: recipe("base = \"example.test/base:1\"\n"), want: []string{"by digest"}},
 		"wrong caches":        {files: recipe("caches = \"none\"\n"), want: []string{`"shared" or "private"`}},
+		"two of one name":     {files: recipe("programs = { \"/a\" = \"./x/tool\", \"/b\" = \"./y/tool\" }\n"), want: []string{"two packages give a program of the name tool"}},
 		"a relative binary":   {files: recipe("binary = \"part\"\n"), want: []string{"not a clean absolute path"}},
 		"packages and a base": {files: recipe("packages = [\"git\"]\nbase = \"example.test/base@sha256:" + strings.Repeat("0", 64) + "\"\n"), want: []string{"exclude each other"}},
 		"an option of apt's":  {files: recipe("packages = [\"--fix-broken\"]\n"), want: []string{"not a package's name"}},
@@ -417,12 +418,15 @@ func TestWrongSources(t *testing.T) {
 
 // part is a third-party part of a module of its own, with all that a recipe can say.
 var part = map[string]string{
-	"images/part/go.mod":       "module example.test/lab/images/part\n\ngo 1.26\n",
-	"images/part/main.go":      "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
-	"images/part/conf/a/b.ini": "[b]\n",
+	"images/part/go.mod":        "module example.test/lab/images/part\n\ngo 1.26\n",
+	"images/part/main.go":       "package main\n\nvar version string\n\nfunc main() { println(version) }\n",
+	"images/part/other/main.go": "package main\n\nfunc main() { println(\"other\") }\n",
+	"images/part/conf/a/b.ini":  "[b]\n",
 	"images/part/image.hcl": `
 version    = "1.2.3"
 binary     = "/usr/bin/part"
+programs   = { "/usr/bin/beside" = "./other" }
+links      = { "/usr/bin/alias" = "part" }
 ldflags    = "-X main.version=1.2.3"
 entrypoint = ["/usr/bin/part", "serve"]
 args       = ["--loud"]
@@ -459,6 +463,9 @@ func TestRecipe(t *testing.T) {
 	files := contents(t, img)
 	require.Equal(t, "[b]\n", files["/etc/part/a/b.ini"].PAXRecords["content"])
 	require.Equal(t, 999, files["/data"].Uid)
+	require.Equal(t, int64(0o755), files["/usr/bin/beside"].Mode)
+	require.NotEqual(t, files["/usr/bin/part"].PAXRecords["content"], files["/usr/bin/beside"].PAXRecords["content"])
+	require.Equal(t, "part", files["/usr/bin/alias"].Linkname)
 
 	left, err := filepath.Glob(filepath.Join(cache, "build", "*", "*"))
 	require.NoError(t, err)

@@ -26,6 +26,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
+
+	"github.com/labctl/labctl/pkg/gobuild"
 )
 
 // epoch is the time of everything in an image: the real one would give each build another digest.
@@ -168,7 +170,7 @@ func authorities() []byte {
 	return out.Bytes()
 }
 
-// programLayer packs the program, the recipe's files and the bill of materials into a file in work.
+// programLayer packs the programs, the recipe's files and the bill of materials into a file in work.
 func programLayer(work, program string, bill []byte, r *recipe) (v1.Layer, error) {
 	name := filepath.Join(work, "layer.tar.gz")
 	out, err := os.Create(name) //nolint:gosec // in our own directory
@@ -183,6 +185,12 @@ func programLayer(work, program string, bill []byte, r *recipe) (v1.Layer, error
 			a.tree(place, filepath.Join(r.dir, r.Files[place]))
 		}
 		a.fromDisk(r.Binary, program, 0o755)
+		for _, place := range slices.Sorted(maps.Keys(r.Programs)) {
+			a.fromDisk(place, filepath.Join(filepath.Dir(program), gobuild.ProgramName(r.Programs[place])), 0o755)
+		}
+		for _, place := range slices.Sorted(maps.Keys(r.Links)) {
+			a.link(place, tar.TypeSymlink, r.Links[place])
+		}
 		a.bytes("/usr/share/sbom/"+r.name+".cdx.json", bill)
 	})
 	if closeErr := out.Close(); err == nil {

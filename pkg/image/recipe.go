@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/hashicorp/hcl/v2/hclsimple"
+
+	"github.com/labctl/labctl/pkg/gobuild"
 )
 
 // recipeFile is what describes an image in its source directory.
@@ -45,6 +48,8 @@ type recipe struct {
 	Version    string            `hcl:"version,optional"`                    // of the part, for people
 	Package    string            `hcl:"package,optional"`                    // the main package, relative to the recipe
 	Tags       []string          `hcl:"tags,optional"`                       // of go build
+	Programs   map[string]string `hcl:"programs,optional" json:",omitempty"` // path in the image: another main package of the recipe's module
+	Links      map[string]string `hcl:"links,optional" json:",omitempty"`    // path in the image: what the symbolic link there says
 	Ldflags    string            `hcl:"ldflags,optional"`                    // of go build
 	Binary     string            `hcl:"binary,optional"`                     // where the program lies in the image
 	Entrypoint []string          `hcl:"entrypoint,optional"`                 // by default the program
@@ -145,6 +150,16 @@ func (r *recipe) complete() error {
 		}
 	}
 	places := append([]string{r.Binary}, r.Dirs...)
+	programs := map[string]bool{}
+	for place, pkg := range r.Programs {
+		places = append(places, place)
+		if name := gobuild.ProgramName(pkg); programs[name] {
+			return fmt.Errorf("programs: two packages give a program of the name %s", name)
+		} else {
+			programs[name] = true
+		}
+	}
+	places = slices.AppendSeq(places, maps.Keys(r.Links))
 	for place, from := range r.Files {
 		places = append(places, place)
 		if !filepath.IsLocal(from) {

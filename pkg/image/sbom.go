@@ -14,6 +14,8 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+
+	"github.com/labctl/labctl/pkg/gobuild"
 )
 
 // bom is a bill of materials in CycloneDX's JSON form (https://cyclonedx.org/docs/1.5/json/), without the serial number
@@ -47,23 +49,17 @@ type property struct {
 // billOfMaterials lists what the program is made of: the modules that the linker recorded in it, the packages of
 // npm that its web pages are made of, and those of the distribution beside it.
 func billOfMaterials(program string, r *recipe, packages []debianPackage) ([]byte, error) {
-	info, err := buildinfo.ReadFile(program)
-	if err != nil {
-		return nil, fmt.Errorf("read the build information of %s: %w", r.name, err)
-	}
 	list := bom{
 		Format: "CycloneDX", SpecVersion: "1.5", Version: 1,
 		Metadata: bomMetadata{component{Type: "container", Name: r.name, Version: r.Version}},
 	}
-	version := strings.TrimPrefix(info.GoVersion, "go")
-	list.add(component{Type: "library", Name: "stdlib", Version: info.GoVersion, PURL: "pkg:golang/stdlib@" + version})
-	list.add(goModule(info.Main))
-	for _, dep := range info.Deps {
-		if dep.Replace != nil {
-			list.add(goModule(*dep.Replace, property{"go:replaces", dep.Path + "@" + dep.Version}))
-			continue
+	if err := list.addProgram(program); err != nil {
+		return nil, err
+	}
+	for _, place := range slices.Sorted(maps.Keys(r.Programs)) {
+		if err := list.addProgram(filepath.Join(filepath.Dir(program), gobuild.ProgramName(r.Programs[place]))); err != nil {
+			return nil, err
 		}
-		list.add(goModule(*dep))
 	}
 	if r.Web != "" {
 		if err := list.addNPM(filepath.Join(r.dir, r.Web, "package-lock.json")); err != nil {
@@ -86,9 +82,32 @@ func billOfMaterials(program string, r *recipe, packages []debianPackage) ([]byt
 	return append(content, '\n'), nil
 }
 
+// add adds a component, unless it is there: programs of one module share most of theirs.
 func (b *bom) add(c component) {
+	if slices.ContainsFunc(b.Components, func(have component) bool { return have.PURL == c.PURL }) {
+		return
+	}
 	c.Ref = c.PURL
 	b.Components = append(b.Components, c)
+}
+
+// addProgram adds the modules that the linker recorded in a program.
+func (b *bom) addProgram(program string) error {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil {
+		return fmt.Errorf("read the build information of %s: %w", program, err)
+	}
+	version := strings.TrimPrefix(info.GoVersion, "go")
+	b.add(component{Type: "library", Name: "stdlib", Version: info.GoVersion, PURL: "pkg:golang/stdlib@" + version})
+	b.add(goModule(info.Main))
+	for _, dep := range info.Deps {
+		if dep.Replace != nil {
+			b.add(goModule(*dep.Replace, property{"go:replaces", dep.Path + "@" + dep.Version}))
+			continue
+		}
+		b.add(goModule(*dep))
+	}
+	return nil
 }
 
 func goModule(m debug.Module, properties ...property) component {
@@ -118,7 +137,6 @@ func (b *bom) addNPM(path string) error {
 	if err := json.Unmarshal(content, &lock); err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	seen := make(map[string]bool)
 	for _, place := range slices.Sorted(maps.Keys(lock.Packages)) {
 		p := lock.Packages[place]
 		at := strings.LastIndex(place, "node_modules/")
@@ -127,10 +145,6 @@ func (b *bom) addNPM(path string) error {
 		}
 		name := place[at+len("node_modules/"):]
 		purl := "pkg:npm/" + strings.Replace(name, "@", "%40", 1) + "@" + p.Version
-		if seen[purl] {
-			continue
-		}
-		seen[purl] = true
 		c := component{Type: "library", Name: name, Version: p.Version, PURL: purl}
 		if p.Integrity != "" {
 			c.Properties = []property{{"npm:integrity", p.Integrity}}
