@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	ocitest "github.com/google/go-containerregistry/pkg/registry"
@@ -43,14 +44,14 @@ func read(t *testing.T, path string) []byte {
 // chartServer is a place that charts are fetched from.
 type chartServer struct {
 	*httptest.Server
-	asked int
+	asked atomic.Int64 // Helm asks for several things at once
 	push  func(t *testing.T, name, version string)
 	from  func(version string) Source // where the chart "plain" is
 }
 
 func (s *chartServer) count(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.asked++
+		s.asked.Add(1)
 		next.ServeHTTP(w, r)
 	})
 }
@@ -122,13 +123,13 @@ func TestRemoteCharts(t *testing.T) {
 
 			// What is pinned stays, and needs no network.
 			server.push(t, "plain", "1.4.0")
-			before := server.asked
+			before := server.asked.Load()
 			for _, s := range []*Store{store, {Dir: store.Dir, Offline: true}} {
 				again, err := locate(s, "^1.2")
 				require.NoError(t, err)
 				require.Equal(t, path, again)
 			}
-			require.Equal(t, before, server.asked)
+			require.Equal(t, before, server.asked.Load())
 
 			// Another machine fetches what is pinned.
 			other, err := locate(&Store{Dir: t.TempDir()}, "^1.2")
@@ -207,11 +208,11 @@ func TestDependencies(t *testing.T) {
 		locked, err := readLock(src.LockFile)
 		require.NoError(t, err)
 		require.Equal(t, "1.9.0", locked.release("shop").Dependencies[0].Version)
-		asked := server.asked
+		asked := server.asked.Load()
 		again, err := (&Store{Dir: store.Dir, Offline: true}).Locate(t.Context(), src, nil)
 		require.NoError(t, err)
 		require.Equal(t, path, again)
-		require.Equal(t, asked, server.asked)
+		require.Equal(t, asked, server.asked.Load())
 	})
 	t.Run("as Chart.lock says", func(t *testing.T) {
 		src := umbrella(t)
