@@ -80,9 +80,11 @@ func compose(base v1.Image, layer v1.Layer, arch string, r *recipe, in *inputs) 
 		// hash of the sources says more exactly what is in it.
 		labelBuilder: "labctl/pkg/image " + recipeVersion,
 		labelGo:      in.Go,
-		labelPackage: r.Package,
 		labelSource:  "sha256:" + in.sourceHash(),
 		labelSBOM:    "/usr/share/sbom/" + r.name + ".cdx.json",
+	}
+	if r.Package != "" {
+		labels[labelPackage] = r.Package
 	}
 	if r.own {
 		labels["org.opencontainers.image.source"] = "https://github.com/labctl/labctl"

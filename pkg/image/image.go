@@ -170,9 +170,12 @@ func (b *Builder) assemble(ctx context.Context, root string, recipe *recipe, in 
 	}
 	defer func() { _ = os.RemoveAll(work) }()
 
-	program := filepath.Join(work, "bin", ".main") // no other program has such a name
-	if err := b.compile(ctx, recipe, program, report); err != nil {
-		return Image{}, err
+	program := "" // there may be none
+	if recipe.Package != "" {
+		program = filepath.Join(work, "bin", ".main") // no other program has such a name
+		if err := b.compile(ctx, recipe, program, report); err != nil {
+			return Image{}, err
+		}
 	}
 	var packages []debianPackage
 	var packed v1.Layer

@@ -55,7 +55,7 @@ func (b *Builder) inputs(ctx context.Context, root string, r *recipe, kept store
 		}
 	}
 	in := &inputs{Go: version, Files: map[string]string{}, Guards: map[string]string{}}
-	if ownModule(r.dir) {
+	if r.Package == "" || ownModule(r.dir) {
 		err = in.addTree(root, r.dir)
 	} else {
 		err = b.addPackages(ctx, in, root, r, report)

@@ -184,7 +184,9 @@ func programLayer(work, program string, bill []byte, r *recipe) (v1.Layer, error
 		for _, place := range slices.Sorted(maps.Keys(r.Files)) {
 			a.tree(place, filepath.Join(r.dir, r.Files[place]))
 		}
-		a.fromDisk(r.Binary, program, 0o755)
+		if program != "" {
+			a.fromDisk(r.Binary, program, 0o755)
+		}
 		for _, place := range slices.Sorted(maps.Keys(r.Programs)) {
 			a.fromDisk(place, filepath.Join(filepath.Dir(program), gobuild.ProgramName(r.Programs[place])), 0o755)
 		}

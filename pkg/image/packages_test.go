@@ -126,6 +126,26 @@ func TestPackages(t *testing.T) {
 	require.Regexp(t, `"pkg:deb/[a-z]+/words@1%3A2.0-1%2Btest\?arch=all`, files["/usr/share/sbom/part.cdx.json"].PAXRecords["content"])
 }
 
+func TestPackagesWithoutAProgram(t *testing.T) {
+	d := newDistribution(t)
+	d.add("greeter", "", func(root string) { write(t, filepath.Join(root, "usr/bin/greet"), "#!/bin/sh\n") })
+	root := repository(t, map[string]string{"images/part/image.hcl": "packages = [\"greeter\"]\nentrypoint = [\"greet\"]\n"})
+	hub, builder := newHub(t), image.New(image.Options{Root: root, CacheDir: t.TempDir()})
+	built, err := builder.Build(context.Background(), partSpec, nil)
+	require.NoError(t, err)
+	_, err = builder.Push(context.Background(), built, hub.addr+"/lab/part", nil)
+	require.NoError(t, err)
+	img := pulled(t, hub.addr+"/lab/part@"+built.Digest)
+	config, err := img.ConfigFile()
+	require.NoError(t, err)
+	require.Equal(t, []string{"greet"}, config.Config.Entrypoint)
+	require.Contains(t, contents(t, img), "/usr/bin/greet")
+
+	write(t, filepath.Join(root, "images/part/image.hcl"), "packages = [\"greeter\"]\n")
+	_, err = builder.Build(context.Background(), partSpec, nil)
+	require.ErrorContains(t, err, "needs an entrypoint")
+}
+
 func TestPackagesThatCannotBeHad(t *testing.T) {
 	d := newDistribution(t)
 	d.add("broken", "no-such-thing", func(string) {})

@@ -46,7 +46,7 @@ type recipe struct {
 	Base       string            `hcl:"base,optional"`                       // an image by digest to build on; by default an empty one
 	Packages   []string          `hcl:"packages,optional" json:",omitempty"` // of the machine's distribution, with all that they depend on
 	Version    string            `hcl:"version,optional"`                    // of the part, for people
-	Package    string            `hcl:"package,optional"`                    // the main package, relative to the recipe
+	Package    string            `hcl:"package,optional"`                    // the main package, relative to the recipe; none where there are packages and no Go files
 	Tags       []string          `hcl:"tags,optional"`                       // of go build
 	Programs   map[string]string `hcl:"programs,optional" json:",omitempty"` // path in the image: another main package of the recipe's module
 	Links      map[string]string `hcl:"links,optional" json:",omitempty"`    // path in the image: what the symbolic link there says
@@ -97,11 +97,16 @@ func loadRecipe(root string, spec Spec) (*recipe, error) {
 
 // complete fills in what the file left out, and checks what it says.
 func (r *recipe) complete() error {
-	if r.Package == "" {
+	switch {
+	case r.Package != "":
+	case r.own:
+		r.Package = "./cmd/" + filepath.Base(r.dir)
+	case len(r.Packages) == 0 || hasGo(r.dir):
 		r.Package = "."
-		if r.own {
-			r.Package = "./cmd/" + filepath.Base(r.dir)
-		}
+	case len(r.Entrypoint) == 0 || len(r.Programs) > 0:
+		return errors.New("an image of packages without a program of its own needs an entrypoint, and can have no other programs")
+	default:
+		r.Binary = "/" + filepath.Base(r.dir) // stands for nothing
 	}
 	if r.own && r.Web == "" {
 		if _, err := os.Stat(filepath.Join(r.dir, "web", "package.json")); err == nil {
@@ -175,6 +180,16 @@ func (r *recipe) complete() error {
 		}
 	}
 	return nil
+}
+
+// hasGo says whether a directory has something for the go command.
+func hasGo(dir string) bool {
+	for _, pattern := range []string{"go.mod", "*.go"} {
+		if found, _ := filepath.Glob(filepath.Join(dir, pattern)); len(found) > 0 { // the patterns are good
+			return true
+		}
+	}
+	return false
 }
 
 // canonical is a form of the recipe that is the same wherever its directory lies.

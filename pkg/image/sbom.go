@@ -53,8 +53,10 @@ func billOfMaterials(program string, r *recipe, packages []debianPackage) ([]byt
 		Format: "CycloneDX", SpecVersion: "1.5", Version: 1,
 		Metadata: bomMetadata{component{Type: "container", Name: r.name, Version: r.Version}},
 	}
-	if err := list.addProgram(program); err != nil {
-		return nil, err
+	if program != "" {
+		if err := list.addProgram(program); err != nil {
+			return nil, err
+		}
 	}
 	for _, place := range slices.Sorted(maps.Keys(r.Programs)) {
 		if err := list.addProgram(filepath.Join(filepath.Dir(program), gobuild.ProgramName(r.Programs[place]))); err != nil {
