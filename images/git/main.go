@@ -18,7 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/http/cgi"
+	"net/http/cgi" //nolint:gosec // G504: a fault of Go before 1.6.3
 	"os"
 	"os/exec"
 	"path/filepath"

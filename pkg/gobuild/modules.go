@@ -3,11 +3,17 @@
 package gobuild
 
 import (
+	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/module"
+
+	"github.com/labctl/labctl/pkg/event"
 )
 
 // missingModules estimates how many modules the go command must download into modCache to build in dir: those that
@@ -74,4 +80,25 @@ func findModFile(dir string) string {
 		}
 		dir = parent
 	}
+}
+
+// ModuleDir gives the directory of a module in the user's module cache, in the version that the go.mod of dir names. What is
+// missing is downloaded; the go command checks it by go.sum. name is what messages call it.
+func ModuleDir(ctx context.Context, name, dir, path string, report event.Report) (string, error) {
+	b, err := begin(ctx, Options{Name: name, Dir: dir}, report)
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", name, err)
+	}
+	defer b.end()
+	var out strings.Builder
+	report.Doing("finding %s", name)
+	err = b.goCommand(ctx, []string{"mod", "download", "-json", path}, func(line string) { out.WriteString(line + "\n") }, b.downloads())
+	if err != nil {
+		return "", err
+	}
+	var found struct{ Dir string }
+	if err := json.Unmarshal([]byte(out.String()), &found); err != nil || found.Dir == "" {
+		return "", fmt.Errorf("find %s: `go mod download -json %s` in %s names no directory", name, path, dir)
+	}
+	return found.Dir, nil
 }
