@@ -39,7 +39,7 @@ func (c *Client) Apply(ctx context.Context, set Set, manifests []byte, report ev
 	}
 	var basis, rest []*unstructured.Unstructured
 	for _, o := range objects {
-		if isBasis(o) {
+		if isBasisKind(o.GroupVersionKind().GroupKind()) {
 			basis = append(basis, o)
 		} else {
 			rest = append(rest, o)
@@ -61,9 +61,9 @@ func (c *Client) Apply(ctx context.Context, set Set, manifests []byte, report ev
 	return a.finish(ctx)
 }
 
-// isBasis tells whether other objects may need this one to be there before they can be made.
-func isBasis(o *unstructured.Unstructured) bool {
-	switch o.GroupVersionKind().GroupKind() {
+// isBasisKind tells whether other objects may need one of this kind to be there before they can be made.
+func isBasisKind(kind schema.GroupKind) bool {
+	switch kind {
 	case schema.GroupKind{Kind: "Namespace"}, schema.GroupKind{Group: "apiextensions.k8s.io", Kind: "CustomResourceDefinition"}:
 		return true
 	}

@@ -15,6 +15,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/labctl/labctl/pkg/cluster/clustertest"
 	"github.com/labctl/labctl/pkg/event"
@@ -273,4 +274,57 @@ spec:
 	var e *kube.NotReadyError
 	require.True(t, errors.As(err, &e), "%v", err)
 	require.Equal(t, "deployment/never", e.Workload)
+}
+
+func TestDeleteTakesBackTheSet(t *testing.T) {
+	c := api(t)
+	set, other := kube.Set{Name: "taken", Namespace: "taken"}, kube.Set{Name: "taken-other", Namespace: "taken-other"}
+	definition := fmt.Sprintf(gardens, "orchards", "orchard", "Orchard")
+	require.NoError(t, apply(t, c, set, nil, definition, fmt.Sprintf(garden, "Orchard"), configMap("a", "1"), "apiVersion: v1\nkind: Namespace\nmetadata: { name: taken }"))
+	require.NoError(t, apply(t, c, other, nil, fmt.Sprintf(namespace, "taken-other"), configMap("b", "1")))
+	_, err := c.Core.CoreV1().ConfigMaps("taken").Patch(t.Context(), "a", types.MergePatchType, []byte(`{"metadata":{"finalizers":["labctl.test/held"]}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+
+	soon, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	err = c.Delete(soon, set, nil)
+	require.ErrorContains(t, err, "there is still configmap/a in namespace taken and waits for labctl.test/held")
+	_, err = c.Core.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "taken", metav1.GetOptions{})
+	require.NoError(t, err, "the set is known until all of it is gone")
+
+	_, err = c.Core.CoreV1().ConfigMaps("taken").Patch(t.Context(), "a", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	finalized := finalize(t, c, "taken")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	require.NoError(t, client(t).Delete(ctx, set, nil))
+	require.NoError(t, <-finalized)
+	_, err = c.Core.CoreV1().Namespaces().Get(t.Context(), "taken", metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), err)
+	_, err = c.Core.CoreV1().ConfigMaps("kube-system").Get(t.Context(), "taken", metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), err)
+	require.Equal(t, []string{"b"}, names(t, c, "taken-other"))
+	require.NoError(t, c.Delete(ctx, set, nil), "again, on nothing")
+}
+
+// finalize does once what the controller of namespaces does, which does not run here.
+func finalize(t *testing.T, c *kube.Client, name string) <-chan error {
+	t.Helper()
+	done := make(chan error, 1)
+	watching, err := c.Core.CoreV1().Namespaces().Watch(t.Context(), metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	require.NoError(t, err)
+	go func() {
+		defer watching.Stop()
+		for e := range watching.ResultChan() {
+			ns, ok := e.Object.(*corev1.Namespace)
+			if ok && ns.DeletionTimestamp != nil {
+				ns.Spec.Finalizers = nil
+				_, err := c.Core.CoreV1().Namespaces().Finalize(t.Context(), ns, metav1.UpdateOptions{})
+				done <- err
+				return
+			}
+		}
+		done <- errors.New("the namespace was never deleted")
+	}()
+	return done
 }

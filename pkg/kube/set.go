@@ -89,11 +89,10 @@ type applyRun struct {
 	now     scope // of the objects that were applied
 }
 
-// begin writes down where the set's members will be and were, before anything is applied, so that no end of this run,
-// however abrupt, leaves an object that the next does not find.
-func (a *applyRun) begin(ctx context.Context, objects []*unstructured.Unstructured) error {
+// read learns where the set's members were. There may be no such set.
+func (a *applyRun) read(ctx context.Context) (found bool, err error) {
 	var parent *corev1.ConfigMap
-	err := poll(ctx, pollEvery, "the API to answer", func(ctx context.Context) (bool, string, error) {
+	err = poll(ctx, pollEvery, "the API to answer", func(ctx context.Context) (bool, string, error) {
 		var err error
 		parent, err = a.client.Core.CoreV1().ConfigMaps(setNamespace).Get(ctx, a.set.Name, metav1.GetOptions{})
 		if transient(err) {
@@ -101,20 +100,28 @@ func (a *applyRun) begin(ctx context.Context, objects []*unstructured.Unstructur
 		}
 		return err == nil, "", err
 	})
+	a.before = newScope()
 	switch {
 	case apierrors.IsNotFound(err):
-		parent = nil
+		return false, nil
 	case err != nil:
-		return fmt.Errorf("read the set %s: %w", a.set.Name, err)
+		return false, fmt.Errorf("read the set %s: %w", a.set.Name, err)
 	case parent.Annotations[noteTooling] != tooling:
-		return fmt.Errorf("config map %s in namespace %s is no set of labctl's (%s is %q): delete or rename it",
+		return false, fmt.Errorf("config map %s in namespace %s is no set of labctl's (%s is %q): delete or rename it",
 			a.set.Name, setNamespace, noteTooling, parent.Annotations[noteTooling])
 	}
-	a.before, a.now = newScope(), newScope()
-	if parent != nil {
-		split(a.before.kinds, parent.Annotations[noteKinds])
-		split(a.before.namespaces, parent.Annotations[noteNamespaces])
+	split(a.before.kinds, parent.Annotations[noteKinds])
+	split(a.before.namespaces, parent.Annotations[noteNamespaces])
+	return true, nil
+}
+
+// begin writes down where the set's members will be and were, before anything is applied, so that no end of this run,
+// however abrupt, leaves an object that the next does not find.
+func (a *applyRun) begin(ctx context.Context, objects []*unstructured.Unstructured) error {
+	if _, err := a.read(ctx); err != nil {
+		return err
 	}
+	a.now = newScope()
 	for _, o := range objects {
 		a.now.kinds[o.GroupVersionKind().GroupKind().String()] = true
 		if namespace := first(o.GetNamespace(), a.set.Namespace); namespace != "" {
@@ -144,17 +151,12 @@ func (a *applyRun) prune(ctx context.Context, kind schema.GroupKind) error {
 	if err != nil {
 		return err
 	}
-	members, err := a.client.dynamic.Resource(mapping.Resource).List(ctx, metav1.ListOptions{LabelSelector: labelMember + "=" + a.set.id()})
+	members, err := a.members(ctx, mapping)
 	if err != nil {
-		return fmt.Errorf("list %s: %w", mapping.Resource.Resource, err)
+		return err
 	}
-	for i := range members.Items {
-		o := &members.Items[i]
+	for _, o := range members {
 		if a.applied[o.GetUID()] || o.GetDeletionTimestamp() != nil {
-			continue
-		}
-		// Kubernetes copies a service's labels to the endpoint slices that it makes of it.
-		if metav1.GetControllerOf(o) != nil {
 			continue
 		}
 		a.report.Doing("deleting %s, which is no longer wanted", describe(o))
@@ -166,6 +168,21 @@ func (a *applyRun) prune(ctx context.Context, kind schema.GroupKind) error {
 		}
 	}
 	return nil
+}
+
+// members lists those of a kind, without what controllers made: Kubernetes copies a service's labels to its endpoint slices.
+func (a *applyRun) members(ctx context.Context, mapping *meta.RESTMapping) ([]*unstructured.Unstructured, error) {
+	list, err := a.client.dynamic.Resource(mapping.Resource).List(ctx, metav1.ListOptions{LabelSelector: labelMember + "=" + a.set.id()})
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", mapping.Resource.Resource, err)
+	}
+	var members []*unstructured.Unstructured
+	for i := range list.Items {
+		if o := &list.Items[i]; metav1.GetControllerOf(o) == nil {
+			members = append(members, o)
+		}
+	}
+	return members, nil
 }
 
 // write makes the set's parent say where its members are.
