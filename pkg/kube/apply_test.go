@@ -15,6 +15,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/labctl/labctl/pkg/cluster/clustertest"
@@ -305,6 +306,9 @@ func TestDeleteTakesBackTheSet(t *testing.T) {
 	require.True(t, apierrors.IsNotFound(err), err)
 	require.Equal(t, []string{"b"}, names(t, c, "taken-other"))
 	require.NoError(t, c.Delete(ctx, set, nil), "again, on nothing")
+	orchard := schema.GroupVersionKind{Group: "labctl.test", Version: "v1", Kind: "Orchard"}
+	require.NoError(t, c.DeleteAll(ctx, orchard, "taken", nil), "this client knew the kind, which is gone")
+	require.NoError(t, client(t).DeleteAll(ctx, orchard, "taken", nil), "a kind that nobody knows")
 }
 
 // finalize does once what the controller of namespaces does, which does not run here.
@@ -327,4 +331,30 @@ func finalize(t *testing.T, c *kube.Client, name string) <-chan error {
 		done <- errors.New("the namespace was never deleted")
 	}()
 	return done
+}
+
+func TestCompareSaysWhatOthersChanged(t *testing.T) {
+	c := api(t)
+	set := kube.Set{Name: "compared", Namespace: "compared"}
+	manifests := []string{fmt.Sprintf(namespace, "compared"), configMap("a", "1"), "apiVersion: v1\nkind: Service\nmetadata: { name: web }\nspec: { ports: [{ port: 80 }] }"}
+	compare := func(manifests ...string) string {
+		t.Helper()
+		why, err := c.Compare(t.Context(), set, []byte(strings.Join(manifests, "\n---\n")))
+		require.NoError(t, err)
+		return why
+	}
+	require.Equal(t, "it is not there", compare(manifests...))
+	require.NoError(t, apply(t, c, set, nil, manifests...))
+	require.Empty(t, compare(manifests...), "what the API fills in is no difference")
+	require.Equal(t, "configmap/a in namespace compared was changed", compare(manifests[0], configMap("a", "2")))
+	require.Equal(t, "configmap/b in namespace compared is missing", compare(manifests[0], configMap("b", "1")))
+	require.Equal(t, "garden/eden is missing, with its kind", compare(fmt.Sprintf(garden, "Garden")))
+
+	maps := c.Core.CoreV1().ConfigMaps("compared")
+	_, err := maps.Patch(t.Context(), "a", types.MergePatchType, []byte(`{"metadata":{"annotations":{"of":"another"}}}`), metav1.PatchOptions{FieldManager: "another"})
+	require.NoError(t, err)
+	require.Empty(t, compare(manifests...), "what others add is theirs")
+	_, err = maps.Patch(t.Context(), "a", types.MergePatchType, []byte(`{"data":{"key":"by hand"}}`), metav1.PatchOptions{FieldManager: "another"})
+	require.NoError(t, err)
+	require.Equal(t, "configmap/a in namespace compared was changed", compare(manifests...))
 }

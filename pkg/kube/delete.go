@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/labctl/labctl/pkg/event"
 )
@@ -62,9 +63,6 @@ func (a *applyRun) waitGone(ctx context.Context, kinds []schema.GroupKind) error
 				return false, err.Error(), nil
 			}
 			members, err := a.members(ctx, mapping)
-			if apierrors.IsNotFound(err) {
-				continue // the definition of the kind went, which the mapper does not know yet
-			}
 			if err != nil {
 				return false, err.Error(), nil
 			}
@@ -79,4 +77,59 @@ func (a *applyRun) waitGone(ctx context.Context, kinds []schema.GroupKind) error
 		a.report.Doing("waiting until it is gone: %s", left[0])
 		return false, seen, nil
 	})
+}
+
+// DeleteAll deletes all objects of a kind in a namespace, and waits until they are gone. A kind that is not known has none.
+func (c *Client) DeleteAll(ctx context.Context, gvk schema.GroupVersionKind, namespace string, report event.Report) error {
+	mapping, err := c.mapping(gvk)
+	if meta.IsNoMatchError(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	objects := c.dynamic.Resource(mapping.Resource).Namespace(namespace)
+	return poll(ctx, pollEvery, "the objects of kind "+gvk.Kind+" to be gone", func(ctx context.Context) (bool, string, error) {
+		list, err := objects.List(ctx, metav1.ListOptions{})
+		if apierrors.IsNotFound(err) {
+			return true, "", nil // the kind's definition went, which the mapper does not know yet
+		}
+		if transient(err) {
+			return false, err.Error(), nil
+		}
+		if err != nil || len(list.Items) == 0 {
+			return err == nil, "", err
+		}
+		for i := range list.Items {
+			o := &list.Items[i]
+			if o.GetDeletionTimestamp() != nil {
+				continue
+			}
+			report.Doing("deleting %s", describe(o))
+			if err := objects.Delete(ctx, o.GetName(), metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+				return false, err.Error(), nil
+			}
+		}
+		return false, "there is still " + describe(&list.Items[0]) + because(&list.Items[0]), nil
+	})
+}
+
+// DropFinalizers lets all objects of a kind in a namespace go that wait for somebody.
+func (c *Client) DropFinalizers(ctx context.Context, gvk schema.GroupVersionKind, namespace string) error {
+	mapping, err := c.mapping(gvk)
+	if err != nil {
+		return err
+	}
+	objects := c.dynamic.Resource(mapping.Resource).Namespace(namespace)
+	list, err := objects.List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
+	for i := range list.Items {
+		_, err := objects.Patch(ctx, list.Items[i].GetName(), types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("let go of %s: %w", describe(&list.Items[i]), err)
+		}
+	}
+	return nil
 }

@@ -173,6 +173,9 @@ func (a *applyRun) prune(ctx context.Context, kind schema.GroupKind) error {
 // members lists those of a kind, without what controllers made: Kubernetes copies a service's labels to its endpoint slices.
 func (a *applyRun) members(ctx context.Context, mapping *meta.RESTMapping) ([]*unstructured.Unstructured, error) {
 	list, err := a.client.dynamic.Resource(mapping.Resource).List(ctx, metav1.ListOptions{LabelSelector: labelMember + "=" + a.set.id()})
+	if apierrors.IsNotFound(err) {
+		return nil, nil // the kind's definition went, which the mapper does not know yet
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", mapping.Resource.Resource, err)
 	}
