@@ -3,16 +3,20 @@ package argocd
 
 import (
 	"bytes"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
 	"path"
 	"slices"
 	"strings"
+	"text/template"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 // Namespace is where Argo CD runs. Its own manifests name it in the subjects of cluster role bindings.
@@ -22,7 +26,13 @@ const Namespace = "argocd"
 type Images struct {
 	ArgoCD string
 	Redis  string
+	Git    string // of the lab's own Git server
 }
+
+//go:embed git.yaml
+var gitManifests string
+
+var gitServer = template.Must(template.New("git").Parse(gitManifests))
 
 // leftOut are the components of the official manifests that a lab does not run: single sign-on, and messages to chat rooms and
 // mailboxes. A lab has one user, and two processes less.
@@ -58,11 +68,11 @@ end
 return health
 `
 
-// Manifests makes Argo CD's official manifests those of a lab: with its images, its settings, and without leftOut.
+// Manifests makes Argo CD's official manifests those of a lab: with its images, its settings, its Git server, and without leftOut.
 func Manifests(official []byte, images Images) ([]byte, error) {
 	replace := map[string]string{"argocd": images.ArgoCD, "redis": images.Redis}
 	used, set := map[string]bool{}, map[string]bool{}
-	out := bytes.NewBufferString("apiVersion: v1\nkind: Namespace\nmetadata: { name: " + Namespace + " }\n")
+	out := bytes.NewBufferString("apiVersion: v1\nkind: Namespace\nmetadata: { name: " + Namespace + ", labels: { app.kubernetes.io/managed-by: " + kube.FieldOwner + " } }\n")
 	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(official), 4096); ; {
 		o := &unstructured.Unstructured{}
 		err := decoder.Decode(o)
@@ -105,6 +115,10 @@ func Manifests(official []byte, images Images) ([]byte, error) {
 	}
 	if len(used) != len(replace) || len(set) != len(settings) {
 		return nil, errors.New("these are not the manifests of an Argo CD that this labctl knows: its images or config maps are missing")
+	}
+	out.WriteString("---\n")
+	if err := gitServer.Execute(out, images.Git); err != nil {
+		return nil, err
 	}
 	return out.Bytes(), nil
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/labctl/labctl/pkg/gobuild"
 )
 
-var images = argocd.Images{ArgoCD: "localhost:5000/lab/argocd@sha256:1", Redis: "localhost:5000/lab/redis@sha256:2"}
+var images = argocd.Images{ArgoCD: "localhost:5000/lab/argocd@sha256:1", Redis: "localhost:5000/lab/redis@sha256:2", Git: "localhost:5000/lab/git@sha256:3"}
 
 // official gives the manifests of the module that images/argocd is built of.
 func official(t *testing.T) []byte {
@@ -64,16 +64,19 @@ func TestManifestsAreThoseOfALab(t *testing.T) {
 		}
 		for _, c := range slices.Concat(pods.InitContainers, pods.Containers) {
 			want := images.ArgoCD
-			if c.Name == "redis" {
+			switch c.Name {
+			case "redis":
 				want = images.Redis
+			case "git":
+				want = images.Git
 			}
 			require.Equal(t, want, c.Image, "container %s of %s", c.Name, o.GetName())
-			require.Equal(t, corev1.PullIfNotPresent, c.ImagePullPolicy)
+			require.NotEqual(t, corev1.PullAlways, c.ImagePullPolicy, "a digest is always the same")
 		}
 	}
 	require.ElementsMatch(t, []string{"applications.argoproj.io", "applicationsets.argoproj.io", "appprojects.argoproj.io"}, kinds["CustomResourceDefinition"])
 	require.ElementsMatch(t, []string{"argocd-applicationset-controller", "argocd-redis", "argocd-repo-server", "argocd-server"}, kinds["Deployment"])
-	require.Len(t, kinds["StatefulSet"], 1)
+	require.ElementsMatch(t, []string{"argocd-application-controller", "git"}, kinds["StatefulSet"])
 	for kind, names := range kinds {
 		for _, name := range names {
 			require.NotContains(t, name, "dex", kind)

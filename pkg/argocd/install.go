@@ -1,0 +1,68 @@
+package argocd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
+)
+
+// set is what labctl applies of Argo CD.
+var set = kube.Set{Name: "labctl-argocd", Namespace: Namespace}
+
+// applications are the kinds of which Argo CD deletes what an object made, before the object itself goes.
+var applications = []schema.GroupVersionKind{
+	{Group: "argoproj.io", Version: "v1alpha1", Kind: "ApplicationSet"}, // first, or it makes its applications again
+	{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"},
+}
+
+// cascadeWithin is how long Argo CD has to delete what its applications made. One that does not run deletes nothing.
+const cascadeWithin = 2 * time.Minute
+
+// Install makes Argo CD stand as manifests say, which Manifests made, and waits until it is ready. It may be called on one that
+// stands, and on one that is half there.
+func Install(ctx context.Context, client *kube.Client, manifests []byte, report event.Report) error {
+	if err := makeSecrets(ctx, client); err != nil {
+		return err
+	}
+	if err := client.Apply(ctx, set, manifests, report); err != nil {
+		return fmt.Errorf("install Argo CD: %w", err)
+	}
+	return nil
+}
+
+// Uninstall deletes Argo CD: first its applications, with what they made, and then itself. An application that Argo CD does not
+// let go in time, because it does not run or cannot delete something, loses its finalizers, and Uninstall says so: else its
+// namespace would never go.
+func Uninstall(ctx context.Context, client *kube.Client, report event.Report) error {
+	for _, kind := range applications {
+		if err := deleteAll(ctx, client, kind, report); err != nil {
+			return fmt.Errorf("delete Argo CD's applications: %w", err)
+		}
+	}
+	if err := client.Delete(ctx, set, report); err != nil {
+		return fmt.Errorf("delete Argo CD: %w", err)
+	}
+	return deleteNamespace(ctx, client) // an install that ended early made it, and no set
+}
+
+func deleteAll(ctx context.Context, client *kube.Client, kind schema.GroupVersionKind, report event.Report) error {
+	cascade, cancel := context.WithTimeout(ctx, cascadeWithin)
+	defer cancel()
+	report.Doing("deleting what Argo CD's %ss made", kind.Kind)
+	err := client.DeleteAll(cascade, kind, Namespace, report)
+	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	report.Warn("%v: what it made stays behind", err)
+	if err := client.DropFinalizers(ctx, kind, Namespace); err != nil && !apierrors.IsNotFound(err) {
+		return err
+	}
+	return client.DeleteAll(ctx, kind, Namespace, report)
+}

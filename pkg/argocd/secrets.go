@@ -1,0 +1,102 @@
+package argocd
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/labctl/labctl/pkg/kube"
+)
+
+// RepositoryURL is where the cluster reaches the lab's repository on its Git server.
+const RepositoryURL = "http://git." + Namespace + ".svc.cluster.local/lab.git"
+
+// The users of the lab's Git server.
+const (
+	Writer = "writer" // labctl, and people
+	reader = "reader" // Argo CD
+)
+
+// makeSecrets makes what must be there before the pods that wait for it. A secret that is there stays as it is: a new password would lock
+// out all parts that started with the old one. Argo CD's own manifests leave that of the cache to a pod, which the others then wait for.
+func makeSecrets(ctx context.Context, client *kube.Client) error {
+	if err := makeNamespace(ctx, client); err != nil {
+		return err
+	}
+	for name, keys := range map[string][]string{"argocd-redis": {"auth"}, gitUsers: {Writer, reader}} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}, StringData: map[string]string{}}
+		for _, key := range keys {
+			secret.StringData[key] = rand.Text()
+		}
+		_, err := client.Core.CoreV1().Secrets(Namespace).Create(ctx, secret, metav1.CreateOptions{FieldManager: kube.FieldOwner})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("make the secret %s: %w", name, err)
+		}
+	}
+	password, err := GitPassword(ctx, client, reader)
+	if err != nil {
+		return err
+	}
+	// Argo CD finds a repository's credentials by this label.
+	repository := corev1apply.Secret("lab-repository", Namespace).
+		WithLabels(map[string]string{"argocd.argoproj.io/secret-type": "repository"}).
+		WithStringData(map[string]string{"type": "git", "url": RepositoryURL, "username": reader, "password": password})
+	_, err = client.Core.CoreV1().Secrets(Namespace).Apply(ctx, repository, metav1.ApplyOptions{FieldManager: kube.FieldOwner, Force: true})
+	if err != nil {
+		return fmt.Errorf("give Argo CD the repository's credentials: %w", err)
+	}
+	return nil
+}
+
+// ours marks the namespace: an Argo CD that somebody else installed is theirs.
+var ours = map[string]string{"app.kubernetes.io/managed-by": kube.FieldOwner}
+
+// makeNamespace makes the namespace, or finds the one that it made before.
+func makeNamespace(ctx context.Context, client *kube.Client) error {
+	namespaces := client.Core.CoreV1().Namespaces()
+	_, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace, Labels: ours}}, metav1.CreateOptions{FieldManager: kube.FieldOwner})
+	if apierrors.IsAlreadyExists(err) {
+		var there *corev1.Namespace
+		if there, err = namespaces.Get(ctx, Namespace, metav1.GetOptions{}); err == nil && !labels.SelectorFromSet(ours).Matches(labels.Set(there.Labels)) {
+			return fmt.Errorf("the namespace %s is there, and labctl did not make it: an Argo CD in it would be replaced; delete the namespace, or label it %s",
+				Namespace, labels.Set(ours))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make the namespace %s: %w", Namespace, err)
+	}
+	return nil
+}
+
+// deleteNamespace deletes the namespace, if it is ours, with the secrets in it.
+func deleteNamespace(ctx context.Context, client *kube.Client) error {
+	there, err := client.Core.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
+	if err == nil && labels.SelectorFromSet(ours).Matches(labels.Set(there.Labels)) {
+		err = client.Core.CoreV1().Namespaces().Delete(ctx, Namespace, metav1.DeleteOptions{})
+	}
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete the namespace %s: %w", Namespace, err)
+	}
+	return nil
+}
+
+const gitUsers = "git-users"
+
+// GitPassword is the password of a user of the lab's Git server.
+func GitPassword(ctx context.Context, client *kube.Client, user string) (string, error) {
+	secret, err := client.Core.CoreV1().Secrets(Namespace).Get(ctx, gitUsers, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("read the users of the Git server: %w", err)
+	}
+	password := string(secret.Data[user])
+	if password == "" {
+		return "", fmt.Errorf("the secret %s in namespace %s has no user %s", gitUsers, Namespace, user)
+	}
+	return password, nil
+}

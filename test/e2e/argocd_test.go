@@ -1,0 +1,206 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/labctl/labctl/pkg/argocd"
+	"github.com/labctl/labctl/pkg/gobuild"
+	"github.com/labctl/labctl/pkg/image"
+	"github.com/labctl/labctl/pkg/kube"
+	"github.com/labctl/labctl/test/scope"
+)
+
+var applicationKind = schema.GroupVersionResource{Group: "argoproj.io", Version: "v1alpha1", Resource: "applications"}
+
+// application is one whose chart is in the directory plain of the lab's repository.
+const application = `
+apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata: { name: plain, finalizers: [resources-finalizer.argocd.argoproj.io] }
+spec:
+  project: default
+  source: { repoURL: %s, path: plain, targetRevision: main }
+  destination: { server: https://kubernetes.default.svc, namespace: plain }
+  syncPolicy: { automated: { prune: true, selfHeal: true }, syncOptions: [CreateNamespace=true] }`
+
+// gitops is an Argo CD in a lab, and a working tree of the repository that it follows.
+type gitops struct {
+	*testLab
+	client       *kube.Client
+	applications dynamic.ResourceInterface
+	tree         string
+}
+
+func TestArgoCD(t *testing.T) {
+	scope.SkipUnlessFull(t, "Argo CD is built, which takes minutes")
+	l := newLab(t)
+	l.run("up", "foundation", "cluster")
+	g := &gitops{testLab: l, client: l.kube(), tree: t.TempDir()}
+	all, err := dynamic.NewForConfig(g.client.Config)
+	require.NoError(t, err)
+	g.applications = all.Resource(applicationKind).Namespace(argocd.Namespace)
+	ctx, cancel := context.WithTimeout(t.Context(), upWithin)
+	defer cancel()
+
+	manifests := g.manifests(ctx)
+	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil))
+	before, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
+	require.NoError(t, err)
+	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil), "again, on one that stands")
+	after, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
+	require.NoError(t, err)
+	require.Equal(t, before, after, "a password that is in use stays")
+
+	g.write("plain/Chart.yaml", "apiVersion: v2\nname: plain\nversion: 0.1.0\n")
+	g.write("plain/values.yaml", "greeting: hello\n")
+	g.write("plain/templates/words.yaml", "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: words }\ndata: { greeting: {{ .Values.greeting | quote }} }\n")
+	g.push(ctx, "the chart")
+	require.NoError(t, g.client.Apply(ctx, kube.Set{Name: "e2e", Namespace: argocd.Namespace}, fmt.Appendf(nil, application, argocd.RepositoryURL), nil))
+	g.eventually("Synced", "Healthy")
+	g.greets("hello")
+
+	g.write("plain/values.yaml", "greeting: good day\n")
+	g.push(ctx, "another greeting")
+	g.greets("good day")
+
+	words := g.client.Core.CoreV1().ConfigMaps("plain")
+	_, err = words.Patch(ctx, "words", types.MergePatchType, []byte(`{"data":{"greeting":"by hand"}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	g.greets("good day")
+
+	// What does not render is said with file and line, and what runs stays.
+	g.write("plain/templates/broken.yaml", "{{ .Values.greeting | nofunction }}\n")
+	g.push(ctx, "a mistake")
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		require.Contains(c, g.conditions(c), `(plain/templates/broken.yaml:1): function "nofunction" not defined`)
+	}, time.Minute, 200*time.Millisecond)
+	g.greets("good day")
+	require.NoError(t, os.Remove(filepath.Join(g.tree, "plain/templates/broken.yaml")))
+	g.push(ctx, "the repair")
+	g.eventually("Synced", "Healthy")
+
+	require.NoError(t, argocd.Uninstall(ctx, g.client, nil))
+	_, err = words.Get(ctx, "words", metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), "what Argo CD made went with its application: %v", err)
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := g.client.Core.CoreV1().Namespaces().Get(ctx, argocd.Namespace, metav1.GetOptions{})
+		require.True(c, apierrors.IsNotFound(err), err)
+	}, time.Minute, 100*time.Millisecond)
+	require.NoError(t, argocd.Uninstall(ctx, g.client, nil), "again, on nothing")
+
+	_, err = g.client.Core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: argocd.Namespace}}, metav1.CreateOptions{})
+	require.NoError(t, err)
+	require.ErrorContains(t, argocd.Install(ctx, g.client, manifests, nil), "labctl did not make it")
+	require.NoError(t, argocd.Uninstall(ctx, g.client, nil))
+	_, err = g.client.Core.CoreV1().Namespaces().Get(ctx, argocd.Namespace, metav1.GetOptions{})
+	require.NoError(t, err, "somebody else's stays")
+}
+
+// manifests pushes the images to the lab's registry and gives what is to be installed.
+func (g *gitops) manifests(ctx context.Context) []byte {
+	g.t.Helper()
+	cache := os.Getenv("LABCTL_CACHE")
+	if cache == "" {
+		dir, err := os.UserCacheDir()
+		require.NoError(g.t, err)
+		cache = filepath.Join(dir, "labctl")
+	}
+	builder := image.New(image.Options{Root: g.source, CacheDir: cache})
+	references := map[string]string{}
+	for _, name := range []string{"argocd", "redis", "git"} {
+		img, err := builder.Build(ctx, image.Spec{Name: name, Source: "images/" + name}, nil)
+		require.NoError(g.t, err)
+		digest, err := builder.Push(ctx, img, fmt.Sprintf("127.0.0.1:%d/lab/%s", g.ports["registry_port"], name), nil)
+		require.NoError(g.t, err)
+		references[name] = "localhost:5000/lab/" + name + "@" + digest
+	}
+	dir, err := gobuild.ModuleDir(ctx, "Argo CD's manifests", filepath.Join(g.source, "images/argocd"), "github.com/argoproj/argo-cd/v2", nil)
+	require.NoError(g.t, err)
+	official, err := os.ReadFile(filepath.Join(dir, "manifests/install.yaml"))
+	require.NoError(g.t, err)
+	out, err := argocd.Manifests(official, argocd.Images{ArgoCD: references["argocd"], Redis: references["redis"], Git: references["git"]})
+	require.NoError(g.t, err)
+	return out
+}
+
+func (g *gitops) write(file, content string) {
+	g.t.Helper()
+	path := filepath.Join(g.tree, file)
+	require.NoError(g.t, os.MkdirAll(filepath.Dir(path), 0o755))
+	require.NoError(g.t, os.WriteFile(path, []byte(content), 0o600))
+}
+
+// push commits the tree, sends it to the lab's Git server, and makes Argo CD look.
+func (g *gitops) push(ctx context.Context, message string) {
+	g.t.Helper()
+	password, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
+	require.NoError(g.t, err)
+	address, stop, err := g.client.Forward(ctx, argocd.Namespace, "git", 80)
+	require.NoError(g.t, err)
+	defer stop()
+	for _, args := range [][]string{
+		{"init", "--quiet", "--initial-branch=main"}, {"add", "--all"}, {"commit", "--quiet", "--message", message},
+		{"push", "--quiet", "http://" + address + "/lab.git", "main"},
+	} {
+		cmd := exec.CommandContext(ctx, "git", append([]string{
+			"-c", "user.name=test", "-c", "user.email=test@labctl.test",
+			"-c", `credential.helper=!f() { echo "username=writer"; echo "password=$PASSWORD"; }; f`,
+		}, args...)...)
+		cmd.Dir = g.tree
+		cmd.Env = append(os.Environ(), "PASSWORD="+password, "GIT_TERMINAL_PROMPT=0", "no_proxy=*")
+		out, err := cmd.CombinedOutput()
+		require.NoError(g.t, err, "git %s\n%s", strings.Join(args, " "), out)
+	}
+	_, err = g.applications.Patch(ctx, "plain", types.MergePatchType, []byte(`{"metadata":{"annotations":{"argocd.argoproj.io/refresh":"normal"}}}`), metav1.PatchOptions{})
+	if !apierrors.IsNotFound(err) { // the first push comes before it
+		require.NoError(g.t, err)
+	}
+}
+
+func (g *gitops) eventually(sync, health string) {
+	g.t.Helper()
+	require.EventuallyWithT(g.t, func(c *assert.CollectT) {
+		a, err := g.applications.Get(g.t.Context(), "plain", metav1.GetOptions{})
+		require.NoError(c, err)
+		for path, want := range map[string]string{"sync": sync, "health": health} {
+			got, _, err := unstructured.NestedString(a.Object, "status", path, "status")
+			require.NoError(c, err)
+			require.Equal(c, want, got, g.conditions(c))
+		}
+	}, 3*time.Minute, 200*time.Millisecond)
+}
+
+// conditions are what Argo CD says that is wrong.
+func (g *gitops) conditions(c require.TestingT) string {
+	a, err := g.applications.Get(g.t.Context(), "plain", metav1.GetOptions{})
+	require.NoError(c, err)
+	conditions, _, err := unstructured.NestedSlice(a.Object, "status", "conditions")
+	require.NoError(c, err)
+	return fmt.Sprint(conditions)
+}
+
+func (g *gitops) greets(want string) {
+	g.t.Helper()
+	require.EventuallyWithT(g.t, func(c *assert.CollectT) {
+		words, err := g.client.Core.CoreV1().ConfigMaps("plain").Get(g.t.Context(), "words", metav1.GetOptions{})
+		require.NoError(c, err)
+		require.Equal(c, want, words.Data["greeting"])
+	}, time.Minute, 100*time.Millisecond)
+}
