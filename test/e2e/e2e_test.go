@@ -113,6 +113,10 @@ func (l *testLab) answers(t *testing.T) {
 	require.Equal(t, 1, code, "kubectl's own")
 	require.Contains(t, out, "nothing-of-this-kind")
 	require.Contains(t, l.run("helm", "list", "--all-namespaces"), "databases")
+	require.Equal(t, "1Gi", l.run("kubectl", "run", "plain", "--image=example.test/plain", "--dry-run=server", "--output=jsonpath={.spec.containers[0].resources.limits.memory}"))
+	out, code = l.try(t.Context(), "kubectl", "run", "privileged", "--image=example.test/privileged", "--privileged", "--dry-run=server")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, `violates PodSecurity "baseline`)
 	// What pods use is known once they were looked at twice.
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		out, code := l.try(t.Context(), "kubectl", "top", "pods", "--namespace", "chat", "--no-headers")
@@ -368,6 +372,12 @@ func (l *testLab) badService(t *testing.T) {
 	require.Contains(t, out, "main.go:", "the compiler's own line")
 	undo()
 	l.run("up")
+	// By now the autoscaler had the time to look at what the gateways use.
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		out, code := l.try(t.Context(), "kubectl", "--namespace", "chat", "get", "hpa", "gateway", "--output", `jsonpath={.status.conditions[?(@.type=="ScalingActive")].status}`)
+		require.Zero(c, code, out)
+		require.Equal(c, "True", out)
+	}, 2*time.Minute, time.Second)
 }
 
 func (l *testLab) browsers(t *testing.T) {
