@@ -506,7 +506,7 @@ func addons(images map[string]string, authority []byte, egress bool) ([]byte, er
 		return nil, err
 	}
 	var all bytes.Buffer
-	for _, file := range []string{"rbac.yaml", "storage.yaml", "dns.yaml", "metrics.yaml", "ingress.yaml"} {
+	for _, file := range []string{"rbac.yaml", "limits.yaml", "storage.yaml", "dns.yaml", "metrics.yaml", "ingress.yaml"} {
 		all.WriteString("---\n")
 		err := t.ExecuteTemplate(&all, file, map[string]any{
 			"CoreDNS": images[imageDNS], "Ingress": images[imageIngress], "DNSIP": dnsIP, "IngressIP": ingressIP, "Egress": egress,
