@@ -37,6 +37,11 @@ func Install(ctx context.Context, client *kube.Client, manifests []byte, report 
 	return nil
 }
 
+// Deployed says why Argo CD does not stand as manifests say, or "" where it does.
+func Deployed(ctx context.Context, client *kube.Client, manifests []byte) (why string, err error) {
+	return client.Compare(ctx, set, manifests)
+}
+
 // Uninstall deletes Argo CD: first its applications, with what they made, and then itself. An application that Argo CD does not
 // let go in time, because it does not run or cannot delete something, loses its finalizers, and Uninstall says so: else its
 // namespace would never go.

@@ -48,7 +48,7 @@ var settings = map[string]map[string]any{
 		"resource.customizations.health.argoproj.io_Application": applicationHealth,
 	},
 	"argocd-cmd-params-cm": {
-		// Who reaches the server came through the API's TLS or is on the node.
+		// labctl comes by a port-forward, which the TLS of the cluster's API protects, and no ingress leads to the server.
 		"server.insecure": "true",
 		// Two at a time are enough on a laptop: each is a process of Helm.
 		"reposerver.parallelism.limit": "2",

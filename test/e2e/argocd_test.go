@@ -63,7 +63,16 @@ func TestArgoCD(t *testing.T) {
 	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil))
 	before, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
 	require.NoError(t, err)
-	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil), "again, on one that stands")
+	deployed := func() string {
+		why, err := argocd.Deployed(ctx, g.client, manifests)
+		require.NoError(t, err)
+		return why
+	}
+	require.Empty(t, deployed())
+	require.NoError(t, g.client.Core.AppsV1().Deployments(argocd.Namespace).Delete(ctx, "argocd-repo-server", metav1.DeleteOptions{}))
+	require.Equal(t, "deployment/argocd-repo-server in namespace argocd is missing", deployed())
+	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil), "again, on one that stands in part")
+	require.Empty(t, deployed())
 	after, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
 	require.NoError(t, err)
 	require.Equal(t, before, after, "a password that is in use stays")
