@@ -2,9 +2,11 @@ package lab
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestRemoveStateStopsAtMounts(t *testing.T) {
@@ -121,6 +124,31 @@ func TestLock(t *testing.T) {
 }
 
 // TestLockWhileDownsRemoveIt has holders remove the directory, as down does, while others take the lock.
+// A process that was killed while it started another leaves the lock with that one for a moment.
+func TestTheLockOfTheDeadIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	dead := exec.Command("true")
+	require.NoError(t, dead.Run())
+	dir, me := t.TempDir(), LockedError{PID: os.Getpid(), Command: "labctl up", Host: "here", ID: "mine"}
+	hold := func(host string) *os.File {
+		f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR|os.O_TRUNC, 0o600)
+		require.NoError(t, err)
+		require.NoError(t, unix.Flock(int(f.Fd()), unix.LOCK_EX))
+		require.NoError(t, json.NewEncoder(f).Encode(LockedError{PID: dead.Process.Pid, Command: "labctl up", Host: host}))
+		return f
+	}
+	f := hold("elsewhere")
+	_, err := awaitLock(t.Context(), dir, me, nil)
+	var held *LockedError
+	require.ErrorAs(t, err, &held, "a process of another machine may live")
+	require.NoError(t, f.Close())
+
+	f = hold("here")
+	l, err := awaitLock(t.Context(), dir, me, func(*LockedError) { require.NoError(t, f.Close()) })
+	require.NoError(t, err)
+	l.release()
+}
+
 func TestLockWhileDownsRemoveIt(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), ".lab", "local")

@@ -127,6 +127,8 @@ const (
 	briefPoll = 20 * time.Millisecond
 	// unnamedTries bounds how often one is tried whose holder has not written its name yet.
 	unnamedTries = 50
+	// dyingTries bounds how often one is tried whose holder is dead: about ten seconds.
+	dyingTries = 500
 	// patientTries are those after which a wait is spoken of: about a second.
 	patientTries = 50
 )
@@ -142,7 +144,7 @@ func awaitLock(ctx context.Context, dir string, me LockedError, waiting func(*Lo
 	for try := 1; ; try++ {
 		l, err := takeLock(dir, me)
 		held := (*LockedError)(nil)
-		if !errors.As(err, &held) || !held.Brief && (held.PID != 0 || try >= unnamedTries) {
+		if !errors.As(err, &held) || !held.passes(me, try) {
 			return l, err
 		}
 		if try == patientTries {
@@ -154,6 +156,18 @@ func awaitLock(ctx context.Context, dir string, me LockedError, waiting func(*Lo
 		case <-time.After(briefPoll):
 		}
 	}
+}
+
+// passes says whether the lock is held for a moment only, at the try of that number.
+func (e *LockedError) passes(me LockedError, try int) bool {
+	switch {
+	case e.Brief:
+		return true
+	case e.PID == 0:
+		return try < unnamedTries
+	}
+	// A child that the holder was just starting when it was killed has a copy of the descriptor until it begins its program.
+	return e.Host == me.Host && errors.Is(unix.Kill(e.PID, 0), unix.ESRCH) && try < dyingTries
 }
 
 func same(f *os.File, path string) bool {
