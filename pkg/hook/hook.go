@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -35,6 +36,9 @@ func Run(ctx context.Context, dir string, command []string, env map[string]strin
 	if len(command) == 0 {
 		return errors.New("the command is empty")
 	}
+	// Pdeathsig is tied to the thread that starts the process, so the thread must live as long as the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...) //nolint:gosec // G204: running what the stack's author wrote is the purpose
 	cmd.Dir = dir
 	for _, name := range inherited {
