@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -25,8 +26,8 @@ const (
 
 // makeSecrets makes what must be there before the pods that wait for it. A secret that is there stays as it is: a new password would lock
 // out all parts that started with the old one. Argo CD's own manifests leave that of the cache to a pod, which the others then wait for.
-func makeSecrets(ctx context.Context, client *kube.Client) error {
-	if err := makeNamespace(ctx, client); err != nil {
+func makeSecrets(ctx context.Context, client *kube.Client, owner Owner) error {
+	if err := makeNamespace(ctx, client, owner); err != nil {
 		return err
 	}
 	for name, keys := range map[string][]string{"argocd-redis": {"auth"}, gitUsers: {Writer, reader}} {
@@ -57,13 +58,19 @@ func makeSecrets(ctx context.Context, client *kube.Client) error {
 // ours marks the namespace: an Argo CD that somebody else installed is theirs.
 var ours = map[string]string{"app.kubernetes.io/managed-by": kube.FieldOwner}
 
+func isOurs(namespace *corev1.Namespace) bool {
+	return labels.SelectorFromSet(ours).Matches(labels.Set(namespace.Labels))
+}
+
 // makeNamespace makes the namespace, or finds the one that it made before.
-func makeNamespace(ctx context.Context, client *kube.Client) error {
+func makeNamespace(ctx context.Context, client *kube.Client, owner Owner) error {
 	namespaces := client.Core.CoreV1().Namespaces()
-	_, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace, Labels: ours}}, metav1.CreateOptions{FieldManager: kube.FieldOwner})
+	all := owner.labels()
+	maps.Copy(all, ours)
+	_, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace, Labels: all}}, metav1.CreateOptions{FieldManager: kube.FieldOwner})
 	if apierrors.IsAlreadyExists(err) {
 		var there *corev1.Namespace
-		if there, err = namespaces.Get(ctx, Namespace, metav1.GetOptions{}); err == nil && !labels.SelectorFromSet(ours).Matches(labels.Set(there.Labels)) {
+		if there, err = namespaces.Get(ctx, Namespace, metav1.GetOptions{}); err == nil && !isOurs(there) {
 			return fmt.Errorf("the namespace %s is there, and labctl did not make it: an Argo CD in it would be replaced; delete the namespace, or label it %s",
 				Namespace, labels.Set(ours))
 		}
@@ -77,7 +84,7 @@ func makeNamespace(ctx context.Context, client *kube.Client) error {
 // deleteNamespace deletes the namespace, if it is ours, with the secrets in it.
 func deleteNamespace(ctx context.Context, client *kube.Client) error {
 	there, err := client.Core.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
-	if err == nil && labels.SelectorFromSet(ours).Matches(labels.Set(there.Labels)) {
+	if err == nil && isOurs(there) {
 		err = client.Core.CoreV1().Namespaces().Delete(ctx, Namespace, metav1.DeleteOptions{})
 	}
 	if err != nil && !apierrors.IsNotFound(err) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,8 +15,8 @@ import (
 )
 
 // Compare says why a set is not what Apply would make of manifests: "deployment/auth in namespace chat is missing", or "" where it is.
-// The API itself says what it would make of each object, so defaults and what controllers write are no difference. Readiness is
-// not looked at.
+// The API itself says what it would make of each object, so defaults and what controllers write are no difference. An object that is
+// not ready, by the rules of WaitObjects, is one.
 func (c *Client) Compare(ctx context.Context, set Set, manifests []byte) (why string, err error) {
 	objects, err := decode(manifests)
 	if err != nil {
@@ -27,9 +28,18 @@ func (c *Client) Compare(ctx context.Context, set Set, manifests []byte) (why st
 	} else if !found {
 		return "it is not there", nil
 	}
+	look := &objectWait{client: c, remembered: map[string]*NotReadyError{}, looked: map[string]time.Time{}}
 	for _, o := range objects {
-		if why, err := c.compareObject(ctx, set, o); why != "" || err != nil {
+		why, err := c.compareObject(ctx, set, o)
+		if why != "" || err != nil {
 			return why, err
+		}
+		v, err := look.look(ctx, Object{GVK: o.GroupVersionKind(), Namespace: first(o.GetNamespace(), set.Namespace), Name: o.GetName()})
+		if err != nil {
+			return "", err
+		}
+		if !v.ready {
+			return describe(o) + " is not ready: " + v.why, nil
 		}
 	}
 	return "", nil

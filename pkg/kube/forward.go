@@ -30,21 +30,25 @@ func (c *Client) Forward(ctx context.Context, namespace, service string, port in
 	}
 	url := c.Core.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("portforward").URL()
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
-	stopping, ready, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	stopping, ready, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var said strings.Builder // read when all has ended
 	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", target)}, stopping, ready, io.Discard, &said)
 	if err != nil {
 		return "", nil, err
 	}
-	go func() { ended <- forwarder.ForwardPorts() }()
+	var failure error // known when it has ended
+	go func() {
+		failure = forwarder.ForwardPorts()
+		close(ended)
+	}()
 	end := sync.OnceFunc(func() {
 		close(stopping)
 		<-ended
 	})
 	select {
 	case <-ready:
-	case err := <-ended:
-		return "", nil, fmt.Errorf("reach service %s in namespace %s by pod %s: %w %s", service, namespace, pod, err, said.String())
+	case <-ended:
+		return "", nil, fmt.Errorf("reach service %s in namespace %s by pod %s: %w %s", service, namespace, pod, failure, said.String())
 	case <-ctx.Done():
 		end()
 		return "", nil, fmt.Errorf("reach service %s in namespace %s by pod %s: %w", service, namespace, pod, ctx.Err())

@@ -27,6 +27,8 @@ import (
 type Set struct {
 	Name      string // of the parent; unique in the cluster
 	Namespace string // of namespaced objects that name none; where it is "", they are an error
+	// Labels are the parent's, beside those of the specification: whose set it is.
+	Labels map[string]string
 }
 
 const (
@@ -40,6 +42,18 @@ const (
 
 	tooling = "labctl/v1"
 )
+
+// Owner gives the labels of the set called name, or ok false where there is none.
+func (c *Client) Owner(ctx context.Context, name string) (labels map[string]string, ok bool, err error) {
+	parent, err := c.Core.CoreV1().ConfigMaps(setNamespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read the set %s: %w", name, err)
+	}
+	return parent.Labels, true, nil
+}
 
 // id is made as the specification demands.
 func (s Set) id() string {
@@ -191,7 +205,7 @@ func (a *applyRun) members(ctx context.Context, mapping *meta.RESTMapping) ([]*u
 // write makes the set's parent say where its members are.
 func (a *applyRun) write(ctx context.Context, s scope) error {
 	parent := corev1apply.ConfigMap(a.set.Name, setNamespace).
-		WithLabels(map[string]string{labelParent: a.set.id()}).
+		WithLabels(a.set.Labels).WithLabels(map[string]string{labelParent: a.set.id()}).
 		WithAnnotations(map[string]string{noteTooling: tooling, noteKinds: join(s.kinds), noteNamespaces: join(s.namespaces)})
 	err := poll(ctx, pollEvery, "the API to take the set "+a.set.Name, func(ctx context.Context) (bool, string, error) {
 		_, err := a.client.Core.CoreV1().ConfigMaps(setNamespace).Apply(ctx, parent, metav1.ApplyOptions{FieldManager: FieldOwner, Force: true})

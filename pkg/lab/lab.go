@@ -95,6 +95,7 @@ type ImageBuilder interface {
 type ReleaseSpec struct {
 	Name       string
 	Namespace  string
+	Builtin    string // what labctl installs without a chart; "" for charts
 	Chart      string // where Locate found it: an absolute directory or archive
 	Kubeconfig string // the content
 	Values     map[string]any

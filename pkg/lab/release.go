@@ -61,7 +61,7 @@ func (r *run) releaseSpec(ctx context.Context, s *stack.Stack, rel *stack.Releas
 		return ReleaseSpec{}, err
 	}
 	return ReleaseSpec{
-		Name: rel.Name, Namespace: rel.Namespace, Chart: path, Kubeconfig: kubeconfig, Values: values, Secrets: r.secrets.Values(),
+		Name: rel.Name, Namespace: rel.Namespace, Builtin: rel.Builtin, Chart: path, Kubeconfig: kubeconfig, Values: values, Secrets: r.secrets.Values(),
 		Lab: g.Lab.Name, Environment: g.Env.Name, Stack: s.ID,
 		ValuesFiles: rel.ValuesFiles, UpgradeCRDs: rel.UpgradeCRDs, Adopt: rel.Adopt,
 	}, nil

@@ -85,11 +85,19 @@ func (g *Graph) repository(s *Stack, attr *hcl.Attribute) string {
 	return strings.TrimSuffix(v, "/")
 }
 
-// chartSource tells the three kinds of charts apart: in a registry, in a repository, in the lab's source.
+// builtin is the scheme of what labctl installs without a chart.
+const builtin = "builtin://"
+
+// Argo CD is installed by its own manifests, which name its namespace.
+const argoCD = "argocd"
+
+// chartSource tells the kinds of charts apart: labctl's own, in a registry, in a repository, in the lab's source.
 func (g *Graph) chartSource(s *Stack, rel *Release, attr *hcl.Attribute, name string, attrs hcl.Attributes) {
 	l := g.loader
 	_, inRepository := attrs["repository"]
 	switch {
+	case strings.HasPrefix(name, builtin):
+		g.builtin(rel, attr, strings.TrimPrefix(name, builtin), attrs)
 	case strings.HasPrefix(name, "oci://") && inRepository:
 		l.add(problem("two-sources", attrs["repository"].Range, "Remove repository: chart names a registry already.", "chart %q takes no repository", name))
 	case strings.HasPrefix(name, "oci://"):
@@ -110,6 +118,24 @@ func (g *Graph) chartSource(s *Stack, rel *Release, attr *hcl.Attribute, name st
 			l.add(problem("two-sources", version.Range, "Its version is in its Chart.yaml. Remove version, or say where the chart comes from with repository.", "a chart in the lab's source takes no version"))
 		}
 		rel.Chart = g.localChart(attr, name)
+	}
+}
+
+// builtin reads a release of what labctl installs without a chart. It is one in a cluster, so it bears its own name.
+func (g *Graph) builtin(rel *Release, attr *hcl.Attribute, name string, attrs hcl.Attributes) {
+	l := g.loader
+	rel.Builtin = name
+	if name != argoCD {
+		l.add(problem("bad-chart", attr.Expr.Range(), `Write "builtin://argocd", or name a chart.`, "labctl has no %q to install", name))
+		return
+	}
+	if rel.Name != argoCD {
+		l.add(problem("bad-name", attr.Expr.Range(), `Write release "argocd": there is one in a cluster.`, "a release of builtin://argocd cannot be called %q", rel.Name))
+	}
+	for _, other := range []string{"repository", "version", "values_files", "crds", "adopt"} {
+		if attr, has := attrs[other]; has {
+			l.add(problem("two-sources", attr.Range, "Remove it.", "a release of builtin://argocd takes no %s", other))
+		}
 	}
 }
 

@@ -76,6 +76,23 @@ func TestReleaseAttributes(t *testing.T) {
 	require.Equal(t, map[string]any{"a": nil, "c": map[string]any{"d": int64(1)}}, values)
 }
 
+func TestReleaseOfABuiltin(t *testing.T) {
+	dir := write(t, map[string]string{"stacks/local/5-release/stack.hcl": `
+release "argocd" {
+  kubeconfig = stack.cluster.kubeconfig
+  chart      = "builtin://argocd"
+  namespace  = "argocd"
+  values     = { images = { argocd = "a", redis = "b", git = "c" } }
+}
+`})
+	g, err := stack.Open(stack.Options{Dir: dir})
+	require.NoError(t, err)
+	s, err := g.Stack("release")
+	require.NoError(t, err)
+	require.Equal(t, "argocd", s.Releases[0].Builtin)
+	require.Empty(t, s.Releases[0].Chart)
+}
+
 func TestReleaseRefusals(t *testing.T) {
 	for _, tt := range []struct{ name, attributes, want string }{
 		{"a version of a local chart", "chart = \"charts/chat\"\nversion = \"1.0.0\"\n", "a chart in the lab's source takes no version"},
@@ -86,6 +103,12 @@ func TestReleaseRefusals(t *testing.T) {
 		{"a path in a repository", "chart = \"../redis\"\nrepository = \"https://r.example.org\"\n", `"../redis" is no name of a chart`},
 		{"a file that is missing", "chart = \"charts/chat\"\nvalues_files = [\"prod.yaml\"]\n", `values_files: there is no file "prod.yaml"`},
 		{"a file outside", "chart = \"charts/chat\"\nvalues_files = [\"../../../../../../../../../../etc/hostname\"]\n", "values_files: there is no file"},
+		{"no such builtin", "chart = \"builtin://gitea\"\n", `labctl has no "gitea" to install`},
+		{"another name", "chart = \"builtin://argocd\"\n", `a release of builtin://argocd cannot be called "shop"`},
+		{"another namespace", "chart = \"builtin://argocd\"\n", `Argo CD runs in the namespace argocd, which its manifests name, not in "shop"`},
+		{"a version of a builtin", "chart = \"builtin://argocd\"\nversion = \"2\"\n", "a release of builtin://argocd takes no version"},
+		{"no values of a builtin", "chart = \"builtin://argocd\"\n", `release "shop" has no values: builtin://argocd needs its images`},
+		{"an image that is missing", "chart = \"builtin://argocd\"\nvalues = { images = { argocd = \"a\", redis = \"b\" } }\n", `values.images: the attribute "git" is missing`},
 		{"crds", "chart = \"charts/chat\"\ncrds = \"always\"\n", `crds must be "install" or "upgrade", not "always"`},
 		{"adopt", "chart = \"charts/chat\"\nadopt = \"often\"\n", "adopt"},
 		{"a chart by output", "chart = stack.cluster.kubeconfig\n", "stack"},

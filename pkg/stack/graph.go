@@ -100,7 +100,8 @@ type Image struct {
 // Release is a release block.
 type Release struct {
 	Name        string
-	Chart       string // a directory or archive, absolute; else "oci://…", or the name of a chart in Repository
+	Chart       string // a directory or archive, absolute; else "oci://…", or the name of a chart in Repository; "" for one that labctl has
+	Builtin     string // what labctl installs without a chart: "argocd"; "" for charts
 	Repository  string // the URL of a chart repository; "" for other charts
 	Version     string // a constraint, "^1.2"; only of a chart in a repository or a registry
 	LockFile    string // charts.lock.hcl beside stack.hcl, absolute; it need not be there

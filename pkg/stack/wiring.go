@@ -214,6 +214,9 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 			if !nameRule.MatchString(rel.Namespace) {
 				l.add(problem("bad-name", attr.Expr.Range(), nameHint, "%q cannot be a namespace", rel.Namespace))
 			}
+			if rel.Builtin == argoCD && rel.Namespace != argoCD {
+				l.add(problem("bad-name", attr.Expr.Range(), `Write namespace = "argocd".`, "Argo CD runs in the namespace argocd, which its manifests name, not in %q", rel.Namespace))
+			}
 		}
 	}
 	if attr, ok := content.Attributes["kubeconfig"]; ok {
@@ -222,6 +225,9 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 		rel.Cluster = found.refs
 		g.fits("kubeconfig", attr.Expr, found, cty.String, "It must be the content of a kubeconfig.")
 		rel.Refs = append(rel.Refs, rel.Cluster...)
+	}
+	if _, ok := content.Attributes["values"]; !ok && rel.Builtin == argoCD {
+		l.add(problem("missing-attribute", content.Attributes["chart"].Range, argoCDHint, "release %q has no values: builtin://argocd needs its images", rel.Name))
 	}
 	if attr, ok := content.Attributes["values"]; ok {
 		rel.Values = attr.Expr
@@ -233,9 +239,17 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 			if t := found.value.Type(); t != cty.DynamicPseudoType && !t.IsObjectType() && !t.IsMapType() {
 				l.add(problem("wrong-type", attr.Expr.Range(), "Write values = { key = value }.", "values: an object is required, not %s", kindOf(found.value)))
 			}
+			if rel.Builtin == argoCD {
+				g.fits("values", attr.Expr, found, argoCDValues, argoCDHint)
+			}
 		}
 	}
 }
+
+const argoCDHint = `Write values = { images = { argocd = image.argocd, redis = image.redis, git = image.git } }.`
+
+// argoCDValues are what builtin://argocd takes.
+var argoCDValues = cty.Object(map[string]cty.Type{"images": cty.Object(map[string]cty.Type{"argocd": cty.String, "redis": cty.String, "git": cty.String})})
 
 // fits holds what is known of a value to the type that labctl needs.
 func (g *Graph) fits(name string, expr hcl.Expression, found references, want cty.Type, hint string) {

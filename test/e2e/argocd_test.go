@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,8 +22,6 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/labctl/labctl/pkg/argocd"
-	"github.com/labctl/labctl/pkg/gobuild"
-	"github.com/labctl/labctl/pkg/image"
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/test/scope"
 )
@@ -50,8 +49,8 @@ type gitops struct {
 
 func TestArgoCD(t *testing.T) {
 	scope.SkipUnlessFull(t, "Argo CD is built, which takes minutes")
-	l := newLab(t)
-	l.run("up", "foundation", "cluster")
+	l := newLab(t, "argocd = true")
+	l.run("up", "foundation", "cluster", "argocd")
 	g := &gitops{testLab: l, client: l.kube(), tree: t.TempDir()}
 	all, err := dynamic.NewForConfig(g.client.Config)
 	require.NoError(t, err)
@@ -59,20 +58,17 @@ func TestArgoCD(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), upWithin)
 	defer cancel()
 
-	manifests := g.manifests(ctx)
-	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil))
 	before, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
 	require.NoError(t, err)
-	deployed := func() string {
-		why, err := argocd.Deployed(ctx, g.client, manifests)
-		require.NoError(t, err)
-		return why
-	}
-	require.Empty(t, deployed())
 	require.NoError(t, g.client.Core.AppsV1().Deployments(argocd.Namespace).Delete(ctx, "argocd-repo-server", metav1.DeleteOptions{}))
-	require.Equal(t, "deployment/argocd-repo-server in namespace argocd is missing", deployed())
-	require.NoError(t, argocd.Install(ctx, g.client, manifests, nil), "again, on one that stands in part")
-	require.Empty(t, deployed())
+	out, code := l.try(ctx, "drift", "argocd")
+	require.Equal(t, 2, code, out)
+	require.Contains(t, out, "release argocd: deployment/argocd-repo-server in namespace argocd is missing")
+	_, code, seen := l.interruptAt(`waiting for deployment/argocd-repo-server`, syscall.SIGKILL, "up", "argocd", "--json")
+	require.True(t, seen)
+	require.Equal(t, -1, code)
+	l.run("up", "argocd")
+	require.Contains(t, l.run("drift", "argocd"), "4-argocd: no drift")
 	after, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
 	require.NoError(t, err)
 	require.Equal(t, before, after, "a password that is in use stays")
@@ -105,48 +101,21 @@ func TestArgoCD(t *testing.T) {
 	g.push(ctx, "the repair")
 	g.eventually("Synced", "Healthy")
 
-	require.NoError(t, argocd.Uninstall(ctx, g.client, nil))
+	l.run("down", "argocd")
 	_, err = words.Get(ctx, "words", metav1.GetOptions{})
 	require.True(t, apierrors.IsNotFound(err), "what Argo CD made went with its application: %v", err)
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		_, err := g.client.Core.CoreV1().Namespaces().Get(ctx, argocd.Namespace, metav1.GetOptions{})
-		require.True(c, apierrors.IsNotFound(err), err)
-	}, time.Minute, 100*time.Millisecond)
-	require.NoError(t, argocd.Uninstall(ctx, g.client, nil), "again, on nothing")
+	_, err = g.client.Core.CoreV1().Namespaces().Get(ctx, argocd.Namespace, metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), err)
+	l.run("down", "argocd") // again, on nothing
 
 	_, err = g.client.Core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: argocd.Namespace}}, metav1.CreateOptions{})
 	require.NoError(t, err)
-	require.ErrorContains(t, argocd.Install(ctx, g.client, manifests, nil), "labctl did not make it")
-	require.NoError(t, argocd.Uninstall(ctx, g.client, nil))
+	out, code = l.try(ctx, "up", "argocd")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "labctl did not make it")
+	l.run("down", "argocd")
 	_, err = g.client.Core.CoreV1().Namespaces().Get(ctx, argocd.Namespace, metav1.GetOptions{})
 	require.NoError(t, err, "somebody else's stays")
-}
-
-// manifests pushes the images to the lab's registry and gives what is to be installed.
-func (g *gitops) manifests(ctx context.Context) []byte {
-	g.t.Helper()
-	cache := os.Getenv("LABCTL_CACHE")
-	if cache == "" {
-		dir, err := os.UserCacheDir()
-		require.NoError(g.t, err)
-		cache = filepath.Join(dir, "labctl")
-	}
-	builder := image.New(image.Options{Root: g.source, CacheDir: cache})
-	references := map[string]string{}
-	for _, name := range []string{"argocd", "redis", "git"} {
-		img, err := builder.Build(ctx, image.Spec{Name: name, Source: "images/" + name}, nil)
-		require.NoError(g.t, err)
-		digest, err := builder.Push(ctx, img, fmt.Sprintf("127.0.0.1:%d/lab/%s", g.ports["registry_port"], name), nil)
-		require.NoError(g.t, err)
-		references[name] = "localhost:5000/lab/" + name + "@" + digest
-	}
-	dir, err := gobuild.ModuleDir(ctx, "Argo CD's manifests", filepath.Join(g.source, "images/argocd"), "github.com/argoproj/argo-cd/v2", nil)
-	require.NoError(g.t, err)
-	official, err := os.ReadFile(filepath.Join(dir, "manifests/install.yaml"))
-	require.NoError(g.t, err)
-	out, err := argocd.Manifests(official, argocd.Images{ArgoCD: references["argocd"], Redis: references["redis"], Git: references["git"]})
-	require.NoError(g.t, err)
-	return out
 }
 
 func (g *gitops) write(file, content string) {

@@ -76,7 +76,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 		Graph: g, Charts: store,
 		Engine: lab.New(g, lab.Deps{
 			Terraform: runner, Shell: runner, Resources: resources,
-			Images: &engineImages{builder: images}, Releases: &releases{store: store}, Hooks: hooks{},
+			Images: &engineImages{builder: images}, Releases: installers{&releases{store: store}, argoCD{g.Lab.Source}}, Hooks: hooks{},
 			Locks: lease.New(lease.Options{Getenv: f.Getenv}),
 		}),
 		factory: f, clusters: nodes, cacheDir: cacheDir,

@@ -49,6 +49,9 @@ func Check(ctx context.Context, g *stack.Graph, store *chart.Store, report event
 	var seen []string
 	for _, s := range g.Stacks {
 		for _, rel := range s.Releases {
+			if rel.Builtin != "" {
+				continue // its values were checked with the wiring
+			}
 			src := Source(rel)
 			name := src.String()
 			remote := rel.Repository != "" || strings.HasPrefix(rel.Chart, "oci://")
