@@ -91,7 +91,7 @@ type ImageBuilder interface {
 	Build(ctx context.Context, spec ImageSpec, report event.Report) (digest string, err error)
 }
 
-// ReleaseSpec is a Helm release.
+// ReleaseSpec is a release: a Helm chart, or what labctl installs without one.
 type ReleaseSpec struct {
 	Name       string
 	Namespace  string
@@ -108,7 +108,7 @@ type ReleaseSpec struct {
 	Adopt       bool
 }
 
-// Releaser installs Helm releases.
+// Releaser installs releases.
 type Releaser interface {
 	// Locate gives the chart of a release, a directory or an archive, fetched and pinned where it is a remote one.
 	Locate(ctx context.Context, rel *stack.Release, report event.Report) (path string, err error)

@@ -12,7 +12,7 @@ import (
 	"github.com/labctl/labctl/pkg/stack"
 )
 
-// releaseStep is a Helm release.
+// releaseStep is a release, of a Helm chart or of what labctl installs without one.
 type releaseStep struct {
 	stack *stack.Stack
 	*stack.Release
