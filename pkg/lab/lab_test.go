@@ -580,7 +580,7 @@ environment "local" {
 	for step, kind := range w.ends() {
 		require.Equal(t, event.Skipped, kind, step)
 	}
-	require.Len(t, steps, 14)
+	require.Len(t, steps, 15)
 	require.NoError(t, w.down(ctx))
 	require.Empty(t, w.there(t))
 }
