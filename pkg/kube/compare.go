@@ -30,22 +30,15 @@ func (c *Client) Compare(ctx context.Context, set Set, manifests []byte) (why st
 	}
 	look := &objectWait{client: c, remembered: map[string]*NotReadyError{}, looked: map[string]time.Time{}}
 	for _, o := range objects {
-		why, err := c.compareObject(ctx, set, o)
-		if why != "" || err != nil {
+		if why, err := look.compare(ctx, set, o); why != "" || err != nil {
 			return why, err
-		}
-		v, err := look.look(ctx, Object{GVK: o.GroupVersionKind(), Namespace: first(o.GetNamespace(), set.Namespace), Name: o.GetName()})
-		if err != nil {
-			return "", err
-		}
-		if !v.ready {
-			return describe(o) + " is not ready: " + v.why, nil
 		}
 	}
 	return "", nil
 }
 
-func (c *Client) compareObject(ctx context.Context, set Set, o *unstructured.Unstructured) (string, error) {
+func (w *objectWait) compare(ctx context.Context, set Set, o *unstructured.Unstructured) (string, error) {
+	c := w.client
 	mapping, err := c.mapping(o.GroupVersionKind())
 	if meta.IsNoMatchError(err) {
 		return describe(o) + " is missing, with its kind", nil
@@ -72,6 +65,10 @@ func (c *Client) compareObject(ctx context.Context, set Set, o *unstructured.Uns
 	if err != nil {
 		return "", fmt.Errorf("compare %s: %w", describe(o), err)
 	}
+	ready, err := w.judge(ctx, Object{GVK: o.GroupVersionKind(), Namespace: o.GetNamespace(), Name: o.GetName()}, live)
+	if err != nil {
+		return "", err
+	}
 	for _, side := range []*unstructured.Unstructured{live, would} {
 		side.SetManagedFields(nil)
 		side.SetResourceVersion("")
@@ -80,6 +77,9 @@ func (c *Client) compareObject(ctx context.Context, set Set, o *unstructured.Uns
 	}
 	if !equality.Semantic.DeepEqual(live.Object, would.Object) {
 		return describe(o) + " was changed", nil
+	}
+	if !ready.ready {
+		return describe(o) + " is not ready: " + ready.why, nil
 	}
 	return "", nil
 }
