@@ -172,12 +172,7 @@ func authorities() []byte {
 
 // programLayer packs the programs, the recipe's files and the bill of materials into a file in work.
 func programLayer(work, program string, bill []byte, r *recipe) (v1.Layer, error) {
-	name := filepath.Join(work, "layer.tar.gz")
-	out, err := os.Create(name) //nolint:gosec // in our own directory
-	if err != nil {
-		return nil, err
-	}
-	layer, err := pack(out, func() (io.ReadCloser, error) { return os.Open(name) }, func(a *archive) { //nolint:gosec // the same
+	layer, err := packFile(filepath.Join(work, "layer.tar.gz"), func(a *archive) {
 		for _, dir := range slices.Sorted(slices.Values(r.Dirs)) {
 			a.dir(dir, 0o755, *r.User)
 		}
@@ -195,13 +190,23 @@ func programLayer(work, program string, bill []byte, r *recipe) (v1.Layer, error
 		}
 		a.bytes("/usr/share/sbom/"+r.name+".cdx.json", bill)
 	})
-	if closeErr := out.Close(); err == nil {
-		err = closeErr
-	}
 	if err != nil {
 		return nil, fmt.Errorf("pack the image's layer: %w", err)
 	}
 	return layer, nil
+}
+
+// packFile is pack into a file, which the layer's content is read from.
+func packFile(name string, fill func(*archive)) (v1.Layer, error) {
+	out, err := os.Create(name) //nolint:gosec // in our own directory
+	if err != nil {
+		return nil, err
+	}
+	layer, err := pack(out, func() (io.ReadCloser, error) { return os.Open(name) }, fill) //nolint:gosec // the same
+	if closeErr := out.Close(); err == nil {
+		err = closeErr
+	}
+	return layer, err
 }
 
 // tree adds a file, or a directory with all in it.

@@ -151,12 +151,7 @@ func readPackage(ctx context.Context, file string) (debianPackage, error) {
 // packagesLayer unpacks packages into a layer in work. Their scripts do not run: a container needs no user or service of
 // theirs, and alternatives and caches are no part of what a program needs to run.
 func packagesLayer(ctx context.Context, work string, packages []debianPackage) (v1.Layer, error) {
-	name := filepath.Join(work, "packages.tar.gz")
-	out, err := os.Create(name) //nolint:gosec // in our own directory
-	if err != nil {
-		return nil, err
-	}
-	layer, err := pack(out, func() (io.ReadCloser, error) { return os.Open(name) }, func(a *archive) { //nolint:gosec // the same
+	layer, err := packFile(filepath.Join(work, "packages.tar.gz"), func(a *archive) {
 		for _, dir := range mergedDirs {
 			a.dir("/usr/"+dir, 0o755, 0)
 			a.link("/"+dir, tar.TypeSymlink, "usr/"+dir)
@@ -169,9 +164,6 @@ func packagesLayer(ctx context.Context, work string, packages []debianPackage) (
 			a.bytes("/var/lib/dpkg/status.d/"+p.name, p.control)
 		}
 	})
-	if closeErr := out.Close(); err == nil {
-		err = closeErr
-	}
 	if err != nil {
 		return nil, fmt.Errorf("pack the packages' layer: %w", err)
 	}

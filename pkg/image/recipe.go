@@ -105,8 +105,6 @@ func (r *recipe) complete() error {
 		r.Package = "."
 	case len(r.Entrypoint) == 0 || len(r.Programs) > 0:
 		return errors.New("an image of packages without a program of its own needs an entrypoint, and can have no other programs")
-	default:
-		r.Binary = "/" + filepath.Base(r.dir) // stands for nothing
 	}
 	if r.own && r.Web == "" {
 		if _, err := os.Stat(filepath.Join(r.dir, "web", "package.json")); err == nil {
@@ -158,11 +156,11 @@ func (r *recipe) complete() error {
 	programs := map[string]bool{}
 	for place, pkg := range r.Programs {
 		places = append(places, place)
-		if name := gobuild.ProgramName(pkg); programs[name] {
+		name := gobuild.ProgramName(pkg)
+		if programs[name] {
 			return fmt.Errorf("programs: two packages give a program of the name %s", name)
-		} else {
-			programs[name] = true
 		}
+		programs[name] = true
 	}
 	places = slices.AppendSeq(places, maps.Keys(r.Links))
 	for place, from := range r.Files {
