@@ -15,23 +15,7 @@ import (
 )
 
 // set is what labctl applies of Argo CD.
-const set = "labctl-argocd"
-
-// Labels of the set and of the namespace that say whose Argo CD it is, those of pkg/chart's records.
-const (
-	labLabel         = "labctl/lab"
-	environmentLabel = "labctl/environment"
-	stackLabel       = "labctl/stack"
-)
-
-// Owner is whose Argo CD it is.
-type Owner struct{ Lab, Environment, Stack string }
-
-func (o Owner) labels() map[string]string {
-	return map[string]string{labLabel: o.Lab, environmentLabel: o.Environment, stackLabel: o.Stack}
-}
-
-func (o Owner) set() kube.Set { return kube.Set{Name: set, Namespace: Namespace, Labels: o.labels()} }
+var set = kube.Set{Name: "labctl-argocd", Namespace: Namespace}
 
 // applications are the kinds of which Argo CD deletes what an object made, before the object itself goes.
 var applications = []schema.GroupVersionKind{
@@ -44,11 +28,13 @@ const cascadeWithin = 2 * time.Minute
 
 // Install makes Argo CD stand as manifests say, which Manifests made, and waits until it is ready. It may be called on one that
 // stands, and on one that is half there.
-func Install(ctx context.Context, client *kube.Client, manifests []byte, owner Owner, report event.Report) error {
+func Install(ctx context.Context, client *kube.Client, manifests []byte, owner kube.Owner, report event.Report) error {
 	if err := makeSecrets(ctx, client, owner); err != nil {
 		return err
 	}
-	if err := client.Apply(ctx, owner.set(), manifests, report); err != nil {
+	owned := set
+	owned.Owner = owner
+	if err := client.Apply(ctx, owned, manifests, report); err != nil {
 		return fmt.Errorf("install Argo CD: %w", err)
 	}
 	return nil
@@ -56,26 +42,24 @@ func Install(ctx context.Context, client *kube.Client, manifests []byte, owner O
 
 // Deployed says why Argo CD does not stand as manifests say, or "" where it does.
 func Deployed(ctx context.Context, client *kube.Client, manifests []byte) (why string, err error) {
-	return client.Compare(ctx, Owner{}.set(), manifests)
+	return client.Compare(ctx, set, manifests)
 }
 
 // Owned says whose Argo CD there is, whole or half; ok is false where labctl installed none.
-func Owned(ctx context.Context, client *kube.Client) (owner Owner, ok bool, err error) {
-	labels, ok, err := client.Owner(ctx, set)
+func Owned(ctx context.Context, client *kube.Client) (owner kube.Owner, ok bool, err error) {
+	owner, ok, err = client.Owner(ctx, set.Name)
+	if err != nil || ok {
+		return owner, ok, err
+	}
+	// An install that ended early made a namespace and no set.
+	namespace, err := client.Core.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && !isOurs(namespace) {
+		return owner, false, nil
+	}
 	if err != nil {
-		return owner, false, err
+		return owner, false, fmt.Errorf("look for Argo CD: %w", err)
 	}
-	if !ok { // an install that ended early made a namespace and no set
-		namespace, err := client.Core.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) || err == nil && !isOurs(namespace) {
-			return owner, false, nil
-		}
-		if err != nil {
-			return owner, false, fmt.Errorf("look for Argo CD: %w", err)
-		}
-		labels = namespace.Labels
-	}
-	return Owner{Lab: labels[labLabel], Environment: labels[environmentLabel], Stack: labels[stackLabel]}, true, nil
+	return kube.OwnerOf(namespace.Labels), true, nil
 }
 
 // Uninstall deletes Argo CD: first its applications, with what they made, and then itself. An application that Argo CD does not
@@ -87,7 +71,7 @@ func Uninstall(ctx context.Context, client *kube.Client, report event.Report) er
 			return fmt.Errorf("delete Argo CD's applications: %w", err)
 		}
 	}
-	if err := client.Delete(ctx, Owner{}.set(), report); err != nil {
+	if err := client.Delete(ctx, set, report); err != nil {
 		return fmt.Errorf("delete Argo CD: %w", err)
 	}
 	return deleteNamespace(ctx, client) // an install that ended early made it, and no set

@@ -26,7 +26,7 @@ const (
 
 // makeSecrets makes what must be there before the pods that wait for it. A secret that is there stays as it is: a new password would lock
 // out all parts that started with the old one. Argo CD's own manifests leave that of the cache to a pod, which the others then wait for.
-func makeSecrets(ctx context.Context, client *kube.Client, owner Owner) error {
+func makeSecrets(ctx context.Context, client *kube.Client, owner kube.Owner) error {
 	if err := makeNamespace(ctx, client, owner); err != nil {
 		return err
 	}
@@ -63,9 +63,9 @@ func isOurs(namespace *corev1.Namespace) bool {
 }
 
 // makeNamespace makes the namespace, or finds the one that it made before.
-func makeNamespace(ctx context.Context, client *kube.Client, owner Owner) error {
+func makeNamespace(ctx context.Context, client *kube.Client, owner kube.Owner) error {
 	namespaces := client.Core.CoreV1().Namespaces()
-	all := owner.labels()
+	all := owner.Labels()
 	maps.Copy(all, ours)
 	_, err := namespaces.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace, Labels: all}}, metav1.CreateOptions{FieldManager: kube.FieldOwner})
 	if apierrors.IsAlreadyExists(err) {

@@ -10,27 +10,14 @@ import (
 	"helm.sh/helm/v3/pkg/release"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-)
 
-// Labels on the record of a release. They say where every machine sees it which lab made the release, so that one which no file names any
-// more is not forgotten.
-const (
-	labLabel         = "labctl/lab"
-	environmentLabel = "labctl/environment"
-	stackLabel       = "labctl/stack"
+	"github.com/labctl/labctl/pkg/kube"
 )
-
-// Owner is the stack that a release belongs to. Names of labs, environments and stacks are short enough for labels.
-type Owner struct{ Lab, Environment, Stack string }
 
 // record gives the labels of a release's record.
 func (l *loaded) record() map[string]string {
-	labels := map[string]string{hashLabel: l.hash}
-	for name, value := range map[string]string{labLabel: l.Owner.Lab, environmentLabel: l.Owner.Environment, stackLabel: l.Owner.Stack} {
-		if value != "" {
-			labels[name] = value
-		}
-	}
+	labels := l.Owner.Labels()
+	labels[hashLabel] = l.hash
 	return labels
 }
 
@@ -44,7 +31,9 @@ func (c *Client) Owned(ctx context.Context, lab, environment string) ([]Owned, e
 	if err != nil {
 		return nil, fmt.Errorf("list the releases of lab %q: %w", lab, err)
 	}
-	selector := metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: map[string]string{"owner": "helm", labLabel: lab, environmentLabel: environment}})
+	wanted := kube.Owner{Lab: lab, Environment: environment}.Labels()
+	wanted["owner"] = "helm"
+	selector := metav1.FormatLabelSelector(&metav1.LabelSelector{MatchLabels: wanted})
 	// Records are large, and only their labels are wanted.
 	records, err := s.records.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -70,7 +59,7 @@ func (c *Client) Owned(ctx context.Context, lab, environment string) ([]Owned, e
 		if r.labels["status"] == release.StatusUninstalled.String() { // by hand, with its history kept
 			continue
 		}
-		of.Stack = r.labels[stackLabel]
+		of.Stack = kube.OwnerOf(r.labels).Stack
 		out = append(out, of)
 	}
 	slices.SortFunc(out, func(a, b Owned) int {

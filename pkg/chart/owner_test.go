@@ -6,6 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"helm.sh/helm/v3/pkg/action"
+
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 // The cluster remembers which stack of which lab made a release, for machines that did not make it.
@@ -23,11 +25,11 @@ func TestOwnedOnAnAPI(t *testing.T) {
 	must(t, c, r, true)
 	require.Empty(t, owned(), "a release without an owner is nobody's")
 
-	r.Owner, r.Values = Owner{Lab: lab, Environment: "local", Stack: "2-app"}, map[string]any{"port": 81}
+	r.Owner, r.Values = kube.Owner{Lab: lab, Environment: "local", Stack: "2-app"}, map[string]any{"port": 81}
 	must(t, c, r, true)
 	other := smallIn(t, nil)
 	other.Namespace += "b"
-	other.Owner = Owner{Lab: lab, Environment: "staging", Stack: "2-app"}
+	other.Owner = kube.Owner{Lab: lab, Environment: "staging", Stack: "2-app"}
 	must(t, c, other, true)
 	require.Equal(t, []Owned{{Namespace: r.Namespace, Name: r.Name, Stack: "2-app"}}, owned())
 

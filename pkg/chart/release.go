@@ -18,6 +18,7 @@ import (
 	"helm.sh/helm/v3/pkg/releaseutil"
 	"helm.sh/helm/v3/pkg/storage/driver"
 
+	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/secret"
 )
 
@@ -39,7 +40,7 @@ type Release struct {
 	Timeout     time.Duration // for the whole operation; 0: DefaultTimeout
 	NoWait      bool          // return once the objects are applied, ready or not
 	UpgradeCRDs bool          // apply the definitions in the chart's crds/ on an upgrade too; Helm installs them once
-	Owner       Owner
+	Owner       kube.Owner
 	Adopt       bool // take over objects that stand already, as `helm install --take-ownership` does
 }
 

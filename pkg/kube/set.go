@@ -27,8 +27,7 @@ import (
 type Set struct {
 	Name      string // of the parent; unique in the cluster
 	Namespace string // of namespaced objects that name none; where it is "", they are an error
-	// Labels are the parent's, beside those of the specification: whose set it is.
-	Labels map[string]string
+	Owner     Owner  // whose set it is; the parent has its labels
 }
 
 const (
@@ -43,16 +42,16 @@ const (
 	tooling = "labctl/v1"
 )
 
-// Owner gives the labels of the set called name, or ok false where there is none.
-func (c *Client) Owner(ctx context.Context, name string) (labels map[string]string, ok bool, err error) {
+// Owner says whose the set called name is; ok is false where there is none.
+func (c *Client) Owner(ctx context.Context, name string) (owner Owner, ok bool, err error) {
 	parent, err := c.Core.CoreV1().ConfigMaps(setNamespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		return nil, false, nil
+		return owner, false, nil
 	}
 	if err != nil {
-		return nil, false, fmt.Errorf("read the set %s: %w", name, err)
+		return owner, false, fmt.Errorf("read the set %s: %w", name, err)
 	}
-	return parent.Labels, true, nil
+	return OwnerOf(parent.Labels), true, nil
 }
 
 // id is made as the specification demands.
@@ -205,7 +204,7 @@ func (a *applyRun) members(ctx context.Context, mapping *meta.RESTMapping) ([]*u
 // write makes the set's parent say where its members are.
 func (a *applyRun) write(ctx context.Context, s scope) error {
 	parent := corev1apply.ConfigMap(a.set.Name, setNamespace).
-		WithLabels(a.set.Labels).WithLabels(map[string]string{labelParent: a.set.id()}).
+		WithLabels(a.set.Owner.Labels()).WithLabels(map[string]string{labelParent: a.set.id()}).
 		WithAnnotations(map[string]string{noteTooling: tooling, noteKinds: join(s.kinds), noteNamespaces: join(s.namespaces)})
 	err := poll(ctx, pollEvery, "the API to take the set "+a.set.Name, func(ctx context.Context) (bool, string, error) {
 		_, err := a.client.Core.CoreV1().ConfigMaps(setNamespace).Apply(ctx, parent, metav1.ApplyOptions{FieldManager: FieldOwner, Force: true})

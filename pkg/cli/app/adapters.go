@@ -224,6 +224,6 @@ func release(s lab.ReleaseSpec) chart.Release {
 	return chart.Release{
 		Name: s.Name, Namespace: s.Namespace, ChartDir: s.Chart, ValuesFiles: s.ValuesFiles, Values: s.Values, Sensitive: s.Secrets,
 		UpgradeCRDs: s.UpgradeCRDs, Adopt: s.Adopt,
-		Owner: chart.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack},
+		Owner: kube.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack},
 	}
 }

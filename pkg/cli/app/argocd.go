@@ -57,7 +57,7 @@ func (a argoCD) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.Repo
 	if err != nil {
 		return false, judge(err)
 	}
-	err = argocd.Install(ctx, client, manifests, argocd.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack}, report)
+	err = argocd.Install(ctx, client, manifests, kube.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack}, report)
 	return why != "", judge(err)
 }
 
