@@ -89,6 +89,7 @@ func TestWhoMayNot(t *testing.T) {
 	l := newLab(t)
 	l.must("init", "--quiet", "--initial-branch=main", "mine")
 	l.must("-C", "mine", "commit", "--quiet", "--allow-empty", "--message", "a change")
+	l.must("init", "--quiet", "--bare", filepath.Join(l.data, "private.git"))
 	for name, tt := range map[string]struct {
 		args []string
 		want string
@@ -98,6 +99,7 @@ func TestWhoMayNot(t *testing.T) {
 		"an unknown user":        {[]string{"ls-remote", l.repository("nobody:w", "lab")}, "Authentication failed"},
 		"a user above the users": {[]string{"ls-remote", l.repository("..%2Fwriter:w", "lab")}, "Authentication failed"},
 		"nobody":                 {[]string{"ls-remote", "http://" + l.url + "/lab.git"}, "could not read Username"},
+		"one that is not named":  {[]string{"ls-remote", l.repository("writer:w", "private")}, "not found"},
 		"an unknown repository":  {[]string{"ls-remote", l.repository("writer:w", "none")}, "not found"},
 	} {
 		t.Run(name, func(t *testing.T) {

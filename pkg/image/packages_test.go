@@ -69,7 +69,7 @@ func TestPackages(t *testing.T) {
 	d := newDistribution(t)
 	d.add("greeter", "words", func(root string) {
 		write(t, filepath.Join(root, "usr/bin/greet"), "#!/bin/sh\n")
-		require.NoError(t, os.Chmod(filepath.Join(root, "usr/bin/greet"), 0o4755))
+		require.NoError(t, os.Chmod(filepath.Join(root, "usr/bin/greet"), 0o755|os.ModeSetuid))
 		require.NoError(t, os.MkdirAll(filepath.Join(root, "usr/lib/greeter"), 0o755))
 		require.NoError(t, os.Link(filepath.Join(root, "usr/bin/greet"), filepath.Join(root, "usr/lib/greeter/greet")))
 		write(t, filepath.Join(root, "usr/share/man/man1/greet.1"), "to read")
