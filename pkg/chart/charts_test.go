@@ -538,3 +538,54 @@ func TestREADMEsNameTheValues(t *testing.T) {
 		})
 	}
 }
+
+// The parts of the chat are together the whole chat, each object once and the same, so that Argo CD can take over what Helm made, and
+// give it back, without a new pod.
+func TestChatsPartsAreTheWhole(t *testing.T) {
+	for _, file := range []string{"default", "all", "parts"} {
+		t.Run(file, func(t *testing.T) {
+			documents := func(part string) []string {
+				r := described(t, "chat", file)
+				r.Values["part"] = part
+				text, err := chart.Render(r)
+				require.NoError(t, err)
+				var out []string
+				for _, d := range strings.Split(text, "---\n") {
+					if d = strings.TrimSpace(d); d != "" && !strings.Contains(d, "helm.sh/hook: test") {
+						out = append(out, d)
+					}
+				}
+				return out
+			}
+			var parts []string
+			for _, part := range []string{"auth", "gateway", "messaging", "presence", "groups", "frontend", "shared"} {
+				of := documents(part)
+				require.NotEmpty(t, of, part)
+				parts = append(parts, of...)
+			}
+			require.ElementsMatch(t, documents(""), parts)
+		})
+	}
+}
+
+func TestChatTakesSecretsThatExist(t *testing.T) {
+	r := described(t, "chat", "parts")
+	r.Values["part"] = ""
+	text, err := chart.Render(r)
+	require.NoError(t, err)
+	require.NotContains(t, text, "kind: Secret")
+	require.Contains(t, text, "name: kafka\n")
+	require.Contains(t, text, "name: mongodb\n")
+
+	checksum := regexp.MustCompile("checksum/secret: .*")
+	before := checksum.FindString(text)
+	require.NotEmpty(t, before)
+	r.Values["secretsVersion"] = "another"
+	text, err = chart.Render(r)
+	require.NoError(t, err)
+	require.NotEqual(t, before, checksum.FindString(text), "a pod reads a Secret only when it starts")
+
+	set(r.Values, "mongodb.uri", "mongodb://two.example.org")
+	_, err = chart.Render(r)
+	require.ErrorContains(t, err, "mongodb.uri")
+}

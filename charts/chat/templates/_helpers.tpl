@@ -24,6 +24,11 @@ app.kubernetes.io/part-of: {{ .root.Chart.Name }}
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 
+{{- /* Whether the whole chat or this part of it is to be rendered. */ -}}
+{{- define "chat.wants" -}}
+{{- if has .root.Values.part (list "" .part) }}yes{{ end }}
+{{- end }}
+
 {{- /* Whether the services log in to Kafka with passwords. */ -}}
 {{- define "chat.passwords" -}}
 {{- if and .Values.kafka.sasl (ne .Values.kafka.sasl "OAUTHBEARER") }}yes{{ end }}
@@ -50,7 +55,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 - name: KAFKA_PASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ $.root.Release.Name }}-kafka
+      name: {{ .existingSecret | default (printf "%s-kafka" $.root.Release.Name) }}
       key: {{ $.part.name }}
 {{- end }}
 {{- end }}
@@ -58,7 +63,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 - name: MONGODB_URI
   valueFrom:
     secretKeyRef:
-      name: {{ .root.Release.Name }}-mongodb
+      name: {{ .root.Values.mongodb.existingSecret | default (printf "%s-mongodb" .root.Release.Name) }}
       key: uri
 - name: MONGODB_DATABASE
   value: {{ .part.name }}
