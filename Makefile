@@ -81,7 +81,7 @@ docs: ## write docs/cli and docs/configuration.md anew
 	@go test ./services -run TestConfiguration -update
 
 .PHONY: bench
-bench: bench-up bench-image bench-stacks bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
+bench: bench-up bench-image bench-stacks bench-gitops bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
 
 .PHONY: bench-up
 bench-up: build ## how long up takes, how much memory and disk the lab needs
@@ -94,6 +94,10 @@ bench-image: build ## how long images take
 .PHONY: bench-stacks
 bench-stacks: build ## the engine on 50 stacks, beside a shell loop of terraform
 	@go run ./test/bench stacks
+
+.PHONY: bench-gitops
+bench-gitops: build ## how fast Argo CD makes what is in Git, and what it needs
+	@go run ./test/bench gitops
 
 .PHONY: bench-chat
 bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its promise while it is broken (PARTS=rooms: a part of that)

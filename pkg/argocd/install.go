@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/labctl/labctl/pkg/event"
@@ -20,8 +21,10 @@ var set = kube.Set{Name: "labctl-argocd", Namespace: Namespace}
 // applications are the kinds of which Argo CD deletes what an object made, before the object itself goes.
 var applications = []schema.GroupVersionKind{
 	{Group: "argoproj.io", Version: "v1alpha1", Kind: "ApplicationSet"}, // first, or it makes its applications again
-	{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"},
+	applicationKind,
 }
+
+var applicationKind = schema.GroupVersionKind{Group: "argoproj.io", Version: "v1alpha1", Kind: "Application"}
 
 // cascadeWithin is how long Argo CD has to delete what its applications made. One that does not run deletes nothing.
 const cascadeWithin = 2 * time.Minute
@@ -66,8 +69,12 @@ func Owned(ctx context.Context, client *kube.Client) (owner kube.Owner, ok bool,
 // let go in time, because it does not run or cannot delete something, loses its finalizers, and Uninstall says so: else its
 // namespace would never go.
 func Uninstall(ctx context.Context, client *kube.Client, report event.Report) error {
+	// What labctl delivered, and did not take back before, stays: somebody wants it without Argo CD.
+	if err := letGo(ctx, client, labels.Set{deliveredLabel: delivered}, report); err != nil {
+		return err
+	}
 	for _, kind := range applications {
-		if err := deleteAll(ctx, client, kind, report); err != nil {
+		if err := deleteAll(ctx, client, kind, nil, report); err != nil {
 			return fmt.Errorf("delete Argo CD's applications: %w", err)
 		}
 	}
@@ -77,17 +84,18 @@ func Uninstall(ctx context.Context, client *kube.Client, report event.Report) er
 	return deleteNamespace(ctx, client) // an install that ended early made it, and no set
 }
 
-func deleteAll(ctx context.Context, client *kube.Client, kind schema.GroupVersionKind, report event.Report) error {
+// deleteAll deletes the objects of a kind that have the labels, with what they made.
+func deleteAll(ctx context.Context, client *kube.Client, kind schema.GroupVersionKind, with labels.Set, report event.Report) error {
 	cascade, cancel := context.WithTimeout(ctx, cascadeWithin)
 	defer cancel()
 	report.Doing("deleting what Argo CD's %ss made", kind.Kind)
-	err := client.DeleteAll(cascade, kind, Namespace, report)
+	err := client.DeleteAll(cascade, kind, Namespace, with, report)
 	if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
 	report.Warn("%v: what it made stays behind", err)
-	if err := client.DropFinalizers(ctx, kind, Namespace); err != nil && !apierrors.IsNotFound(err) {
+	if err := client.DropFinalizers(ctx, kind, Namespace, with); err != nil && !apierrors.IsNotFound(err) {
 		return err
 	}
-	return client.DeleteAll(ctx, kind, Namespace, report)
+	return client.DeleteAll(ctx, kind, Namespace, with, report)
 }

@@ -22,11 +22,14 @@ import (
 // Namespace is where Argo CD runs. Its own manifests name it in the subjects of cluster role bindings.
 const Namespace = "argocd"
 
-// Images are those that the lab's registry has, as references by digest.
-type Images struct {
+// Settings are what differs from one lab to another.
+type Settings struct {
+	// References by digest, which the lab's registry has.
 	ArgoCD string
 	Redis  string
 	Git    string // of the lab's own Git server
+
+	IngressClass string // by which the Git server is reached from the machine; "" is not at all
 }
 
 //go:embed git.yaml
@@ -43,9 +46,14 @@ var settings = map[string]map[string]any{
 	"argocd-cm": {
 		// The label that is the default is one that charts set themselves, to another value than the application's name.
 		"application.resourceTrackingMethod": "annotation",
+		// Of an object with that label Argo CD believes that it has the annotation, too: what Helm made would look synced, and its changes would
+		// go unnoticed.
+		"application.instanceLabelKey": "argocd.argoproj.io/instance",
 		// Without it a wave that makes Applications does not wait for what they make. It is not enough to ask for health: a
 		// child whose commit was not applied yet is healthy by what it was before.
 		"resource.customizations.health.argoproj.io_Application": applicationHealth,
+		// Argo CD waits for an address in its status, which not every ingress controller writes.
+		"resource.customizations.health.networking.k8s.io_Ingress": "return { status = \"Healthy\" }",
 	},
 	"argocd-cmd-params-cm": {
 		// labctl comes by a port-forward, which the TLS of the cluster's API protects, and no ingress leads to the server.
@@ -69,8 +77,8 @@ return health
 `
 
 // Manifests makes Argo CD's official manifests those of a lab: with its images, its settings, its Git server, and without leftOut.
-func Manifests(official []byte, images Images) ([]byte, error) {
-	replace := map[string]string{"argocd": images.ArgoCD, "redis": images.Redis}
+func Manifests(official []byte, lab Settings) ([]byte, error) {
+	replace := map[string]string{"argocd": lab.ArgoCD, "redis": lab.Redis}
 	used, set := map[string]bool{}, map[string]bool{}
 	out := bytes.NewBufferString("apiVersion: v1\nkind: Namespace\nmetadata: { name: " + Namespace + ", labels: { app.kubernetes.io/managed-by: " + kube.FieldOwner + " } }\n")
 	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(official), 4096); ; {
@@ -117,7 +125,7 @@ func Manifests(official []byte, images Images) ([]byte, error) {
 		return nil, errors.New("these are not the manifests of an Argo CD that this labctl knows: its images or config maps are missing")
 	}
 	out.WriteString("---\n")
-	if err := gitServer.Execute(out, images.Git); err != nil {
+	if err := gitServer.Execute(out, map[string]string{"Image": lab.Git, "IngressClass": lab.IngressClass, "Path": RepositoryPath}); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

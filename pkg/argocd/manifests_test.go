@@ -18,7 +18,7 @@ import (
 	"github.com/labctl/labctl/pkg/gobuild"
 )
 
-var images = argocd.Images{ArgoCD: "localhost:5000/lab/argocd@sha256:1", Redis: "localhost:5000/lab/redis@sha256:2", Git: "localhost:5000/lab/git@sha256:3"}
+var images = argocd.Settings{IngressClass: "skipper", ArgoCD: "localhost:5000/lab/argocd@sha256:1", Redis: "localhost:5000/lab/redis@sha256:2", Git: "localhost:5000/lab/git@sha256:3"}
 
 // official gives the manifests of the module that images/argocd is built of.
 func official(t *testing.T) []byte {
@@ -57,6 +57,8 @@ func TestManifestsAreThoseOfALab(t *testing.T) {
 			switch o.GetName() {
 			case "argocd-cm":
 				require.Equal(t, "annotation", data["application.resourceTrackingMethod"])
+				require.NotEqual(t, "app.kubernetes.io/instance", data["application.instanceLabelKey"], "the default")
+				require.NotEmpty(t, data["application.instanceLabelKey"])
 				require.Contains(t, data["resource.customizations.health.argoproj.io_Application"], "obj.status.sync")
 			case "argocd-cmd-params-cm":
 				require.Equal(t, "true", data["server.insecure"])
@@ -77,6 +79,7 @@ func TestManifestsAreThoseOfALab(t *testing.T) {
 	require.ElementsMatch(t, []string{"applications.argoproj.io", "applicationsets.argoproj.io", "appprojects.argoproj.io"}, kinds["CustomResourceDefinition"])
 	require.ElementsMatch(t, []string{"argocd-applicationset-controller", "argocd-redis", "argocd-repo-server", "argocd-server"}, kinds["Deployment"])
 	require.ElementsMatch(t, []string{"argocd-application-controller", "git"}, kinds["StatefulSet"])
+	require.Equal(t, []string{"git"}, kinds["Ingress"])
 	for kind, names := range kinds {
 		for _, name := range names {
 			require.NotContains(t, name, "dex", kind)

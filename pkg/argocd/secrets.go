@@ -3,8 +3,11 @@ package argocd
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,7 +19,10 @@ import (
 )
 
 // RepositoryURL is where the cluster reaches the lab's repository on its Git server.
-const RepositoryURL = "http://git." + Namespace + ".svc.cluster.local/lab.git"
+const RepositoryURL = "http://git." + Namespace + ".svc.cluster.local" + RepositoryPath
+
+// RepositoryPath is its path on the server.
+const RepositoryPath = "/lab.git"
 
 // The users of the lab's Git server.
 const (
@@ -44,13 +50,23 @@ func makeSecrets(ctx context.Context, client *kube.Client, owner kube.Owner) err
 	if err != nil {
 		return err
 	}
+	return connectAs(ctx, client, "lab-repository", RepositoryURL, reader, password)
+}
+
+// Connect gives Argo CD the credentials of a repository that is not the lab's own.
+func Connect(ctx context.Context, client *kube.Client, url, user, password string) error {
+	sum := sha256.Sum256([]byte(url))
+	return connectAs(ctx, client, "labctl-repository-"+hex.EncodeToString(sum[:5]), url, user, password)
+}
+
+func connectAs(ctx context.Context, client *kube.Client, name, url, user, password string) error {
 	// Argo CD finds a repository's credentials by this label.
-	repository := corev1apply.Secret("lab-repository", Namespace).
+	repository := corev1apply.Secret(name, Namespace).
 		WithLabels(map[string]string{"argocd.argoproj.io/secret-type": "repository"}).
-		WithStringData(map[string]string{"type": "git", "url": RepositoryURL, "username": reader, "password": password})
-	_, err = client.Core.CoreV1().Secrets(Namespace).Apply(ctx, repository, metav1.ApplyOptions{FieldManager: kube.FieldOwner, Force: true})
+		WithStringData(map[string]string{"type": "git", "url": url, "username": user, "password": password})
+	_, err := client.Core.CoreV1().Secrets(Namespace).Apply(ctx, repository, metav1.ApplyOptions{FieldManager: kube.FieldOwner, Force: true})
 	if err != nil {
-		return fmt.Errorf("give Argo CD the repository's credentials: %w", err)
+		return fmt.Errorf("give Argo CD the credentials of %s: %w", url, err)
 	}
 	return nil
 }
@@ -64,6 +80,9 @@ func isOurs(namespace *corev1.Namespace) bool {
 
 // makeNamespace makes the namespace, or finds the one that it made before.
 func makeNamespace(ctx context.Context, client *kube.Client, owner kube.Owner) error {
+	if err := awaitEnd(ctx, client); err != nil {
+		return err
+	}
 	namespaces := client.Core.CoreV1().Namespaces()
 	all := owner.Labels()
 	maps.Copy(all, ours)
@@ -79,6 +98,29 @@ func makeNamespace(ctx context.Context, client *kube.Client, owner kube.Owner) e
 		return fmt.Errorf("make the namespace %s: %w", Namespace, err)
 	}
 	return nil
+}
+
+// awaitEnd waits until a namespace that is being deleted is gone. Its applications wait for a controller that went before them.
+func awaitEnd(ctx context.Context, client *kube.Client) error {
+	for {
+		there, err := client.Core.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) || err == nil && there.Status.Phase != corev1.NamespaceTerminating {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("look at the namespace %s: %w", Namespace, err)
+		}
+		for _, kind := range applications {
+			if err := client.DropFinalizers(ctx, kind, Namespace, nil); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited for the namespace %s, which is being deleted, to go: %w", Namespace, ctx.Err())
+		case <-time.After(lookEvery):
+		}
+	}
 }
 
 // deleteNamespace deletes the namespace, if it is ours, with the secrets in it.

@@ -30,7 +30,7 @@ func (s *session) upgradeCRDs(ctx context.Context, ch *helmchart.Chart) error {
 				return err
 			}
 			force := true
-			helper := resource.NewHelper(info.Client, info.Mapping).WithFieldManager(owner)
+			helper := resource.NewHelper(info.Client, info.Mapping).WithFieldManager(kube.FieldOwner)
 			if _, err := helper.Patch(info.Namespace, info.Name, types.ApplyPatchType, body, &metav1.PatchOptions{Force: &force}); err != nil {
 				return fmt.Errorf("upgrade %s: %w", objectName(info), err)
 			}

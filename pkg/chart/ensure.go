@@ -9,16 +9,12 @@ import (
 
 	"helm.sh/helm/v3/pkg/action"
 	"helm.sh/helm/v3/pkg/release"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 const (
-	managedByLabel = "app.kubernetes.io/managed-by"
-	owner          = "labctl"
 	// podSecurity is an annotation of a chart: the pod security level that a namespace made for it enforces.
 	podSecurity = "labctl/pod-security"
 	// kept is how many revisions of a release stay readable, the deployed one included.
@@ -186,7 +182,7 @@ func rollback(r *release.Release) (string, bool) {
 }
 
 func (s *session) carryOut(ctx context.Context, what Action, l *loaded, revisions []*release.Release) error {
-	if err := s.namespace(ctx, l.Namespace, l.chart.Metadata.Annotations[podSecurity]); err != nil {
+	if err := kube.EnsureNamespace(ctx, s.core, l.Namespace, l.chart.Metadata.Annotations[podSecurity]); err != nil {
 		return err
 	}
 	switch what {
@@ -263,38 +259,6 @@ func abandoned(revisions []*release.Release) []*release.Release {
 		}
 	}
 	return revisions
-}
-
-// namespace makes a namespace where there is none. One that is being deleted is waited for.
-func (s *session) namespace(ctx context.Context, name, level string) error {
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{managedByLabel: owner}}}
-	if level != "" {
-		ns.Labels["pod-security.kubernetes.io/enforce"] = level
-	}
-	for {
-		have, err := s.core.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-		switch {
-		case apierrors.IsNotFound(err):
-			_, err = s.core.CoreV1().Namespaces().Create(ctx, ns, metav1.CreateOptions{})
-			if err == nil || !apierrors.IsAlreadyExists(err) {
-				return wrap(err, "make namespace %q", name)
-			}
-		case err != nil:
-			return wrap(err, "read namespace %q", name)
-		case have.Status.Phase != corev1.NamespaceTerminating:
-			return nil
-		}
-		if err := pause(ctx); err != nil {
-			return fmt.Errorf("waited for namespace %q, which is being deleted, to go: %w", name, err)
-		}
-	}
-}
-
-func wrap(err error, format string, a ...any) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", fmt.Sprintf(format, a...), err)
 }
 
 // pause is the time between two looks at the cluster.

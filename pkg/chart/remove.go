@@ -15,6 +15,7 @@ import (
 	"k8s.io/cli-runtime/pkg/resource"
 
 	"github.com/labctl/labctl/pkg/event"
+	labkube "github.com/labctl/labctl/pkg/kube"
 )
 
 // Remove takes a release away and waits until its objects and pods are gone. It is no error if there is none, or if an
@@ -56,7 +57,7 @@ func (c *Client) Remove(ctx context.Context, namespace, name string, timeout tim
 			return ended(ctx, err)
 		}
 	}
-	return ended(ctx, s.forget(ctx, namespace))
+	return ended(ctx, labkube.ForgetNamespace(ctx, s.core, namespace))
 }
 
 // uninstall removes a release, whatever state it is in, and waits until the objects of its last revision, and of those
@@ -138,34 +139,4 @@ func gone(ctx context.Context, infos kube.ResourceList, ours func(metav1.Object)
 		}
 	}
 	return nil
-}
-
-// forget deletes a namespace that labctl made and nothing needs any more.
-func (s *session) forget(ctx context.Context, name string) error {
-	ns, err := s.core.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read namespace %q: %w", name, err)
-	}
-	if ns.Labels[managedByLabel] != owner || ns.DeletionTimestamp != nil {
-		return nil
-	}
-	others, err := s.core.CoreV1().Secrets(name).List(ctx, metav1.ListOptions{LabelSelector: "owner=helm", Limit: 1})
-	if err != nil {
-		return fmt.Errorf("list the other releases: %w", err)
-	}
-	claims, err := s.core.CoreV1().PersistentVolumeClaims(name).List(ctx, metav1.ListOptions{Limit: 1})
-	if err != nil {
-		return fmt.Errorf("list volume claims: %w", err)
-	}
-	if len(others.Items) > 0 || len(claims.Items) > 0 {
-		return nil
-	}
-	err = s.core.CoreV1().Namespaces().Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &ns.UID}})
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	return wrap(err, "delete namespace %q", name)
 }

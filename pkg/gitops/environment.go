@@ -81,6 +81,11 @@ func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s changed in the lab, and in Git by %s (%s, %q)", strings.Join(e.Files, ", "), e.Commit.Author, e.Commit.Short(), e.Commit.Subject())
 }
 
+// Hint is the next command to type.
+func (e *ConflictError) Hint() string {
+	return "labctl gitops push --overwrite   (if the lab is right; labctl gitops diff shows what that changes)"
+}
+
 // Merge says what to change in Git so that it has a release as the lab describes it. What changed in Git alone stays: somebody wants it so.
 // What changed on both sides is a *ConflictError, and where a rollback holds, anything new is a *PinnedError, unless overwrite says that
 // the lab is right.
@@ -115,7 +120,7 @@ func (e Environment) Merge(r *Repository, release Release, overwrite bool) (File
 	if pin, ok, err := e.Pinned(r); err != nil {
 		return nil, err
 	} else if ok && !overwrite && len(conflict)+len(change) > 0 {
-		return nil, &PinnedError{pin}
+		return nil, &PinnedError{e.Name, pin}
 	}
 	if len(conflict) > 0 {
 		return nil, e.conflict(r, conflict)
@@ -228,7 +233,13 @@ type Pin struct {
 }
 
 // PinnedError says that a rollback holds, so that nothing new is written.
-type PinnedError struct{ Pin Pin }
+type PinnedError struct {
+	Environment string
+	Pin         Pin
+}
+
+// Hint is the next command to type.
+func (e *PinnedError) Hint() string { return "labctl rollback " + e.Environment + " --undo" }
 
 func (e *PinnedError) Error() string {
 	why := ""

@@ -28,7 +28,7 @@ func Promote(r *Repository, from, to Environment) (Files, error) {
 	if pin, ok, err := to.Pinned(r); err != nil {
 		return nil, err
 	} else if ok {
-		return nil, &PinnedError{pin}
+		return nil, &PinnedError{to.Name, pin}
 	}
 	change := Files{}
 	for name, content := range source {

@@ -307,8 +307,8 @@ func TestDeleteTakesBackTheSet(t *testing.T) {
 	require.Equal(t, []string{"b"}, names(t, c, "taken-other"))
 	require.NoError(t, c.Delete(ctx, set, nil), "again, on nothing")
 	orchard := schema.GroupVersionKind{Group: "labctl.test", Version: "v1", Kind: "Orchard"}
-	require.NoError(t, c.DeleteAll(ctx, orchard, "taken", nil), "this client knew the kind, which is gone")
-	require.NoError(t, client(t).DeleteAll(ctx, orchard, "taken", nil), "a kind that nobody knows")
+	require.NoError(t, c.DeleteAll(ctx, orchard, "taken", nil, nil), "this client knew the kind, which is gone")
+	require.NoError(t, client(t).DeleteAll(ctx, orchard, "taken", nil, nil), "a kind that nobody knows")
 }
 
 // finalize does once what the controller of namespaces does, which does not run here.

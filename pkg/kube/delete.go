@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -79,8 +80,8 @@ func (a *applyRun) waitGone(ctx context.Context, kinds []schema.GroupKind) error
 	})
 }
 
-// DeleteAll deletes all objects of a kind in a namespace, and waits until they are gone. A kind that is not known has none.
-func (c *Client) DeleteAll(ctx context.Context, gvk schema.GroupVersionKind, namespace string, report event.Report) error {
+// DeleteAll deletes the objects of a kind in a namespace that have the labels, and waits until they are gone. A kind that is not known has none.
+func (c *Client) DeleteAll(ctx context.Context, gvk schema.GroupVersionKind, namespace string, with labels.Set, report event.Report) error {
 	mapping, err := c.mapping(gvk)
 	if meta.IsNoMatchError(err) {
 		return nil
@@ -90,7 +91,7 @@ func (c *Client) DeleteAll(ctx context.Context, gvk schema.GroupVersionKind, nam
 	}
 	objects := c.dynamic.Resource(mapping.Resource).Namespace(namespace)
 	return poll(ctx, pollEvery, "the objects of kind "+gvk.Kind+" to be gone", func(ctx context.Context) (bool, string, error) {
-		list, err := objects.List(ctx, metav1.ListOptions{})
+		list, err := objects.List(ctx, metav1.ListOptions{LabelSelector: with.String()})
 		if apierrors.IsNotFound(err) {
 			return true, "", nil // the kind's definition went, which the mapper does not know yet
 		}
@@ -114,14 +115,18 @@ func (c *Client) DeleteAll(ctx context.Context, gvk schema.GroupVersionKind, nam
 	})
 }
 
-// DropFinalizers lets all objects of a kind in a namespace go that wait for somebody.
-func (c *Client) DropFinalizers(ctx context.Context, gvk schema.GroupVersionKind, namespace string) error {
+// DropFinalizers lets the objects of a kind in a namespace that have the labels go without waiting for anybody. A kind that is not known has
+// none.
+func (c *Client) DropFinalizers(ctx context.Context, gvk schema.GroupVersionKind, namespace string, with labels.Set) error {
 	mapping, err := c.mapping(gvk)
+	if meta.IsNoMatchError(err) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
 	objects := c.dynamic.Resource(mapping.Resource).Namespace(namespace)
-	list, err := objects.List(ctx, metav1.ListOptions{})
+	list, err := objects.List(ctx, metav1.ListOptions{LabelSelector: with.String()})
 	if err != nil {
 		return err
 	}

@@ -46,6 +46,9 @@ func (e *NotReadyError) Unwrap() error { return e.Err }
 // Hint is the next command to type.
 func (e *NotReadyError) Hint() string {
 	kind, name, _ := strings.Cut(e.Workload, "/")
+	if kind == "application" { // of Argo CD
+		return "labctl gitops status"
+	}
 	describe := "labctl kubectl "
 	if e.Namespace != "" {
 		describe += "-n " + e.Namespace + " "

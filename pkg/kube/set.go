@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -52,6 +53,21 @@ func (c *Client) Owner(ctx context.Context, name string) (owner Owner, ok bool, 
 		return owner, false, fmt.Errorf("read the set %s: %w", name, err)
 	}
 	return OwnerOf(parent.Labels), true, nil
+}
+
+// Owned gives the sets of an owner whose names begin with prefix.
+func (c *Client) Owned(ctx context.Context, owner Owner, prefix string) (map[string]Owner, error) {
+	list, err := c.Core.CoreV1().ConfigMaps(setNamespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set(owner.Labels()).String()})
+	if err != nil {
+		return nil, fmt.Errorf("list the sets %s…: %w", prefix, err)
+	}
+	owned := map[string]Owner{}
+	for _, parent := range list.Items {
+		if strings.HasPrefix(parent.Name, prefix) {
+			owned[parent.Name] = OwnerOf(parent.Labels)
+		}
+	}
+	return owned, nil
 }
 
 // id is made as the specification demands.

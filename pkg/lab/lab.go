@@ -106,6 +106,13 @@ type ReleaseSpec struct {
 	ValuesFiles []string // absolute, in order; Values are merged over them
 	UpgradeCRDs bool
 	Adopt       bool
+
+	// Applications are the parts of which Argo CD makes an Application each, of what Git holds; nil: Helm installs the release.
+	Applications []string
+	Images       []string // references among the values
+	Command      string   // why a commit is made
+	Insist       bool     // just this release is asked for: that a rollback holds is an error then
+	Overwrite    bool     // what changed in Git alone is lost, too
 }
 
 // Releaser installs releases.
@@ -152,6 +159,8 @@ type Options struct {
 	Selection Selection
 	Parallel  int    // stacks at once, where they do not need each other; less than 2 means one by one, by number
 	FailFast  bool   // the first failure ends the run
+	Direct    bool   // Helm installs what Argo CD would, and takes over what Argo CD has
+	Overwrite bool   // what changed in Git alone is lost
 	Affected  bool   // leave out stacks whose files, inputs and state did not change, without a look at the world
 	Why       bool   // say why a stack is worked on
 	Plans     *Plans // where given, these are applied and nothing else
@@ -386,6 +395,7 @@ func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
 	if err := (imageStep{s, img}).up(ctx, r); err != nil {
 		return r.failed(ctx, err)
 	}
+	r.insist = true
 	for _, rel := range s.Releases {
 		if slices.Contains(rel.Images, img.Name) {
 			if err := (releaseStep{s, rel}).up(ctx, r); err != nil {

@@ -539,18 +539,23 @@ environment "local" {
 		different[p] = true
 	}
 	require.Len(t, different, len(users))
+	version, ok := w.values["chat"]["secretsVersion"].(string)
+	require.True(t, ok)
+	require.Len(t, version, 16)
 	require.Equal(t, map[string]map[string]any{
 		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users}},
 		"chat": {
 			"images": images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
 			"kafka": map[string]any{
-				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "off", "passwords": passwords,
+				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "off", "existingSecret": "kafka",
 			},
-			"identities": map[string]any{},
-			"mongodb":    map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"},
-			"ingress":    map[string]any{"className": "lab", "host": ""},
-			"url":        "http://127.0.0.1:8080",
+			"identities":     map[string]any{},
+			"mongodb":        map[string]any{"existingSecret": "mongodb"},
+			"ingress":        map[string]any{"className": "lab", "host": ""},
+			"url":            "http://127.0.0.1:8080",
+			"secretsVersion": version,
 		},
+		"secrets": {"kafka": passwords, "mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"}},
 	}, w.values)
 	require.FileExists(t, w.path("cluster", "other"))
 	l, err := w.lab()
@@ -580,7 +585,7 @@ environment "local" {
 	for step, kind := range w.ends() {
 		require.Equal(t, event.Skipped, kind, step)
 	}
-	require.Len(t, steps, 15)
+	require.Len(t, steps, 16)
 	require.NoError(t, w.down(ctx))
 	require.Empty(t, w.there(t))
 }

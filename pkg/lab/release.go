@@ -60,11 +60,19 @@ func (r *run) releaseSpec(ctx context.Context, s *stack.Stack, rel *stack.Releas
 	if err != nil {
 		return ReleaseSpec{}, err
 	}
-	return ReleaseSpec{
+	spec := ReleaseSpec{
 		Name: rel.Name, Namespace: rel.Namespace, Builtin: rel.Builtin, Chart: path, Kubeconfig: kubeconfig, Values: values, Secrets: r.secrets.Values(),
 		Lab: g.Lab.Name, Environment: g.Env.Name, Stack: s.ID,
 		ValuesFiles: rel.ValuesFiles, UpgradeCRDs: rel.UpgradeCRDs, Adopt: rel.Adopt,
-	}, nil
+		Command: r.options.Command, Insist: r.insist, Overwrite: r.options.Overwrite,
+	}
+	if !r.options.Direct {
+		spec.Applications = rel.Applications
+	}
+	for _, name := range rel.Images {
+		spec.Images = append(spec.Images, known.Images[name])
+	}
+	return spec, nil
 }
 
 func (rel releaseStep) up(ctx context.Context, r *run) error {
@@ -140,6 +148,14 @@ func releaseDigests(spec ReleaseSpec) (digests, error) {
 		p.add("values file "+filepath.Base(file), data)
 	}
 	p.add("how CRDs and objects that exist are treated", []byte(fmt.Sprint(spec.UpgradeCRDs, spec.Adopt)))
+	way := "Helm"
+	if spec.Applications != nil {
+		way = fmt.Sprint("Argo CD", spec.Applications)
+	}
+	p.add("the way to install it", []byte(way))
+	if spec.Chart == "" {
+		return p, nil
+	}
 	if err := p.tree(spec.Chart, "chart/", ""); err != nil {
 		return nil, fmt.Errorf("hash the chart of release %q: %w", spec.Name, err)
 	}

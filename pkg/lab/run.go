@@ -32,6 +32,7 @@ type run struct {
 	journal *journal
 	lock    *lock
 	remote  remoteLocks
+	insist  bool // one release is asked for by name
 	moves   bool // states are brought to where the stacks' backends say; else they stay where they are
 	tally   *tally
 	retry   attempts

@@ -85,12 +85,6 @@ func (g *Graph) repository(s *Stack, attr *hcl.Attribute) string {
 	return strings.TrimSuffix(v, "/")
 }
 
-// builtin is the scheme of what labctl installs without a chart.
-const builtin = "builtin://"
-
-// Argo CD is installed by its own manifests, which name its namespace.
-const argoCD = "argocd"
-
 // chartSource tells the kinds of charts apart: labctl's own, in a registry, in a repository, in the lab's source.
 func (g *Graph) chartSource(s *Stack, rel *Release, attr *hcl.Attribute, name string, attrs hcl.Attributes) {
 	l := g.loader
@@ -118,24 +112,6 @@ func (g *Graph) chartSource(s *Stack, rel *Release, attr *hcl.Attribute, name st
 			l.add(problem("two-sources", version.Range, "Its version is in its Chart.yaml. Remove version, or say where the chart comes from with repository.", "a chart in the lab's source takes no version"))
 		}
 		rel.Chart = g.localChart(attr, name)
-	}
-}
-
-// builtin reads a release of what labctl installs without a chart. It is one in a cluster, so it bears its own name.
-func (g *Graph) builtin(rel *Release, attr *hcl.Attribute, name string, attrs hcl.Attributes) {
-	l := g.loader
-	rel.Builtin = name
-	if name != argoCD {
-		l.add(problem("bad-chart", attr.Expr.Range(), `Write "builtin://argocd", or name a chart.`, "labctl has no %q to install", name))
-		return
-	}
-	if rel.Name != argoCD {
-		l.add(problem("bad-name", attr.Expr.Range(), `Write release "argocd": there is one in a cluster.`, "a release of builtin://argocd cannot be called %q", rel.Name))
-	}
-	for _, other := range []string{"repository", "version", "values_files", "crds", "adopt"} {
-		if attr, has := attrs[other]; has {
-			l.add(problem("two-sources", attr.Range, "Remove it.", "a release of builtin://argocd takes no %s", other))
-		}
 	}
 }
 

@@ -228,6 +228,9 @@ func (g *Graph) Values(s *Stack, rel *Release, k Known) (cty.Value, error) {
 	if t := v.Type(); !t.IsObjectType() && !t.IsMapType() {
 		return cty.NilVal, g.fail(problem("wrong-type", rel.Values.Range(), "Write values = { key = value }.", "release %q: values: an object is required, not %s", rel.Name, kindOf(v)))
 	}
+	if d := secretInGit(rel, rel.Values, v); d != nil { // a state knows better than *.tf whether an output is sensitive
+		return cty.NilVal, g.fail(d...)
+	}
 	return v, nil
 }
 

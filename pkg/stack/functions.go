@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"slices"
 	"strings"
 
@@ -13,7 +15,28 @@ import (
 
 // functions are what expressions in stack.hcl may call.
 func functions() map[string]function.Function {
-	return map[string]function.Function{"lookup": lookup(), "try": tryfunc.TryFunc}
+	return map[string]function.Function{"lookup": lookup(), "try": tryfunc.TryFunc, "fingerprint": fingerprint()}
+}
+
+// fingerprint(value) changes when the value does, and nobody learns the value from it as long as it cannot be guessed.
+func fingerprint() function.Function {
+	return function.New(&function.Spec{
+		Description: "Sixteen digits that change with the value and are not sensitive.",
+		Params:      []function.Parameter{{Name: "value", Type: cty.DynamicPseudoType, AllowNull: true, AllowMarked: true, AllowUnknown: true, AllowDynamicType: true}},
+		Type:        function.StaticReturnType(cty.String),
+		Impl: func(args []cty.Value, _ cty.Type) (cty.Value, error) {
+			v, _ := args[0].UnmarkDeep()
+			if !v.IsWhollyKnown() {
+				return cty.UnknownVal(cty.String), nil
+			}
+			text, err := JSON(v)
+			if err != nil {
+				return cty.NilVal, err
+			}
+			sum := sha256.Sum256(text)
+			return cty.StringVal(hex.EncodeToString(sum[:8])), nil
+		},
+	})
 }
 
 // lookup(object, name, default) makes a variable of the environment optional. Unlike Terraform's function its default may

@@ -101,7 +101,7 @@ type Image struct {
 type Release struct {
 	Name        string
 	Chart       string // a directory or archive, absolute; else "oci://…", or the name of a chart in Repository; "" for one that labctl has
-	Builtin     string // what labctl installs without a chart: "argocd"; "" for charts
+	Builtin     string // what labctl installs without a chart: "argocd" or "secrets"; "" for charts
 	Repository  string // the URL of a chart repository; "" for other charts
 	Version     string // a constraint, "^1.2"; only of a chart in a repository or a registry
 	LockFile    string // charts.lock.hcl beside stack.hcl, absolute; it need not be there
@@ -114,6 +114,9 @@ type Release struct {
 	Refs        []Ref          // outputs that kubeconfig and values need
 	Cluster     []Ref          // the part of Refs that kubeconfig needs
 	Images      []string       // labels of the images that it uses
+	// Applications are the parts of the chart of which Argo CD makes an Application each, by way of Git; empty: one of the whole chart; nil:
+	// Helm installs it.
+	Applications []string
 
 	known cty.Value // what the check of Values found
 }
@@ -361,5 +364,6 @@ func (g *Graph) labValue() cty.Value {
 		"environment": cty.StringVal(g.Env.Name),
 		"target":      cty.StringVal(g.Env.Target),
 		"dir":         cty.StringVal(g.Dir),
+		"gitops":      cty.BoolVal(g.Env.GitOps != nil),
 	})
 }

@@ -46,6 +46,7 @@ type Environment struct {
 	Target    string
 	Protected bool
 	Vars      map[string]cty.Value
+	GitOps    *GitOps // nil: no Argo CD
 
 	targetRange hcl.Range
 }
@@ -200,10 +201,18 @@ func (l *loader) environmentBlock(lab *Lab, block *hcl.Block) {
 		return
 	}
 	lab.Environments[env.Name] = env
-	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{
-		{Name: "target", Required: true}, {Name: "protected"}, {Name: "vars"},
-	}})
+	content, diags := block.Body.Content(&hcl.BodySchema{
+		Attributes: []hcl.AttributeSchema{{Name: "target", Required: true}, {Name: "protected"}, {Name: "vars"}},
+		Blocks:     []hcl.BlockHeaderSchema{{Type: "gitops"}},
+	})
 	l.add(diags...)
+	for i, block := range content.Blocks {
+		if i > 0 {
+			l.add(problem("duplicate-block", block.DefRange, "Keep one of them.", "a second gitops block"))
+			continue
+		}
+		env.GitOps = l.gitOpsBlock(env, block)
+	}
 	if attr, ok := content.Attributes["target"]; ok {
 		env.targetRange = attr.Expr.Range()
 		if v, ok := l.literal(attr, cty.String); ok {

@@ -51,7 +51,7 @@ func (g *Graph) reference(s *Stack, t hcl.Traversal, in scope, found *references
 	switch root := t.RootName(); root {
 	case "lab":
 		if name, ok := step(t, 1); !ok || !g.labValue().Type().HasAttribute(name) {
-			l.add(problem("unknown-reference", rng, "Known: lab.name, lab.environment, lab.target, lab.dir.", "unknown reference %s", text(t)))
+			l.add(problem("unknown-reference", rng, "Known: lab.name, lab.environment, lab.target, lab.dir, lab.gitops.", "unknown reference %s", text(t)))
 		}
 	case "env":
 		name, ok := step(t, 1)

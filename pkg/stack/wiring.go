@@ -194,7 +194,7 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 	}
 	content, diags := block.Body.Content(&hcl.BodySchema{Attributes: []hcl.AttributeSchema{
 		{Name: "kubeconfig", Required: true}, {Name: "chart", Required: true}, {Name: "namespace", Required: true}, {Name: "values"}, {Name: "when"},
-		{Name: "repository"}, {Name: "version"}, {Name: "values_files"}, {Name: "crds"}, {Name: "adopt"},
+		{Name: "repository"}, {Name: "version"}, {Name: "values_files"}, {Name: "crds"}, {Name: "adopt"}, {Name: "applications"},
 	}})
 	l.add(diags...)
 	kept := g.when(s, content)
@@ -208,14 +208,17 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 		s.Releases = append(s.Releases, rel)
 	}
 	g.chart(s, rel, content.Attributes)
+	if attr, ok := content.Attributes["applications"]; ok && kept {
+		g.applications(s, rel, attr)
+	}
 	if attr, ok := content.Attributes["namespace"]; ok && len(g.check(s, attr.Expr, scope{static: true}).refs) == 0 {
 		if v, ok := l.static(attr, cty.String, g.staticContext()); ok {
 			rel.Namespace = v.AsString()
 			if !nameRule.MatchString(rel.Namespace) {
 				l.add(problem("bad-name", attr.Expr.Range(), nameHint, "%q cannot be a namespace", rel.Namespace))
 			}
-			if rel.Builtin == argoCD && rel.Namespace != argoCD {
-				l.add(problem("bad-name", attr.Expr.Range(), `Write namespace = "argocd".`, "Argo CD runs in the namespace argocd, which its manifests name, not in %q", rel.Namespace))
+			if only := builtins[rel.Builtin].namespace; only != "" && rel.Namespace != only {
+				l.add(problem("bad-name", attr.Expr.Range(), `Write namespace = "`+only+`".`, "builtin://%s is in the namespace %s, not in %q", rel.Builtin, only, rel.Namespace))
 			}
 		}
 	}
@@ -226,8 +229,8 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 		g.fits("kubeconfig", attr.Expr, found, cty.String, "It must be the content of a kubeconfig.")
 		rel.Refs = append(rel.Refs, rel.Cluster...)
 	}
-	if _, ok := content.Attributes["values"]; !ok && rel.Builtin == argoCD {
-		l.add(problem("missing-attribute", content.Attributes["chart"].Range, argoCDHint, "release %q has no values: builtin://argocd needs its images", rel.Name))
+	if _, ok := content.Attributes["values"]; !ok && rel.Builtin != "" {
+		l.add(problem("missing-attribute", content.Attributes["chart"].Range, builtins[rel.Builtin].hint, "release %q has no values", rel.Name))
 	}
 	if attr, ok := content.Attributes["values"]; ok {
 		rel.Values = attr.Expr
@@ -239,17 +242,13 @@ func (g *Graph) release(s *Stack, block *hcl.Block) {
 			if t := found.value.Type(); t != cty.DynamicPseudoType && !t.IsObjectType() && !t.IsMapType() {
 				l.add(problem("wrong-type", attr.Expr.Range(), "Write values = { key = value }.", "values: an object is required, not %s", kindOf(found.value)))
 			}
-			if rel.Builtin == argoCD {
-				g.fits("values", attr.Expr, found, argoCDValues, argoCDHint)
+			if b, ok := builtins[rel.Builtin]; ok {
+				g.fits("values", attr.Expr, found, b.values, b.hint)
 			}
+			l.add(secretInGit(rel, attr.Expr, found.value)...)
 		}
 	}
 }
-
-const argoCDHint = `Write values = { images = { argocd = image.argocd, redis = image.redis, git = image.git } }.`
-
-// argoCDValues are what builtin://argocd takes.
-var argoCDValues = cty.Object(map[string]cty.Type{"images": cty.Object(map[string]cty.Type{"argocd": cty.String, "redis": cty.String, "git": cty.String})})
 
 // fits holds what is known of a value to the type that labctl needs.
 func (g *Graph) fits(name string, expr hcl.Expression, found references, want cty.Type, hint string) {

@@ -24,7 +24,8 @@ type ownLab struct {
 	env    []string
 }
 
-func newLab(ctx context.Context, repository string) (*ownLab, error) {
+// newLab makes one, with more lines in its environment.
+func newLab(ctx context.Context, repository string, more ...string) (*ownLab, error) {
 	dir, err := os.MkdirTemp("", "labctl-bench-")
 	if err != nil {
 		return nil, err
@@ -41,8 +42,9 @@ func newLab(ctx context.Context, repository string) (*ownLab, error) {
 environment "local" {
   target = "local"
   vars   = { location = "bench", api_port = %d, http_port = %d, registry_port = %d }
+  %s
 }
-`, ports[0], ports[1], ports[2])
+`, ports[0], ports[1], ports[2], strings.Join(more, "\n  "))
 	if err := os.WriteFile(filepath.Join(dir, "lab.hcl"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}

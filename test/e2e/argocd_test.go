@@ -39,8 +39,8 @@ spec:
   destination: { server: https://kubernetes.default.svc, namespace: plain }
   syncPolicy: { automated: { prune: true, selfHeal: true }, syncOptions: [CreateNamespace=true] }`
 
-// gitops is an Argo CD in a lab, and a working tree of the repository that it follows.
-type gitops struct {
+// argo is an Argo CD in a lab, and a working tree of the repository that it follows.
+type argo struct {
 	*testLab
 	client       *kube.Client
 	applications dynamic.ResourceInterface
@@ -49,9 +49,9 @@ type gitops struct {
 
 func TestArgoCD(t *testing.T) {
 	scope.SkipUnlessFull(t, "Argo CD is built, which takes minutes")
-	l := newLab(t, "argocd = true")
+	l := newLab(t, "gitops {}")
 	l.run("up", "foundation", "cluster", "argocd")
-	g := &gitops{testLab: l, client: l.kube(), tree: t.TempDir()}
+	g := &argo{testLab: l, client: l.kube(), tree: t.TempDir()}
 	all, err := dynamic.NewForConfig(g.client.Config)
 	require.NoError(t, err)
 	g.applications = all.Resource(applicationKind).Namespace(argocd.Namespace)
@@ -101,6 +101,8 @@ func TestArgoCD(t *testing.T) {
 	g.push(ctx, "the repair")
 	g.eventually("Synced", "Healthy")
 
+	g.chat()
+
 	l.run("down", "argocd")
 	_, err = words.Get(ctx, "words", metav1.GetOptions{})
 	require.True(t, apierrors.IsNotFound(err), "what Argo CD made went with its application: %v", err)
@@ -118,7 +120,7 @@ func TestArgoCD(t *testing.T) {
 	require.NoError(t, err, "somebody else's stays")
 }
 
-func (g *gitops) write(file, content string) {
+func (g *argo) write(file, content string) {
 	g.t.Helper()
 	path := filepath.Join(g.tree, file)
 	require.NoError(g.t, os.MkdirAll(filepath.Dir(path), 0o755))
@@ -126,7 +128,7 @@ func (g *gitops) write(file, content string) {
 }
 
 // push commits the tree, sends it to the lab's Git server, and makes Argo CD look.
-func (g *gitops) push(ctx context.Context, message string) {
+func (g *argo) push(ctx context.Context, message string) {
 	g.t.Helper()
 	password, err := argocd.GitPassword(ctx, g.client, argocd.Writer)
 	require.NoError(g.t, err)
@@ -152,7 +154,7 @@ func (g *gitops) push(ctx context.Context, message string) {
 	}
 }
 
-func (g *gitops) eventually(sync, health string) {
+func (g *argo) eventually(sync, health string) {
 	g.t.Helper()
 	require.EventuallyWithT(g.t, func(c *assert.CollectT) {
 		a, err := g.applications.Get(g.t.Context(), "plain", metav1.GetOptions{})
@@ -166,7 +168,7 @@ func (g *gitops) eventually(sync, health string) {
 }
 
 // conditions are what Argo CD says that is wrong.
-func (g *gitops) conditions(c require.TestingT) string {
+func (g *argo) conditions(c require.TestingT) string {
 	a, err := g.applications.Get(g.t.Context(), "plain", metav1.GetOptions{})
 	require.NoError(c, err)
 	conditions, _, err := unstructured.NestedSlice(a.Object, "status", "conditions")
@@ -174,7 +176,7 @@ func (g *gitops) conditions(c require.TestingT) string {
 	return fmt.Sprint(conditions)
 }
 
-func (g *gitops) greets(want string) {
+func (g *argo) greets(want string) {
 	g.t.Helper()
 	require.EventuallyWithT(g.t, func(c *assert.CollectT) {
 		words, err := g.client.Core.CoreV1().ConfigMaps("plain").Get(g.t.Context(), "words", metav1.GetOptions{})

@@ -35,8 +35,8 @@ type testLab struct {
 	ports  map[string]int
 }
 
-// newLab prepares a lab and sees to it that nothing of it is left at the end, also where the test fails.
-func newLab(t *testing.T, vars ...string) *testLab {
+// newLab prepares a lab, with more lines in its environment, and sees to it that nothing of it is left at the end, also where the test fails.
+func newLab(t *testing.T, more ...string) *testLab {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("the end-to-end test makes a Kubernetes node and needs root: run it as root, or leave it out with `go test $(go list ./... | grep -v test/e2e)`")
@@ -70,10 +70,10 @@ environment "local" {
     api_port      = %d
     http_port     = %d
     registry_port = %d
-    %s
   }
+  %s
 }
-`, l.source, l.ports["api_port"], l.ports["http_port"], l.ports["registry_port"], strings.Join(vars, "\n    ")), 0o644))
+`, l.source, l.ports["api_port"], l.ports["http_port"], l.ports["registry_port"], strings.Join(more, "\n  ")), 0o644))
 
 	t.Cleanup(func() {
 		if t.Failed() {

@@ -26,6 +26,7 @@ var importRules = []rule{
 		applies: is("pkg/lab"),
 		deny: []string{
 			module + "/pkg/terraform", module + "/pkg/provider", module + "/pkg/cluster", module + "/pkg/image", module + "/pkg/chart", module + "/pkg/lease",
+			module + "/pkg/argocd", module + "/pkg/gitops",
 		},
 		reason: "the engine declares interfaces; cli hands it the adapters",
 	},
@@ -74,6 +75,16 @@ var importRules = []rule{
 		applies: func(path string) bool { return !under("pkg/image", "pkg/chart", "test")(path) }, tests: true,
 		deny:   []string{"github.com/google/go-containerregistry"},
 		reason: "pkg/image is its only importer",
+	},
+	{
+		applies: func(path string) bool { return !under("pkg/argocd")(path) }, tests: true,
+		deny:   []string{"github.com/argoproj"},
+		reason: "pkg/argocd is its only importer",
+	},
+	{
+		applies: func(path string) bool { return !under("pkg/gitops")(path) }, tests: true,
+		deny:   []string{"github.com/go-git"},
+		reason: "pkg/gitops is its only importer",
 	},
 	{
 		applies: func(path string) bool { return !under("pkg/lease")(path) }, tests: true,

@@ -220,6 +220,24 @@ func (r *releases) Remove(ctx context.Context, s lab.ReleaseSpec, report event.R
 	return judge(c.Remove(ctx, s.Namespace, s.Name, 0, report))
 }
 
+// has says whether there is a record of the release.
+func (r *releases) has(ctx context.Context, s lab.ReleaseSpec) (bool, error) {
+	c, err := r.client(s.Kubeconfig)
+	if err != nil {
+		return false, err
+	}
+	return c.Has(ctx, s.Namespace, s.Name)
+}
+
+// abandon leaves what the release is made of to another owner.
+func (r *releases) abandon(ctx context.Context, s lab.ReleaseSpec) error {
+	c, err := r.client(s.Kubeconfig)
+	if err != nil {
+		return err
+	}
+	return judge(c.Abandon(ctx, s.Namespace, s.Name))
+}
+
 func release(s lab.ReleaseSpec) chart.Release {
 	return chart.Release{
 		Name: s.Name, Namespace: s.Namespace, ChartDir: s.Chart, ValuesFiles: s.ValuesFiles, Values: s.Values, Sensitive: s.Secrets,

@@ -11,11 +11,13 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/labctl/labctl/pkg/argocd"
 	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/gitops"
 	"github.com/labctl/labctl/pkg/image"
 	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/lease"
@@ -38,9 +40,11 @@ type Lab struct {
 	Engine *lab.Lab
 	Charts *chart.Store
 
-	factory  *cli.Factory
-	clusters *clusters
-	cacheDir string
+	factory   *cli.Factory
+	clusters  *clusters
+	cacheDir  string
+	git       gitSide
+	passwords argocd.Passwords
 }
 
 // Open reads the lab that the flags mean and checks its wiring. Nothing is started or connected to.
@@ -72,20 +76,36 @@ func Open(f *cli.Factory) (*Lab, error) {
 		Engines: toolchain.Engines(cacheDir),
 	})
 	store := &chart.Store{Dir: filepath.Join(cacheDir, "charts")}
-	return &Lab{
+	helm := &releases{store: store}
+	l := &Lab{
 		Graph: g, Charts: store,
-		Engine: lab.New(g, lab.Deps{
-			Terraform: runner, Shell: runner, Resources: resources,
-			Images: &engineImages{builder: images}, Releases: installers{&releases{store: store}, argoCD{g.Lab.Source}}, Hooks: hooks{},
-			Locks: lease.New(lease.Options{Getenv: f.Getenv}),
-		}),
-		factory: f, clusters: nodes, cacheDir: cacheDir,
-	}, nil
+		git:       gitSide{name: g.Env.Name, settings: g.Env.GitOps, getenv: f.Getenv},
+		passwords: argocd.Passwords{Dir: filepath.Join(g.Dir, "argocd")},
+		factory:   f, clusters: nodes, cacheDir: cacheDir,
+	}
+	user, host := l.who()
+	l.git.author = gitops.Author{Name: user, Email: user + "@" + host}
+	l.Engine = lab.New(g, lab.Deps{
+		Terraform: runner, Shell: runner, Resources: resources,
+		Images: &engineImages{builder: images},
+		Releases: installers{
+			charts: helm, deliveries: &deliveries{charts: helm, git: l.git}, argoCD: argoCD{source: g.Lab.Source, passwords: l.passwords},
+		},
+		Hooks: hooks{},
+		Locks: lease.New(lease.Options{Getenv: f.Getenv}),
+	})
+	return l, nil
 }
 
 // Run gives the engine's options for one command.
 func (l *Lab) Run(command string, sink event.Sink) lab.Options {
-	user := l.factory.Getenv("SUDO_USER")
+	user, host := l.who()
+	return lab.Options{Sink: sink, Command: command, User: user, Host: host}
+}
+
+// who says who runs labctl, and where.
+func (l *Lab) who() (user, host string) {
+	user = l.factory.Getenv("SUDO_USER")
 	if user == "" {
 		user = l.factory.Getenv("USER")
 	}
@@ -96,7 +116,7 @@ func (l *Lab) Run(command string, sink event.Sink) lab.Options {
 	if err != nil {
 		host = "an unnamed machine"
 	}
-	return lab.Options{Sink: sink, Command: command, User: user, Host: host}
+	return user, host
 }
 
 // After gives the commands to type after err: what the error itself knows, or the others where it knows nothing.

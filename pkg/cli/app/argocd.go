@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,7 +16,10 @@ import (
 )
 
 // argoCD installs Argo CD as a release without a chart.
-type argoCD struct{ source string } // the lab's, which has images/argocd
+type argoCD struct {
+	source    string // the lab's, which has images/argocd
+	passwords argocd.Passwords
+}
 
 // Locate gives the directory of Argo CD's manifests, which is in the module that its image is built of.
 func (a argoCD) Locate(ctx context.Context, _ *stack.Release, report event.Report) (string, error) {
@@ -40,7 +44,8 @@ func (a argoCD) open(s lab.ReleaseSpec) (*kube.Client, []byte, error) {
 			return nil, nil, fmt.Errorf("values: images.%s is empty", name)
 		}
 	}
-	manifests, err := argocd.Manifests(official, argocd.Images{ArgoCD: text[0], Redis: text[1], Git: text[2]})
+	ingress, _ := s.Values["ingress_class"].(string)
+	manifests, err := argocd.Manifests(official, argocd.Settings{ArgoCD: text[0], Redis: text[1], Git: text[2], IngressClass: ingress})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -57,8 +62,16 @@ func (a argoCD) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.Repo
 	if err != nil {
 		return false, judge(err)
 	}
-	err = argocd.Install(ctx, client, manifests, kube.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack}, report)
-	return why != "", judge(err)
+	if err := argocd.Install(ctx, client, manifests, kube.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack}, report); err != nil {
+		return false, judge(err)
+	}
+	report.Doing("logging in to Argo CD")
+	api, err := a.passwords.Open(ctx, client)
+	if err != nil {
+		return false, judge(err)
+	}
+	api.Close()
+	return why != "", nil
 }
 
 func (a argoCD) Deployed(ctx context.Context, s lab.ReleaseSpec) (string, error) {
@@ -66,7 +79,16 @@ func (a argoCD) Deployed(ctx context.Context, s lab.ReleaseSpec) (string, error)
 	if err != nil {
 		return "", err
 	}
-	return argocd.Deployed(ctx, client, manifests)
+	why, err := argocd.Deployed(ctx, client, manifests)
+	if why != "" || err != nil {
+		return why, err
+	}
+	if _, err := a.passwords.Read(); errors.Is(err, argocd.ErrNoPassword) {
+		return err.Error(), nil
+	} else if err != nil {
+		return "", err
+	}
+	return "", nil
 }
 
 func (a argoCD) Owned(ctx context.Context, kubeconfig, of, environment string) ([]lab.OwnedRelease, error) {
@@ -86,56 +108,8 @@ func (a argoCD) Remove(ctx context.Context, s lab.ReleaseSpec, report event.Repo
 	if err != nil {
 		return err
 	}
-	return judge(argocd.Uninstall(ctx, client, report))
-}
-
-// installers are all ways of installing a release.
-type installers struct {
-	charts *releases
-	argoCD argoCD
-}
-
-func (i installers) of(builtin string) lab.Releaser {
-	if builtin != "" {
-		return i.argoCD
+	if err := argocd.Uninstall(ctx, client, report); err != nil {
+		return judge(err)
 	}
-	return i.charts
-}
-
-func (i installers) Locate(ctx context.Context, rel *stack.Release, report event.Report) (string, error) {
-	return i.of(rel.Builtin).Locate(ctx, rel, report)
-}
-
-func (i installers) Ensure(ctx context.Context, s lab.ReleaseSpec, report event.Report) (bool, error) {
-	return i.of(s.Builtin).Ensure(ctx, s, report)
-}
-
-func (i installers) Deployed(ctx context.Context, s lab.ReleaseSpec) (string, error) {
-	return i.of(s.Builtin).Deployed(ctx, s)
-}
-
-func (i installers) Owned(ctx context.Context, kubeconfig, of, environment string) ([]lab.OwnedRelease, error) {
-	charts, err := i.charts.Owned(ctx, kubeconfig, of, environment)
-	if err != nil {
-		return nil, err
-	}
-	own, err := i.argoCD.Owned(ctx, kubeconfig, of, environment)
-	return append(charts, own...), err
-}
-
-// Remove goes by what stands in the cluster: of a release that no file names any more nobody else knows what it was.
-func (i installers) Remove(ctx context.Context, s lab.ReleaseSpec, report event.Report) error {
-	if s.Namespace == argocd.Namespace && s.Name == argocd.Namespace {
-		client, err := kube.New([]byte(s.Kubeconfig))
-		if err != nil {
-			return err
-		}
-		if _, ok, err := argocd.Owned(ctx, client); err != nil || ok {
-			if err != nil {
-				return judge(err)
-			}
-			return i.argoCD.Remove(ctx, s, report)
-		}
-	}
-	return i.charts.Remove(ctx, s, report)
+	return a.passwords.Forget()
 }

@@ -72,7 +72,7 @@ func (l *Lab) Prove(ctx context.Context, changed bool, sink event.Sink) ([]DemoU
 		return nil, err
 	}
 	users := demo.users()
-	err = during(sink, stepMessage, func(report event.Report) (string, error) {
+	err = During(sink, stepMessage, func(report event.Report) (string, error) {
 		report.Doing("sending from %s to %s through %s", users[0].Name, users[1].Name, url)
 		d, err := chat.Deliver(ctx, url, users[0], users[1])
 		return fmt.Sprintf("from %s to %s: stored after %d ms, delivered after %d ms", users[0].Name, users[1].Name,
@@ -97,14 +97,14 @@ func (d *Demo) Register(ctx context.Context, url string, sink event.Sink) error 
 
 // login logs the demo users in, and registers those that are missing, once the chat answers.
 func (d *Demo) login(ctx context.Context, url string, sink event.Sink) error {
-	return during(sink, stepUsers, func(report event.Report) (string, error) {
+	return During(sink, stepUsers, func(report event.Report) (string, error) {
 		report.Doing("logging in at %s", url)
 		return d.Users[0].Name + " and " + d.Users[1].Name, chat.EnsureDemoUsers(ctx, url, d.users())
 	})
 }
 
-// during runs one step of ours as the engine runs its own.
-func during(sink event.Sink, step string, do func(event.Report) (string, error)) error {
+// During runs one step of ours as the engine runs its own.
+func During(sink event.Sink, step string, do func(event.Report) (string, error)) error {
 	start := time.Now()
 	sink.Emit(event.Event{Time: start, Kind: event.Started, Step: step})
 	message, err := do(event.For(sink, step))

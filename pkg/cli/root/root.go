@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/argocd"
 	"github.com/labctl/labctl/pkg/cli/chaos"
 	"github.com/labctl/labctl/pkg/cli/cluster"
 	"github.com/labctl/labctl/pkg/cli/dev"
@@ -21,6 +22,7 @@ import (
 	"github.com/labctl/labctl/pkg/cli/down"
 	"github.com/labctl/labctl/pkg/cli/drift"
 	labexec "github.com/labctl/labctl/pkg/cli/exec"
+	"github.com/labctl/labctl/pkg/cli/gitops"
 	"github.com/labctl/labctl/pkg/cli/graph"
 	"github.com/labctl/labctl/pkg/cli/kubeconfig"
 	"github.com/labctl/labctl/pkg/cli/load"
@@ -28,6 +30,8 @@ import (
 	"github.com/labctl/labctl/pkg/cli/open"
 	"github.com/labctl/labctl/pkg/cli/outputs"
 	"github.com/labctl/labctl/pkg/cli/plan"
+	"github.com/labctl/labctl/pkg/cli/promote"
+	"github.com/labctl/labctl/pkg/cli/rollback"
 	"github.com/labctl/labctl/pkg/cli/ship"
 	"github.com/labctl/labctl/pkg/cli/status"
 	"github.com/labctl/labctl/pkg/cli/tool"
@@ -138,8 +142,8 @@ real-time chat that labctl builds and ships onto it. Every step checks before it
 		}
 	}
 	add(lab, up.NewCmdUp(f, nil), plan.NewCmdPlan(f, nil), status.NewCmdStatus(f, nil), open.NewCmdOpen(f, nil), drift.NewCmdDrift(f, nil), down.NewCmdDown(f, nil))
-	add(services, ship.NewCmdShip(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil), load.NewCmdLoad(f, nil), chaos.NewCmdChaos(f, nil))
-	add(inside, validate.NewCmdValidate(f, nil), graph.NewCmdGraph(f, nil), outputs.NewCmdOutputs(f, nil), labexec.NewCmdExec(f, nil), tool.NewCmdKubectl(f, nil), tool.NewCmdHelm(f, nil), kubeconfig.NewCmdKubeconfig(f, nil), cluster.NewCmdCluster(f))
+	add(services, ship.NewCmdShip(f, nil), promote.NewCmdPromote(f, nil), rollback.NewCmdRollback(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil), load.NewCmdLoad(f, nil), chaos.NewCmdChaos(f, nil))
+	add(inside, validate.NewCmdValidate(f, nil), graph.NewCmdGraph(f, nil), outputs.NewCmdOutputs(f, nil), labexec.NewCmdExec(f, nil), tool.NewCmdKubectl(f, nil), tool.NewCmdHelm(f, nil), kubeconfig.NewCmdKubeconfig(f, nil), cluster.NewCmdCluster(f), gitops.NewCmdGitOps(f), argocd.NewCmdArgoCD(f))
 	add(machine, doctor.NewCmdDoctor(f, nil), tool.NewCmdTool(f, nil), version.NewCmdVersion(f, nil))
 	cmd.AddCommand(chaos.NewCmdPart(f))
 	cmd.SetHelpCommandGroupID(machine)

@@ -30,6 +30,7 @@ type Options struct {
 	JSON     bool
 	Affected bool
 	Why      bool
+	Direct   bool   // Helm installs what Argo CD would
 	Plan     string // a directory of plans; "" means none
 	Confirm  string // the name of a protected environment
 	Report   report.Flag
@@ -78,6 +79,7 @@ If the machine lacks something, up installs it (as root, on Debian or Ubuntu) or
 	opts.Choice.AddParallel(cmd)
 	cmd.Flags().BoolVar(&opts.Affected, "affected", false, "check and apply only stacks whose files, inputs or state changed since they were last applied")
 	cmd.Flags().BoolVar(&opts.Why, "why", false, "show for each stack why there is something to do")
+	cmd.Flags().BoolVar(&opts.Direct, "direct", false, "install by Helm what Argo CD would make of Git, and take it over from Argo CD")
 	cmd.Flags().StringVar(&opts.Plan, "plan", "", "apply exactly the plans that labctl plan --out kept in `DIR`")
 	cmd.Flags().StringVar(&opts.Confirm, "confirm", "", "confirm the change of the protected environment `NAME` without asking")
 	cmd.Flags().Var(&opts.Report, "report", "print the result of each stack as json, junit or md instead of a table, or write it to FILE")
@@ -122,7 +124,7 @@ func run(ctx context.Context, opts *Options) error {
 		}
 		o := l.Run("labctl up", sink)
 		opts.Choice.Apply(&o)
-		o.Affected, o.Why, o.MayChange = opts.Affected, opts.Why, mayChange
+		o.Affected, o.Why, o.Direct, o.MayChange = opts.Affected, opts.Why, opts.Direct, mayChange
 		if opts.Plan != "" {
 			plans, err := l.Engine.Plans(ctx, opts.Plan)
 			if err != nil {

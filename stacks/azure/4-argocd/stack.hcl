@@ -22,3 +22,30 @@ backend "azurerm" {
   key                  = "4-argocd.tfstate"
   use_azuread_auth     = true
 }
+
+# Argo CD and a Git server, where the environment has gitops. Nothing leads to the Git server but a port-forward of labctl's.
+image "argocd" {
+  source   = "images/argocd"
+  registry = stack.cluster.registry
+  when     = lab.gitops
+}
+
+image "redis" {
+  source   = "images/redis"
+  registry = stack.cluster.registry
+  when     = lab.gitops
+}
+
+image "git" {
+  source   = "images/git"
+  registry = stack.cluster.registry
+  when     = lab.gitops
+}
+
+release "argocd" {
+  kubeconfig = stack.cluster.kubeconfig
+  chart      = "builtin://argocd"
+  namespace  = "argocd"
+  values     = { images = { argocd = image.argocd, redis = image.redis, git = image.git } }
+  when       = lab.gitops
+}

@@ -1,27 +1,30 @@
-# Argo CD and the lab's Git server, where lab.hcl's vars say argocd = true.
+# Argo CD and the lab's Git server, where the environment has gitops.
 
 image "argocd" {
   source   = "images/argocd"
   registry = stack.cluster.registry
-  when     = lookup(env, "argocd", false)
+  when     = lab.gitops
 }
 
 image "redis" {
   source   = "images/redis"
   registry = stack.cluster.registry
-  when     = lookup(env, "argocd", false)
+  when     = lab.gitops
 }
 
 image "git" {
   source   = "images/git"
   registry = stack.cluster.registry
-  when     = lookup(env, "argocd", false)
+  when     = lab.gitops
 }
 
 release "argocd" {
   kubeconfig = stack.cluster.kubeconfig
   chart      = "builtin://argocd"
   namespace  = "argocd"
-  values     = { images = { argocd = image.argocd, redis = image.redis, git = image.git } }
-  when       = lookup(env, "argocd", false)
+  values = {
+    images        = { argocd = image.argocd, redis = image.redis, git = image.git }
+    ingress_class = stack.cluster.ingress_class # to the Git server, from this machine
+  }
+  when       = lab.gitops
 }

@@ -1,3 +1,5 @@
+needs = ["argocd"]
+
 inputs = {
   url = stack.cluster.url
 }
@@ -32,10 +34,23 @@ image "frontend" {
   registry = stack.cluster.registry
 }
 
+# What nobody may see is not in Git: the chart names these.
+release "secrets" {
+  kubeconfig = stack.cluster.kubeconfig
+  chart      = "builtin://secrets"
+  namespace  = "chat"
+  values = {
+    kafka   = stack.databases.kafka_passwords
+    mongodb = { uri = stack.databases.mongodb_uri }
+  }
+}
+
 release "chat" {
   kubeconfig = stack.cluster.kubeconfig
   chart      = "charts/chat"
   namespace  = "chat"
+  # Where the environment has gitops, Argo CD makes an Application of each.
+  applications = ["shared", "auth", "gateway", "messaging", "presence", "groups", "frontend"]
   values = {
     images = {
       auth      = image.auth
@@ -46,16 +61,18 @@ release "chat" {
       frontend  = image.frontend
     }
     kafka = {
-      brokers    = stack.databases.kafka_brokers
-      partitions = 3 # the embedded broker syncs each by itself
-      tls        = stack.databases.kafka_tls
-      sasl       = stack.databases.kafka_sasl
-      passwords  = stack.databases.kafka_passwords
+      brokers        = stack.databases.kafka_brokers
+      partitions     = 3 # the embedded broker syncs each by itself
+      tls            = stack.databases.kafka_tls
+      sasl           = stack.databases.kafka_sasl
+      existingSecret = "kafka"
     }
     # Where Kafka is Event Hubs.
-    identities = stack.release.identities
-    mongodb    = { uri = stack.databases.mongodb_uri }
-    ingress    = { className = stack.cluster.ingress_class, host = "" }
-    url        = stack.cluster.url
+    identities     = stack.release.identities
+    mongodb        = { existingSecret = "mongodb" }
+    ingress        = { className = stack.cluster.ingress_class, host = "" }
+    url            = stack.cluster.url
+    # A pod reads a Secret only when it starts.
+    secretsVersion = fingerprint([stack.databases.kafka_passwords, stack.databases.mongodb_uri])
   }
 }
