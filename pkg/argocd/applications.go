@@ -163,6 +163,9 @@ func orUnknown(status string) string {
 // deliverWithin is how long a commit may take to be what runs.
 const deliverWithin = 5 * time.Minute
 
+// brokenWithin is how long Argo CD may fail to read what is in Git before labctl gives up: what does not render does not mend itself.
+const brokenWithin = 30 * time.Second
+
 // lookEvery is the time between two looks at the applications.
 const lookEvery = 300 * time.Millisecond
 
@@ -172,7 +175,8 @@ func (d Delivery) Wait(ctx context.Context, client *kube.Client, commit string, 
 	defer cancel()
 	want := d.size()
 	asked := map[string]bool{}
-	ready := false // all objects are, by what labctl knows itself
+	broken := map[string]time.Time{} // since when
+	ready := false                   // all objects are, by what labctl knows itself
 	for {
 		apps, err := d.applications(ctx, client)
 		if err != nil {
@@ -190,6 +194,14 @@ func (d Delivery) Wait(ctx context.Context, client *kube.Client, commit string, 
 				first = a
 			}
 			waiting = append(waiting, a.Name)
+			switch since, is := broken[a.Name]; {
+			case a.Sync != "Unknown" || a.Message == "":
+				delete(broken, a.Name)
+			case !is:
+				broken[a.Name] = time.Now()
+			case time.Since(since) > brokenWithin:
+				return &kube.NotReadyError{Namespace: Namespace, Workload: "application/" + a.Name, Reason: a.Message}
+			}
 			if !asked[a.Name] { // Argo CD looks by itself only every three minutes
 				if err := Refresh(ctx, client, a.Name); err != nil {
 					return err

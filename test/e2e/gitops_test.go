@@ -226,12 +226,11 @@ func (g *argo) shared(t *testing.T) {
 	git("add", "--all")
 	git("commit", "--quiet", "--message", "a mistake")
 	git("push", "--quiet")
-	g.try(t.Context(), "gitops", "sync")
-	require.EventuallyWithT(t, func(c *assert.CollectT) {
-		out, code := g.try(t.Context(), "gitops", "status")
-		require.Equal(c, 1, code)
-		require.Contains(c, out, `templates/broken.yaml:1): function "nofunction" not defined`)
-	}, time.Minute, time.Second)
+	for _, command := range []string{"wait", "status"} {
+		out, code := g.try(t.Context(), "gitops", command)
+		require.Equal(t, 1, code, command)
+		require.Contains(t, out, `templates/broken.yaml:1): function "nofunction" not defined`, command)
+	}
 	g.stillThere(before)
 	git("revert", "--no-edit", "HEAD")
 	git("push", "--quiet")
