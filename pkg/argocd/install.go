@@ -45,6 +45,13 @@ func Install(ctx context.Context, client *kube.Client, manifests []byte, owner k
 
 // Deployed says why Argo CD does not stand as manifests say, or "" where it does.
 func Deployed(ctx context.Context, client *kube.Client, manifests []byte) (why string, err error) {
+	namespace, err := client.Core.CoreV1().Namespaces().Get(ctx, Namespace, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("look at the namespace %s: %w", Namespace, err)
+	}
+	if err == nil && namespace.DeletionTimestamp != nil { // what is in it is there until its turn comes
+		return "its namespace is being deleted", nil
+	}
 	return client.Compare(ctx, set, manifests)
 }
 

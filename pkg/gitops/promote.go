@@ -6,6 +6,16 @@ import (
 	"strings"
 )
 
+// EmptyError says that Git has nothing of an environment.
+type EmptyError struct{ Environment Environment }
+
+func (e *EmptyError) Error() string {
+	return fmt.Sprintf("environment %s has nothing in %s of the repository yet", e.Environment.Name, e.Environment.Dir)
+}
+
+// Hint is the next command to type.
+func (e *EmptyError) Hint() string { return "labctl up -e " + e.Environment.Name }
+
 // Promote says what to change so that an environment gets of another what a promotion takes along: the charts and the images. Values stay,
 // since they say what differs between the two.
 func Promote(r *Repository, from, to Environment) (Files, error) {
@@ -22,7 +32,7 @@ func Promote(r *Repository, from, to Environment) (Files, error) {
 		files Files
 	}{{from, source}, {to, target}} {
 		if len(e.files) == 0 {
-			return nil, fmt.Errorf("environment %s has nothing in %s of the repository yet: bring it up first", e.Name, e.Dir)
+			return nil, &EmptyError{e.Environment}
 		}
 	}
 	if pin, ok, err := to.Pinned(r); err != nil {

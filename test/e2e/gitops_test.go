@@ -288,8 +288,6 @@ func (g *argo) passwords(t *testing.T) {
 
 func (g *argo) rebuilt(t *testing.T) {
 	require.NoError(t, g.client.Core.CoreV1().Namespaces().Delete(t.Context(), "argocd", metav1.DeleteOptions{}))
-	_, code := g.try(context.WithoutCancel(t.Context()), "gitops", "status")
-	require.Equal(t, 1, code)
 	g.run("up")
 	for _, a := range g.status().Applications {
 		require.Equal(t, "Synced Healthy", a.Sync+" "+a.Health, "%s %s", a.Name, a.Message)

@@ -258,6 +258,10 @@ func (g *GitOps) Promote(ctx context.Context, from *stack.Environment) (*Promoti
 	p := &Promotion{g: g, from: gitops.Environment{Name: from.Name, Dir: from.GitOps.Path}}
 	err := g.open(ctx, func(r *gitops.Repository) error {
 		files, err := gitops.Promote(r, p.from, g.lab.git.environment())
+		var empty *gitops.EmptyError
+		if errors.As(err, &empty) && g.lab.git.isLocal() {
+			return fmt.Errorf("%w; each cluster has a Git server of its own: to promote from one to another, give both environments one repo in their gitops blocks", err)
+		}
 		if err != nil {
 			return err
 		}
