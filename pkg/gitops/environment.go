@@ -266,6 +266,24 @@ func (e Environment) Pinned(r *Repository) (pin Pin, ok bool, err error) {
 	return pin, true, nil
 }
 
+// Previous is the revision before the one that runs: before the last change or, where a rollback holds, before what that brought back.
+func (e Environment) Previous(r *Repository) (string, error) {
+	log, err := r.Log(e.Dir, 1000)
+	if err != nil {
+		return "", err
+	}
+	now := 0
+	if pin, ok, err := e.Pinned(r); err != nil {
+		return "", err
+	} else if ok {
+		now = slices.IndexFunc(log, func(c Commit) bool { return c.Hash == pin.Revision })
+	}
+	if now < 0 || now+1 >= len(log) {
+		return "", fmt.Errorf("environment %s has no earlier revision", e.Name)
+	}
+	return log[now+1].Hash, nil
+}
+
 // Rollback says what to change so that an environment is as it was at a revision, and stays so until Unpin.
 func (e Environment) Rollback(r *Repository, pin Pin) (Files, error) {
 	commit, then, err := r.FilesAt(pin.Revision, e.Dir)

@@ -220,6 +220,14 @@ func TestRollbackHolds(t *testing.T) {
 		})
 		return err
 	}
+	previous := func() (string, error) {
+		r, err := gitops.Open(t.Context(), remote)
+		require.NoError(t, err)
+		return staging.Previous(r)
+	}
+	earlier, err := previous()
+	require.NoError(t, err)
+	require.Equal(t, first, earlier)
 	require.NoError(t, back(first[:8]))
 	require.Contains(t, show(t, bare, "environments/staging/shop/images.yaml"), "web@1")
 
@@ -231,6 +239,8 @@ func TestRollbackHolds(t *testing.T) {
 	require.True(t, errors.As(err, &pinned), "%v", err)
 	require.EqualError(t, err, "ada rolled back to "+first[:8]+": it crashes")
 	require.NoError(t, back(first), "twice is as once")
+	_, err = previous()
+	require.ErrorContains(t, err, "no earlier revision", "the rollback's own commit is none")
 
 	_, _, err = gitops.Update(t.Context(), remote, author, func(r *gitops.Repository) (gitops.Files, string, error) {
 		pin, ok, err := staging.Pinned(r)

@@ -292,7 +292,11 @@ func (l *testLab) drift(t *testing.T) {
 	require.Equal(t, 2, code, out)
 	require.NoError(t, json.Unmarshal([]byte(out[strings.Index(out, "["):]), &found), out)
 	require.Len(t, found, 1)
-	require.Equal(t, "chat", found[0].Releases[0].Name)
+	var names []string
+	for _, r := range found[0].Releases {
+		names = append(names, r.Name)
+	}
+	require.Equal(t, []string{"secrets", "chat"}, names)
 	l.run("up")
 	k := startTalk(t, l.url())
 	k.more(5)

@@ -184,24 +184,12 @@ func (g *GitOps) change(ctx context.Context, message string, edit func(r *gitops
 	return r.Head(), changed, nil
 }
 
-// previous is the revision before the one that runs: the newest that changed images, values or the chart of the environment to something else.
-func (g *GitOps) previous(r *gitops.Repository) (string, error) {
-	log, err := r.Log(g.lab.git.settings.Path, 2)
-	if err != nil {
-		return "", err
-	}
-	if len(log) < 2 {
-		return "", fmt.Errorf("there is one revision of environment %q only", g.lab.Graph.Env.Name)
-	}
-	return log[1].Hash, nil
-}
-
 // Rollback brings an earlier revision of the environment back, "" for the one before, and keeps it until Undo.
 func (g *GitOps) Rollback(ctx context.Context, revision, reason string) (commit string, err error) {
 	commit, _, err = g.change(ctx, g.message("roll back", revision, reason), func(r *gitops.Repository) (gitops.Files, error) {
 		to := revision
 		if to == "" {
-			if to, err = g.previous(r); err != nil {
+			if to, err = g.lab.git.environment().Previous(r); err != nil {
 				return nil, err
 			}
 		}
