@@ -101,8 +101,6 @@ func TestArgoCD(t *testing.T) {
 	g.push(ctx, "the repair")
 	g.eventually("Synced", "Healthy")
 
-	g.chat()
-
 	l.run("down", "argocd")
 	_, err = words.Get(ctx, "words", metav1.GetOptions{})
 	require.True(t, apierrors.IsNotFound(err), "what Argo CD made went with its application: %v", err)
@@ -118,6 +116,12 @@ func TestArgoCD(t *testing.T) {
 	l.run("down", "argocd")
 	_, err = g.client.Core.CoreV1().Namespaces().Get(ctx, argocd.Namespace, metav1.GetOptions{})
 	require.NoError(t, err, "somebody else's stays")
+
+	require.NoError(t, g.client.Core.CoreV1().Namespaces().Delete(ctx, argocd.Namespace, metav1.DeleteOptions{}))
+	g.chat()
+	l.run("down", "argocd")
+	_, err = g.client.Core.CoreV1().Namespaces().Get(ctx, "chat", metav1.GetOptions{})
+	require.True(t, apierrors.IsNotFound(err), "what Argo CD delivered went first: %v", err)
 }
 
 func (g *argo) write(file, content string) {
