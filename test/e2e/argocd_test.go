@@ -120,8 +120,9 @@ func TestArgoCD(t *testing.T) {
 	require.NoError(t, g.client.Core.CoreV1().Namespaces().Delete(ctx, argocd.Namespace, metav1.DeleteOptions{}))
 	g.chat()
 	l.run("down", "argocd")
-	_, err = g.client.Core.CoreV1().Namespaces().Get(ctx, "chat", metav1.GetOptions{})
-	require.True(t, apierrors.IsNotFound(err), "what Argo CD delivered went first: %v", err)
+	left, err := g.client.Core.AppsV1().Deployments("chat").List(ctx, metav1.ListOptions{})
+	require.NoError(t, err)
+	require.Empty(t, left.Items, "what Argo CD delivered went first")
 }
 
 func (g *argo) write(file, content string) {
