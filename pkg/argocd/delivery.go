@@ -5,9 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"text/template"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -43,12 +40,11 @@ func (d Delivery) labels() labels.Set {
 	return labels.Set{deliveredLabel: delivered, RootLabel: d.Root()}
 }
 
-// deliverySet begins the names of the sets that hold a project and a root application. Dots part it from the namespace and the
-// release, whose names have none.
-const deliverySet = "labctl-application."
+// deliverySet is the kind of the sets that hold a project and a root application.
+const deliverySet = "labctl-application"
 
 func (d Delivery) set() kube.Set {
-	return kube.Set{Name: deliverySet + d.Namespace + "." + d.Release, Namespace: Namespace, Owner: d.Owner}
+	return kube.Set{Name: kube.ReleaseSet(deliverySet, d.Namespace, d.Release), Namespace: Namespace, Owner: d.Owner}
 }
 
 //go:embed application.yaml
@@ -135,18 +131,12 @@ func IsDelivered(ctx context.Context, client *kube.Client, namespace, release st
 
 // Deliveries gives the releases that an owner has Argo CD deliver.
 func Deliveries(ctx context.Context, client *kube.Client, owner kube.Owner) ([]Delivery, error) {
-	sets, err := client.Owned(ctx, owner, deliverySet)
-	if err != nil {
-		return nil, err
-	}
+	releases, err := client.OwnedReleases(ctx, owner, deliverySet)
 	var out []Delivery
-	for _, name := range slices.Sorted(maps.Keys(sets)) {
-		namespace, release, ok := strings.Cut(strings.TrimPrefix(name, deliverySet), ".")
-		if ok {
-			out = append(out, Delivery{Namespace: namespace, Release: release, Owner: sets[name]})
-		}
+	for _, r := range releases {
+		out = append(out, Delivery{Namespace: r.Namespace, Release: r.Name, Owner: r.Owner})
 	}
-	return out, nil
+	return out, err
 }
 
 // Withdraw deletes what Argo CD made of a release, and its applications.

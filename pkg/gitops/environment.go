@@ -252,13 +252,9 @@ func (e *PinnedError) Error() string {
 // Pinned gives the pin of an environment; ok is false where there is none.
 func (e Environment) Pinned(r *Repository) (pin Pin, ok bool, err error) {
 	name := path.Join(e.Dir, pinFile)
-	files, err := r.Files(e.Dir)
-	if err != nil {
+	text, ok, err := r.File(name)
+	if err != nil || !ok {
 		return pin, false, err
-	}
-	text, ok := files[name]
-	if !ok {
-		return pin, false, nil
 	}
 	if err := yaml.UnmarshalStrict(text, &pin); err != nil {
 		return pin, false, fmt.Errorf("read %s: %w", name, err)

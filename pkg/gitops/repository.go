@@ -98,6 +98,22 @@ func (r *Repository) Files(dir string) (Files, error) {
 	return filesOf(r.head, dir)
 }
 
+// File gives one file of the last commit; ok is false where there is none.
+func (r *Repository) File(name string) (content []byte, ok bool, err error) {
+	if r.head == nil {
+		return nil, false, nil
+	}
+	f, err := r.head.File(name)
+	if errors.Is(err, object.ErrFileNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read %s of commit %s: %w", name, r.head.Hash, err)
+	}
+	text, err := f.Contents()
+	return []byte(text), true, err
+}
+
 // FilesAt gives the files below dir as they were at a revision: a commit, or a part of its hash, that the branch has.
 func (r *Repository) FilesAt(revision, dir string) (Commit, Files, error) {
 	hash, err := r.repo.ResolveRevision(plumbing.Revision(revision))

@@ -55,6 +55,33 @@ func (c *Client) Owner(ctx context.Context, name string) (owner Owner, ok bool, 
 	return OwnerOf(parent.Labels), true, nil
 }
 
+// ReleaseSet names the set of a release. Dots part the kind of the set, the namespace and the release, whose names have none.
+func ReleaseSet(kind, namespace, release string) string {
+	return kind + "." + namespace + "." + release
+}
+
+// OwnedRelease is a release that has a set.
+type OwnedRelease struct {
+	Namespace, Name string
+	Owner           Owner
+}
+
+// OwnedReleases gives the releases of an owner that have a set of that kind, in the order of their namespaces and names.
+func (c *Client) OwnedReleases(ctx context.Context, owner Owner, kind string) ([]OwnedRelease, error) {
+	sets, err := c.Owned(ctx, owner, kind+".")
+	if err != nil {
+		return nil, err
+	}
+	var out []OwnedRelease
+	for _, name := range slices.Sorted(maps.Keys(sets)) {
+		namespace, release, ok := strings.Cut(strings.TrimPrefix(name, kind+"."), ".")
+		if ok {
+			out = append(out, OwnedRelease{Namespace: namespace, Name: release, Owner: sets[name]})
+		}
+	}
+	return out, nil
+}
+
 // Owned gives the sets of an owner whose names begin with prefix.
 func (c *Client) Owned(ctx context.Context, owner Owner, prefix string) (map[string]Owner, error) {
 	list, err := c.Core.CoreV1().ConfigMaps(setNamespace).List(ctx, metav1.ListOptions{LabelSelector: labels.Set(owner.Labels()).String()})

@@ -27,29 +27,18 @@ import (
 func TestLab(t *testing.T) {
 	l := newLab(t)
 	before := look(t)
-	part := func(name string, f func(t *testing.T)) {
-		if !t.Run(name, func(t *testing.T) {
-			outer := l.t
-			l.t = t
-			defer func() { l.t = outer }()
-			f(t)
-		}) {
-			t.FailNow()
-		}
-	}
-
-	part("killed at any step, up completes", l.killedAtEveryStep)
-	part("up again has nothing to do", l.nothingToDo)
-	part("what is asked of a lab is answered", l.answers)
-	part("pods die and no message is lost", l.podsDie)
-	part("chaos in the cluster, and the promise is kept", l.chaos)
-	part("the cluster's processes die and up repairs", l.processesDie)
-	part("what others changed is drift, and up repairs it", l.drift)
-	part("a changed service is shipped", l.shipped)
-	part("a service that does not start is said so and the old one stays", l.badService)
-	part("two browsers talk", l.browsers)
-	part("stop, start, and reach another host", l.stopAndStart)
-	part("down leaves nothing", func(t *testing.T) {
+	l.part("killed at any step, up completes", l.killedAtEveryStep)
+	l.part("up again has nothing to do", l.nothingToDo)
+	l.part("what is asked of a lab is answered", l.answers)
+	l.part("pods die and no message is lost", l.podsDie)
+	l.part("chaos in the cluster, and the promise is kept", l.chaos)
+	l.part("the cluster's processes die and up repairs", l.processesDie)
+	l.part("what others changed is drift, and up repairs it", l.drift)
+	l.part("a changed service is shipped", l.shipped)
+	l.part("a service that does not start is said so and the old one stays", l.badService)
+	l.part("two browsers talk", l.browsers)
+	l.part("stop, start, and reach another host", l.stopAndStart)
+	l.part("down leaves nothing", func(t *testing.T) {
 		group := l.cgroup()
 		require.NotEmpty(t, groupsLeft(t, group))
 		_, code, _ := l.interruptAt("1-cluster", syscall.SIGKILL, "down")
@@ -61,6 +50,18 @@ func TestLab(t *testing.T) {
 		require.Empty(t, look(t).since(before))
 		l.run("down") // again, on nothing
 	})
+}
+
+// part runs a part of a lab's life as a test of its own. One that fails ends the life.
+func (l *testLab) part(name string, f func(t *testing.T)) {
+	if !l.t.Run(name, func(t *testing.T) {
+		outer := l.t
+		l.t = t
+		defer func() { l.t = outer }()
+		f(t)
+	}) {
+		l.t.FailNow()
+	}
 }
 
 // killedAtEveryStep kills labctl the moment that each step begins, and then lets it through. A quick run kills while the

@@ -44,25 +44,15 @@ func (g *argo) status() gitOpsStatus {
 
 // chat has Argo CD make the chat of what is in Git, and changes it in each way.
 func (g *argo) chat() {
-	part := func(name string, f func(t *testing.T)) {
-		if !g.t.Run(name, func(t *testing.T) {
-			outer := g.t
-			g.t = t
-			defer func() { g.t = outer }()
-			f(t)
-		}) {
-			g.t.FailNow()
-		}
-	}
-	part("Helm installs the chat, and Argo CD takes it over and gives it back", g.handedOver)
-	part("up again has nothing to do", g.nothingToDo)
-	part("what is shipped is a commit", g.shippedByGit)
-	part("a service that does not start is said so and the old one stays", g.badService)
-	part("what is changed by hand is healed", g.healed)
-	part("what others commit stays, and what both change is said", g.shared)
-	part("a rollback holds", g.rolledBack)
-	part("the password is rotated", g.passwords)
-	part("an Argo CD that was deleted comes back", g.rebuilt)
+	g.part("Helm installs the chat, and Argo CD takes it over and gives it back", g.handedOver)
+	g.part("up again has nothing to do", g.nothingToDo)
+	g.part("what is shipped is a commit", g.shippedByGit)
+	g.part("a service that does not start is said so and the old one stays", g.badService)
+	g.part("what is changed by hand is healed", g.healed)
+	g.part("what others commit stays, and what both change is said", g.shared)
+	g.part("a rollback holds", g.rolledBack)
+	g.part("the password is rotated", g.passwords)
+	g.part("an Argo CD that was deleted comes back", g.rebuilt)
 }
 
 // pods gives the chat's pods with the number of their containers' restarts.

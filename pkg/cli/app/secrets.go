@@ -21,12 +21,12 @@ import (
 // secrets gives a cluster what nobody may see, as a release without a chart: its values are Secrets.
 type secrets struct{}
 
-// secretsSet begins the names of the sets of Secrets. Dots part it from the namespace and the release, whose names have none.
-const secretsSet = "labctl-secrets."
+// secretsSet is the kind of the sets of Secrets.
+const secretsSet = "labctl-secrets"
 
 func (secrets) set(s lab.ReleaseSpec) kube.Set {
 	return kube.Set{
-		Name: secretsSet + s.Namespace + "." + s.Name, Namespace: s.Namespace,
+		Name: kube.ReleaseSet(secretsSet, s.Namespace, s.Name), Namespace: s.Namespace,
 		Owner: kube.Owner{Lab: s.Lab, Environment: s.Environment, Stack: s.Stack},
 	}
 }
@@ -104,17 +104,12 @@ func (c secrets) Owned(ctx context.Context, kubeconfig, of, environment string) 
 	if err != nil {
 		return nil, err
 	}
-	sets, err := client.Owned(ctx, kube.Owner{Lab: of, Environment: environment}, secretsSet)
-	if err != nil {
-		return nil, err
-	}
+	releases, err := client.OwnedReleases(ctx, kube.Owner{Lab: of, Environment: environment}, secretsSet)
 	var out []lab.OwnedRelease
-	for name, owner := range sets {
-		if namespace, release, ok := strings.Cut(strings.TrimPrefix(name, secretsSet), "."); ok {
-			out = append(out, lab.OwnedRelease{Namespace: namespace, Name: release, Stack: owner.Stack})
-		}
+	for _, r := range releases {
+		out = append(out, lab.OwnedRelease{Namespace: r.Namespace, Name: r.Name, Stack: r.Owner.Stack})
 	}
-	return out, nil
+	return out, err
 }
 
 func (c secrets) Remove(ctx context.Context, s lab.ReleaseSpec, report event.Report) error {

@@ -3,7 +3,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"text/tabwriter"
@@ -76,9 +75,7 @@ func runStatus(opts *StatusOptions) error {
 	}
 	out := opts.Factory.IO.Out
 	if opts.JSON {
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(s)
+		return cli.WriteJSON(out, s)
 	}
 	switch {
 	case undeclared:

@@ -3,7 +3,6 @@ package doctor
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"slices"
@@ -78,9 +77,7 @@ func run(ctx context.Context, opts *Options) error {
 		findings = doctor.Check(ctx, machine)
 	}
 	if opts.JSON {
-		encoder := json.NewEncoder(f.IO.Out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(findings)
+		err = cli.WriteJSON(f.IO.Out, findings)
 	} else {
 		err = show(f.IO.Out, findings)
 	}

@@ -3,7 +3,6 @@ package drift
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -82,9 +81,7 @@ func run(ctx context.Context, opts *Options) error {
 		if found == nil {
 			found = []*lab.StackDrift{}
 		}
-		e := json.NewEncoder(f.IO.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(found)
+		err = cli.WriteJSON(f.IO.Out, found)
 	} else {
 		_, err = fmt.Fprint(f.IO.Out, text(found, f.Line("labctl up"+opts.Choice.Words())))
 	}

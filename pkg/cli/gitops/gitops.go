@@ -3,7 +3,6 @@ package gitops
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -51,12 +50,6 @@ func with(f *cli.Factory, do func(ctx context.Context, l *app.Lab, g *app.GitOps
 	}
 }
 
-func printJSON(w io.Writer, v any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
-}
-
 func newCmdStatus(f *cli.Factory) *cobra.Command {
 	asJSON := false
 	cmd := &cobra.Command{
@@ -72,7 +65,7 @@ What is wrong is said in Argo CD's own words.`,
 			return &cli.Error{What: "the state of Git and Argo CD is not known", Err: err, Next: []string{"labctl status"}}
 		}
 		if asJSON {
-			err = printJSON(f.IO.Out, s)
+			err = cli.WriteJSON(f.IO.Out, s)
 		} else {
 			err = show(f.IO.Out, s)
 		}
@@ -133,7 +126,7 @@ are not as Git says. Exit code 2 means that there is a difference.`,
 			return &cli.Error{What: "not compared", Err: err, Next: []string{"labctl gitops status"}}
 		}
 		if asJSON {
-			err = printJSON(f.IO.Out, d)
+			err = cli.WriteJSON(f.IO.Out, d)
 		} else {
 			_, err = io.WriteString(f.IO.Out, d.Text())
 		}
@@ -219,7 +212,7 @@ func newCmdLog(f *cli.Factory) *cobra.Command {
 			return &cli.Error{What: "the history is not known", Err: err, Next: []string{"labctl gitops status"}}
 		}
 		if asJSON {
-			return printJSON(f.IO.Out, log)
+			return cli.WriteJSON(f.IO.Out, log)
 		}
 		w := tabwriter.NewWriter(f.IO.Out, 0, 0, 2, ' ', 0)
 		for _, c := range log {

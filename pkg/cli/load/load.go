@@ -6,7 +6,6 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -130,9 +129,7 @@ func explain(opts *Options, err error) error {
 func show(opts *Options, res load.Result) error {
 	out := opts.Factory.IO.Out
 	if opts.JSON {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		return e.Encode(res)
+		return cli.WriteJSON(out, res)
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	_, _ = fmt.Fprintln(w, "milliseconds\tnumber\tp50\tp99\tp99.9\tmax\t")

@@ -3,7 +3,6 @@ package plan
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,9 +96,7 @@ func run(ctx context.Context, opts *Options) error {
 		if plans == nil {
 			plans = []*lab.StackPlan{}
 		}
-		e := json.NewEncoder(f.IO.Out)
-		e.SetIndent("", "  ")
-		err = e.Encode(plans)
+		err = cli.WriteJSON(f.IO.Out, plans)
 	} else {
 		_, err = fmt.Fprint(f.IO.Out, text(plans, opts, f.Line))
 	}

@@ -2,7 +2,6 @@
 package report
 
 import (
-	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/lab"
 )
 
@@ -161,9 +161,7 @@ func writeJSON(w io.Writer, s *lab.Summary, environment string) error {
 		}
 		out.Stacks = append(out.Stacks, j)
 	}
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	return e.Encode(out)
+	return cli.WriteJSON(w, out)
 }
 
 func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

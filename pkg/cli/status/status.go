@@ -3,7 +3,6 @@ package status
 
 import (
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -66,9 +65,7 @@ func run(ctx context.Context, opts *Options) error {
 	strays := findStrays(ctx, l)
 	s := status.Collect(ctx, sources(ctx, l, orphans, strays, err))
 	if opts.JSON {
-		encoder := json.NewEncoder(opts.Factory.IO.Out)
-		encoder.SetIndent("", "  ")
-		err = encoder.Encode(s)
+		err = cli.WriteJSON(opts.Factory.IO.Out, s)
 	} else {
 		err = s.Text(opts.Factory.IO.Out)
 	}
