@@ -10,6 +10,7 @@ require (
 	github.com/Masterminds/semver/v3 v3.3.1
 	github.com/ProtonMail/go-crypto v1.5.2
 	github.com/coder/websocket v1.8.15
+	github.com/containernetworking/cni v1.3.0
 	github.com/go-git/go-billy/v5 v5.9.0
 	github.com/go-jose/go-jose/v4 v4.1.3
 	github.com/google/go-containerregistry v0.22.1

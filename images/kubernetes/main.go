@@ -40,6 +40,7 @@ func main() {
 		"kubelet":                 func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) },
 		"kube-proxy":              proxy.NewProxyCommand,
 		"storage-provisioner":     newStorageProvisionerCommand,
+		"network-policies":        newNetworkPoliciesCommand,
 		"metrics-server":          func() *cobra.Command { return metrics.NewMetricsServerCommand(server.SetupSignalHandler()) },
 	}
 

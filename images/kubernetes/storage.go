@@ -20,18 +20,17 @@ import (
 // provisionerName is what a StorageClass names to get its volumes from here.
 const provisionerName = "labctl.local/directory"
 
-// directories provisions a persistent volume as a directory of the node. The node is one machine, so a volume
-// needs no more than that to outlive its pods.
+// directories provisions a persistent volume as a directory of the machine. All nodes see it, as they would see a disk
+// that a network brings, so a volume outlives its pods and the death of their node.
 type directories struct {
-	root string // absolute, on the node
-	node string // the node's name: a volume is only there
+	root string // absolute, the same on all nodes
 }
 
 func newStorageProvisionerCommand() *cobra.Command {
-	var kubeconfig, root, node string
+	var kubeconfig, root string
 	cmd := &cobra.Command{
 		Use:   "storage-provisioner",
-		Short: "Provision persistent volumes as directories of this node",
+		Short: "Provision persistent volumes as directories of this machine",
 		RunE: func(*cobra.Command, []string) error {
 			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
@@ -43,14 +42,13 @@ func newStorageProvisionerCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			controller.NewProvisionController(ctx, client, provisionerName, &directories{root: root, node: node},
+			controller.NewProvisionController(ctx, client, provisionerName, &directories{root: root},
 				controller.LeaderElection(false)).Run(ctx)
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&kubeconfig, "kubeconfig", "", "how to reach the API")
 	cmd.Flags().StringVar(&root, "root", "", "the directory that holds the volumes")
-	cmd.Flags().StringVar(&node, "node", "", "this node's name")
 	return cmd
 }
 
@@ -79,11 +77,6 @@ func (d *directories) Provision(ctx context.Context, o controller.ProvisionOptio
 			PersistentVolumeSource: v1.PersistentVolumeSource{
 				HostPath: &v1.HostPathVolumeSource{Path: dir, Type: &hostPathType},
 			},
-			NodeAffinity: &v1.VolumeNodeAffinity{Required: &v1.NodeSelector{NodeSelectorTerms: []v1.NodeSelectorTerm{{
-				MatchExpressions: []v1.NodeSelectorRequirement{{
-					Key: v1.LabelHostname, Operator: v1.NodeSelectorOpIn, Values: []string{d.node},
-				}},
-			}}}},
 		},
 	}, controller.ProvisioningFinished, nil
 }

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/labctl/labctl/pkg/cluster/cgroup"
 	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
@@ -21,7 +22,7 @@ import (
 
 // The kinds of cluster.
 const (
-	Embedded   = "embedded"   // one node on this machine, built from Go modules
+	Embedded   = "embedded"   // nodes on this machine, built from Go modules
 	Kind       = "kind"       // one node that is a container of Docker, nerdctl or Podman, made by kind
 	Kubeconfig = "kubeconfig" // an existing cluster, adopted by its kubeconfig
 )
@@ -35,11 +36,14 @@ var ErrNotRoot = errors.New("the embedded cluster needs root")
 // Spec says which cluster a lab wants.
 type Spec struct {
 	Kind string
-	Name string // the lab's name, and the node's
+	Name string // the lab's name, and the first node's
 	Dir  string // absolute; everything of an embedded cluster is below it
 
 	// Ports on 127.0.0.1.
 	APIPort, HTTPPort, RegistryPort int
+
+	// Nodes is how many nodes an embedded cluster has, from 1 to MostNodes.
+	Nodes int
 
 	// Egress lets an embedded cluster reach what the machine reaches. Nothing reaches the cluster by it.
 	Egress bool
@@ -102,6 +106,12 @@ func (s Spec) check() error {
 		}
 		if !filepath.IsAbs(s.Dir) {
 			return fmt.Errorf("cluster directory %q is not absolute", s.Dir)
+		}
+		if s.Kind == Embedded && (s.Nodes < 1 || s.Nodes > MostNodes) {
+			return fmt.Errorf("%d nodes: an embedded cluster has from 1 to %d", s.Nodes, MostNodes)
+		}
+		if s.Kind == Kind && s.Nodes > 1 {
+			return fmt.Errorf("%d nodes: a cluster of kind has one", s.Nodes)
 		}
 		ports := map[int]string{}
 		for _, p := range s.ports() {
@@ -193,7 +203,7 @@ func (m *Manager) Read(ctx context.Context, s Spec) (Info, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := health(ctx, s.Dir, kubeconfig); err != nil {
+	if err := health(ctx, s, kubeconfig); err != nil {
 		info.Reason = err.Error()
 		return info, nil
 	}
@@ -226,7 +236,7 @@ func (m *Manager) Destroy(ctx context.Context, s Spec, report event.Report) erro
 		return err
 	}
 	report.Doing("removing its files")
-	if err := removeCgroups(ctx, labID(s.Dir)); err != nil {
+	if err := cgroup.Remove(ctx, cgroup.Root(labID(s.Dir))); err != nil {
 		return err
 	}
 	return datadir.Remove(s.Dir)

@@ -16,13 +16,14 @@ import (
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
 
+	"github.com/labctl/labctl/pkg/cluster/cgroup"
 	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/kube"
 )
 
 func embedded(dir string) Spec {
-	return Spec{Kind: Embedded, Name: "unit", Dir: dir, APIPort: 1, HTTPPort: 2, RegistryPort: 3}
+	return Spec{Kind: Embedded, Name: "unit", Dir: dir, Nodes: 1, APIPort: 1, HTTPPort: 2, RegistryPort: 3}
 }
 
 func TestSpecIsCheckedBeforeAnythingChanges(t *testing.T) {
@@ -37,6 +38,9 @@ func TestSpecIsCheckedBeforeAnythingChanges(t *testing.T) {
 		"relative directory":  {func(s *Spec) { s.Dir = "x" }, `"x" is not absolute`},
 		"port out of range":   {func(s *Spec) { s.HTTPPort = 70000 }, "port 70000 for the chat (http_port)"},
 		"the same port twice": {func(s *Spec) { s.HTTPPort = s.APIPort }, "port 1 is given both to the Kubernetes API (api_port) and to the chat (http_port)"},
+		"no node":             {func(s *Spec) { s.Nodes = 0 }, "0 nodes: an embedded cluster has from 1 to 9"},
+		"too many nodes":      {func(s *Spec) { s.Nodes = 10 }, "10 nodes: an embedded cluster has from 1 to 9"},
+		"nodes of kind":       {func(s *Spec) { s.Kind, s.Nodes = Kind, 2 }, "2 nodes: a cluster of kind has one"},
 		"nothing to adopt":    {func(s *Spec) { s.Kind = Kubeconfig }, "needs kubeconfig_path"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -59,7 +63,7 @@ func TestReadSaysWhenThereIsNone(t *testing.T) {
 func TestReadSaysWhyAStoppedNodeIsNotHealthy(t *testing.T) {
 	dir := t.TempDir()
 	s := embedded(dir)
-	require.NoError(t, makePKI(filepath.Join(dir, "pki"), s.Name))
+	require.NoError(t, makePKI(filepath.Join(dir, "pki"), s.members()))
 	require.NoError(t, writeKubeconfig(s))
 	info, err := (&Manager{}).Read(context.Background(), s)
 	require.NoError(t, err)
@@ -70,7 +74,7 @@ func TestReadSaysWhyAStoppedNodeIsNotHealthy(t *testing.T) {
 
 func TestCertificatesVerifyAndAreKept(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "pki")
-	require.NoError(t, makePKI(dir, "unit"))
+	require.NoError(t, makePKI(dir, Spec{Name: "unit"}.members()))
 	before, err := os.ReadFile(filepath.Join(dir, "apiserver.crt"))
 	require.NoError(t, err)
 
@@ -95,7 +99,7 @@ func TestCertificatesVerifyAndAreKept(t *testing.T) {
 	require.Error(t, err, "a client's certificate must not serve")
 
 	require.NoError(t, os.Remove(filepath.Join(dir, "proxy.crt")))
-	require.NoError(t, makePKI(dir, "unit"))
+	require.NoError(t, makePKI(dir, Spec{Name: "unit"}.members()))
 	after, err := os.ReadFile(filepath.Join(dir, "apiserver.crt"))
 	require.NoError(t, err)
 	require.Equal(t, before, after)
@@ -114,16 +118,16 @@ func TestCertificatesVerifyAndAreKept(t *testing.T) {
 func TestConfigurationIsWholeAndStable(t *testing.T) {
 	s := embedded(filepath.Join(t.TempDir(), "cluster"))
 	facts := nodeFacts{
-		Name: s.Name, PauseImage: "localhost:5000/lab/pause@sha256:0", CNIBin: "/usr/lib/cni", Snapshotter: "overlayfs",
-		Containerd: "/usr/bin/containerd", CgroupRoot: cgroupRoot(s.Dir), PodCIDR: podCIDR, ServiceCIDR: serviceCIDR,
-		DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Resolver: node.ResolverFile, CertsDirs: certsDirs, MaxOpenFiles: 20000,
+		PauseImage: "localhost:5000/lab/pause@sha256:0", CNIBin: "/usr/lib/cni", Snapshotter: "overlayfs",
+		Containerd: "/usr/bin/containerd", CgroupRoot: cgroup.Root(labID(s.Dir)), PodCIDR: podCIDR,
+		DNSIP: dnsIP, API: "https://10.40.0.2:6443", Inside: inside, Resolver: node.ResolverFile, CertsDirs: certsDirs, MaxOpenFiles: 20000,
 	}
 	supervisor := filepath.Join(t.TempDir(), "node")
 	require.NoError(t, os.WriteFile(supervisor, []byte("one"), 0o600))
 	programs := map[string]string{"kubernetes": "/cache/kubernetes", "node": supervisor}
 	digest := func() string {
-		require.NoError(t, writeNode(s, facts, programs))
-		d, err := nodeDigest(s.Dir, programs["node"])
+		require.NoError(t, writeNodes(s, facts, programs))
+		d, err := nodeDigest(s, programs["node"])
 		require.NoError(t, err)
 		return d
 	}

@@ -3,7 +3,9 @@ package cluster
 import (
 	"bytes"
 	_ "embed"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"text/template"
@@ -15,51 +17,73 @@ import (
 // The node's networks. They are the same in every lab, because no lab's network is connected to another's or to
 // the machine's.
 const (
-	nodeIP        = "10.40.0.2"
-	nodeAddress   = nodeIP + "/24"
-	nodeGateway   = "10.40.0.1"
-	egressCIDR    = "10.41.0.0/24"
-	egressDNS     = "10.41.0.3" // slirp4netns(1): the third address of its network
-	egressDevice  = "tap0"
-	podCIDR       = "10.42.0.0/16"
-	serviceCIDR   = "10.43.0.0/16"
-	apiServiceIP  = "10.43.0.1"
-	dnsIP         = "10.43.0.10"
-	ingressIP     = "10.43.0.80"
-	registryAddr  = "localhost:5000" // containerd speaks plain HTTP to localhost without being told
-	apiPortInside = "6443"
-	metricsPort   = "4443"
+	nodesCIDR    = "10.40.0.0/24"
+	nodePrefix   = "/24"
+	nodeIP       = "10.40.0.2" // the first node's, which has the control plane
+	nodeGateway  = "10.40.0.1" // nobody's
+	egressCIDR   = "10.41.0.0/24"
+	egressDNS    = "10.41.0.3" // slirp4netns(1): the third address of its network
+	egressDevice = "tap0"
+	podCIDR      = "10.42.0.0/16"
+	serviceCIDR  = "10.43.0.0/16"
+	apiServiceIP = "10.43.0.1"
+	dnsIP        = "10.43.0.10"
+	ingressIP    = "10.43.0.80"
+	registryAddr = "localhost:5000" // containerd speaks plain HTTP to localhost without being told
+	// The registry asks nobody who they are, so no network but the nodes' loopback may reach it. A socket of the first node
+	// carries it to the others.
+	registryListens = "127.0.0.1:5000"
+	registrySocket  = inside + "/registry.sock"
+	apiPortInside   = "6443"
+	metricsPort     = "4443"
 )
 
-// inside is where the cluster directory is seen by the components.
-const inside = node.Base + "/cluster"
+// inside is where the cluster directory is seen by the components, and the others are their programs.
+const (
+	inside            = node.Base + "/cluster"
+	kubernetesProgram = node.Base + "/bin/kubernetes"
+	nodeProgram       = node.Base + "/bin/node"
+)
 
 //go:embed config.tmpl
 var configTemplates string
 
-// files that are made from config.tmpl, by template name.
-var configFiles = map[string]string{
-	"containerd":  "conf/containerd.toml",
-	"cni":         "conf/cni/10-labctl.conflist",
-	"kubelet":     "conf/kubelet.yaml",
-	"kube-proxy":  "conf/kube-proxy.yaml",
-	"registry":    "conf/registry.yaml",
-	"audit":       "conf/audit.yaml",
-	"kubeconfigs": "",
-}
+// files that are made from config.tmpl, by template name: those of every node, and those of the control plane's.
+var (
+	configFiles = map[string]string{
+		"containerd": "conf/containerd.toml",
+		"cni":        "conf/cni/10-labctl.conflist",
+		"kubelet":    "conf/kubelet.yaml",
+		"kube-proxy": "conf/kube-proxy.yaml",
+	}
+	controlPlaneFiles = map[string]string{
+		"registry": "conf/registry.yaml",
+		"audit":    "conf/audit.yaml",
+	}
+)
 
-// nodeFacts is what differs from one machine or lab to the next.
+// nodeFacts is what differs from one machine, lab or node to the next.
 type nodeFacts struct {
-	Name         string
+	member
+	Name    string
+	Address string
+	Pods    string // CIDR of this node's
+	Conf    string // the directory of this node's configuration, as its components see it
+	Kubelet string // the kubelet's certificates: those of its server, and its own
+	Server  string
+	// Sockets of those who enforce policies: here, and on the other nodes as a list of JSON.
+	Policies, OtherPolicies string
+
 	PauseImage   string
 	CNIBin       string
+	PluginDir    string
+	Plugin       string
 	Snapshotter  string
 	Containerd   string
 	CgroupRoot   string
-	PodCIDR      string
-	ServiceCIDR  string
+	PodCIDR      string // of all nodes
 	DNSIP        string
-	NodeIP       string
+	API          string // where the nodes reach the API
 	Inside       string
 	CertsDirs    string
 	MaxOpenFiles uint64
@@ -75,21 +99,47 @@ type egressFacts struct {
 
 func (e egressFacts) on() bool { return e.Slirp != "" }
 
-// writeConfigs writes every configuration file of the components into dir.
+// of completes the facts with those of one node.
+func (f nodeFacts) of(m member, all []member) nodeFacts {
+	f.member, f.Name, f.Address, f.Pods = m, m.name, m.address(), m.pods()
+	f.Conf = filepath.Join(inside, m.home(), "conf")
+	f.Kubelet, f.Server = m.identity("kubelet"), m.identity("kubelet-server")
+	if m.index > 0 {
+		f.CgroupRoot += "/" + m.name
+	}
+	f.Policies, f.PluginDir, f.Plugin = m.policies(), node.PluginDir, node.Plugin
+	others := []string{}
+	for _, other := range all {
+		if other.index != m.index {
+			others = append(others, other.policies())
+		}
+	}
+	list, _ := json.Marshal(others) // strings always can be
+	f.OtherPolicies = string(list)
+	return f
+}
+
+// writeConfigs writes every configuration file of a node's components into dir, which is that of the node's own files.
 func writeConfigs(dir string, f nodeFacts) error {
 	t, err := template.New("config").Parse(configTemplates)
 	if err != nil {
 		return err
 	}
-	for _, d := range []string{"conf/cni", "logs", "etcd", "registry", "volumes"} {
+	dirs, files := []string{"conf/cni", "logs"}, maps.Clone(configFiles)
+	users := map[string]string{"kubelet": f.Kubelet, "proxy": "proxy", "network-policies": "network-policies"} // certificates by use
+	if f.index == 0 {
+		dirs = append(dirs, "etcd", "registry", "volumes")
+		maps.Copy(files, controlPlaneFiles)
+		for _, user := range []string{"controller-manager", "scheduler", "storage-provisioner", "metrics-server"} {
+			users[user] = user
+		}
+	}
+	for _, d := range dirs {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
 			return err
 		}
 	}
-	for name, file := range configFiles {
-		if file == "" {
-			continue
-		}
+	for name, file := range files {
 		var b bytes.Buffer
 		if err := t.ExecuteTemplate(&b, name, f); err != nil {
 			return fmt.Errorf("configuration of %s: %w", name, err)
@@ -98,34 +148,64 @@ func writeConfigs(dir string, f nodeFacts) error {
 			return err
 		}
 	}
-	for _, user := range []string{"controller-manager", "scheduler", "kubelet", "proxy", "storage-provisioner", "metrics-server"} {
+	for use, certificate := range users {
 		var b bytes.Buffer
-		if err := t.ExecuteTemplate(&b, "kubeconfigs", map[string]string{"User": user, "PKI": inside + "/pki"}); err != nil {
-			return fmt.Errorf("kubeconfig of %s: %w", user, err)
+		if err := t.ExecuteTemplate(&b, "kubeconfigs", map[string]string{"User": certificate, "PKI": inside + "/pki", "API": f.API}); err != nil {
+			return fmt.Errorf("kubeconfig of %s: %w", use, err)
 		}
-		if err := atomicfile.Write(filepath.Join(dir, "conf", user+".kubeconfig"), b.Bytes()); err != nil {
+		if err := atomicfile.Write(filepath.Join(dir, "conf", use+".kubeconfig"), b.Bytes()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// components lists the node's programs in starting order.
+// components lists a node's programs in starting order. Other nodes than the first have no control plane.
 func components(f nodeFacts) []node.Component {
-	kubernetes := node.Base + "/bin/kubernetes"
-	pki, conf := inside+"/pki", inside+"/conf"
-	part := func(name string, args ...string) []string { return append([]string{kubernetes, name}, args...) }
+	part := func(name string, args ...string) []string { return append([]string{kubernetesProgram, name}, args...) }
+	all := []node.Component{
+		{
+			Name: "containerd", Env: f.Egress.Proxies, Ready: "/run/containerd/containerd.sock",
+			Args: []string{f.Containerd, "--config", f.Conf + "/containerd.toml"},
+		},
+	}
+	var after []string // what the rest waits for, where it is of the same node
+	if f.index == 0 {
+		all, after = append(all, controlPlane(f, part)...), []string{"kube-apiserver"}
+	}
+	conf := f.Conf
+	all = append(all, []node.Component{
+		{
+			Name: "kubelet", After: append([]string{"containerd"}, after...),
+			Args: part("kubelet", "--config="+conf+"/kubelet.yaml", "--kubeconfig="+conf+"/kubelet.kubeconfig",
+				"--hostname-override="+f.Name, "--node-ip="+f.Address),
+		},
+		{
+			Name: "kube-proxy", After: after,
+			Args: part("kube-proxy", "--config="+conf+"/kube-proxy.yaml"),
+		},
+		{
+			Name: "network-policies", After: after,
+			Args: part("network-policies", "--kubeconfig="+conf+"/network-policies.kubeconfig", "--node="+f.Name,
+				"--service-cluster-ip-range="+serviceCIDR, "--socket="+f.Policies),
+		},
+	}...)
+	if f.index == 0 && f.Egress.on() {
+		all = append(all, egress(f.Egress))
+	}
+	return all
+}
+
+// controlPlane is what a cluster has once.
+func controlPlane(f nodeFacts, part func(name string, args ...string) []string) []node.Component {
+	pki, conf := inside+"/pki", f.Conf
 	client := func(user string) []string {
 		file := conf + "/" + user + ".kubeconfig"
 		return []string{"--kubeconfig=" + file, "--authentication-kubeconfig=" + file, "--authorization-kubeconfig=" + file}
 	}
-	all := []node.Component{
+	return []node.Component{
 		{
-			Name: "containerd", Env: f.Egress.Proxies, Ready: "/run/containerd/containerd.sock",
-			Args: []string{f.Containerd, "--config", conf + "/containerd.toml"},
-		},
-		{
-			Name: "registry", Ready: "127.0.0.1:5000",
+			Name: "registry", Ready: registryListens,
 			Args: part("registry", "serve", conf+"/registry.yaml"),
 			Env:  []string{"OTEL_TRACES_EXPORTER=none"},
 		},
@@ -177,15 +257,6 @@ func components(f nodeFacts) []node.Component {
 			Args: part("kube-scheduler", append(client("scheduler"), "--bind-address=127.0.0.1", "--leader-elect=false", "--profiling=false")...),
 		},
 		{
-			Name: "kubelet", After: []string{"kube-apiserver", "containerd"},
-			Args: part("kubelet", "--config="+conf+"/kubelet.yaml", "--kubeconfig="+conf+"/kubelet.kubeconfig",
-				"--hostname-override="+f.Name, "--node-ip="+nodeIP),
-		},
-		{
-			Name: "kube-proxy", After: []string{"kube-apiserver"},
-			Args: part("kube-proxy", "--config="+conf+"/kube-proxy.yaml"),
-		},
-		{
 			Name: "metrics-server", After: []string{"kube-apiserver"},
 			Args: part("metrics-server", append(client("metrics-server"),
 				"--bind-address="+nodeIP, "--secure-port="+metricsPort, "--metric-resolution=15s",
@@ -195,13 +266,19 @@ func components(f nodeFacts) []node.Component {
 		{
 			Name: "storage-provisioner", After: []string{"kube-apiserver"},
 			Args: part("storage-provisioner", "--kubeconfig="+conf+"/storage-provisioner.kubeconfig",
-				"--root="+inside+"/volumes", "--node="+f.Name),
+				"--root="+inside+"/volumes"),
 		},
 	}
-	if f.Egress.on() {
-		all = append(all, egress(f.Egress))
+}
+
+// worker is another node, as a component of the first.
+func worker(m member, cgroup string) node.Component {
+	home := filepath.Join(inside, m.home())
+	return node.Component{
+		Name: m.name, After: []string{"kube-apiserver"}, Unless: filepath.Join(home, stopFile),
+		Node: &node.Other{Device: m.device(), Cgroup: cgroup},
+		Args: []string{nodeProgram, filepath.Join(home, node.ConfigFile)},
 	}
-	return all
 }
 
 // egress is user-mode networking: slirp4netns takes what leaves the node by the device, and makes the machine's own connections of it. It runs

@@ -14,7 +14,7 @@ import (
 	"github.com/labctl/labctl/pkg/event"
 )
 
-// Status is how an embedded cluster's own processes are.
+// Status is how an embedded cluster's own processes are. Those of other nodes than the first have names as NODE/COMPONENT.
 type Status struct {
 	Exists      bool                  `json:"exists"`
 	Running     bool                  `json:"running"`
@@ -39,6 +39,19 @@ func Inspect(dir string) (Status, error) {
 		return s, err
 	}
 	s.Components = state.Components
+	for _, other := range state.Components {
+		if !other.Node || !other.Running {
+			continue
+		}
+		theirs, err := node.ReadState(filepath.Join(dir, node.HomeOf(other.Name)))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return s, err
+		}
+		for _, c := range theirs.Components {
+			c.Name = other.Name + "/" + c.Name
+			s.Components = append(s.Components, c)
+		}
+	}
 	return s, nil
 }
 
@@ -68,7 +81,7 @@ func Log(ctx context.Context, dir, component string, lines int, follow bool, w i
 	if !known {
 		return fmt.Errorf("the cluster has no component %q; it has: %s", component, strings.Join(names, ", "))
 	}
-	path := node.LogPath(dir, component)
+	path := logPath(dir, component)
 	text := strings.TrimPrefix(strings.ReplaceAll(tail(path, lines), "\n    ", "\n"), "    ")
 	if _, err := fmt.Fprintln(w, text); err != nil || !follow {
 		return err
@@ -90,17 +103,30 @@ func Log(ctx context.Context, dir, component string, lines int, follow bool, w i
 	return nil
 }
 
-func logs(dir string) ([]string, error) {
-	files, err := filepath.Glob(node.LogPath(dir, "*"))
-	if err != nil {
-		return nil, err
+// logPath is where a component's log is, whose name is as in Status.
+func logPath(dir, component string) string {
+	if other, name, ok := strings.Cut(component, "/"); ok {
+		dir, component = filepath.Join(dir, node.HomeOf(other)), name
 	}
-	if len(files) == 0 {
+	return node.LogPath(dir, component)
+}
+
+func logs(dir string) (names []string, err error) {
+	for _, component := range []string{"*", "*/*"} {
+		files, err := filepath.Glob(logPath(dir, component))
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range files {
+			name := strings.TrimSuffix(filepath.Base(f), ".log")
+			if component == "*/*" {
+				name = filepath.Base(filepath.Dir(filepath.Dir(f))) + "/" + name
+			}
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
 		return nil, ErrGone
-	}
-	var names []string
-	for _, f := range files {
-		names = append(names, strings.TrimSuffix(filepath.Base(f), ".log"))
 	}
 	return names, nil
 }

@@ -32,7 +32,7 @@ func proxyVariables(c *httpproxy.Config) []string {
 	if c.HTTPProxy == "" && c.HTTPSProxy == "" {
 		return nil
 	}
-	direct := []string{"localhost", "127.0.0.1", nodeIP, podCIDR, serviceCIDR, ".svc", ".cluster.local"}
+	direct := []string{"localhost", "127.0.0.1", nodesCIDR, podCIDR, serviceCIDR, ".svc", ".cluster.local"}
 	if c.NoProxy != "" {
 		direct = append(direct, c.NoProxy)
 	}

@@ -21,9 +21,10 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	v1 "k8s.io/api/core/v1"
 
 	"github.com/labctl/labctl/pkg/atomicfile"
+	"github.com/labctl/labctl/pkg/cluster/cgroup"
 	"github.com/labctl/labctl/pkg/cluster/datadir"
 	"github.com/labctl/labctl/pkg/cluster/node"
 	"github.com/labctl/labctl/pkg/event"
@@ -72,13 +73,13 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err != nil {
 		return err
 	}
-	if err := writeNode(s, facts, programs); err != nil {
+	if err := writeNodes(s, facts, programs); err != nil {
 		return err
 	}
 	if err := writeRegistries(s.Dir, report); err != nil {
 		return err
 	}
-	digest, err := nodeDigest(s.Dir, programs["node"])
+	digest, err := nodeDigest(s, programs["node"])
 	if err != nil {
 		return err
 	}
@@ -87,6 +88,13 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 		if err := stopNode(ctx, s.Dir, gracefully); err != nil {
 			return err
 		}
+	}
+	stopped, err := unstop(s)
+	if err != nil {
+		return err
+	}
+	if len(stopped) > 0 {
+		report.Doing("starting the stopped nodes: %s", strings.Join(stopped, ", "))
 	}
 	if err := start(ctx, s, programs["node"], digest, report); err != nil {
 		return err
@@ -126,12 +134,15 @@ func (m *Manager) ensureNode(ctx context.Context, s Spec, report event.Report) e
 	if err := client.Apply(ctx, kube.Set{Name: "labctl-cluster"}, manifests, report); err != nil {
 		return err
 	}
-	report.Doing("waiting for the node to be ready")
-	state, err := node.ReadState(s.Dir)
-	if err != nil {
+	if err := forgetOthers(ctx, client, s); err != nil {
 		return err
 	}
-	if err := waitHealthy(ctx, s.Dir, client, nodeOf(state.Started)); err != nil {
+	if s.Nodes > 1 {
+		report.Doing("waiting for the %d nodes to be ready", s.Nodes)
+	} else {
+		report.Doing("waiting for the node to be ready")
+	}
+	if err := waitHealthy(ctx, s.Dir, client, nodesReady(s)); err != nil {
 		return err
 	}
 	report.Doing("waiting for the name service")
@@ -158,7 +169,8 @@ func (m *Manager) fingerprint(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	parts, err := json.Marshal(components(everything))
+	two := Spec{Nodes: 2}.members()
+	parts, err := json.Marshal(append(components(everything.of(two[0], two)), append(components(everything.of(two[1], two)), worker(two[1], ""))...))
 	if err != nil {
 		return "", err
 	}
@@ -197,11 +209,11 @@ func (m *Manager) programs(ctx context.Context, report event.Report) (map[string
 	return paths, nil
 }
 
-// machineFacts finds what the machine's distribution gives to the node.
+// machineFacts finds what the machine's distribution gives to the nodes.
 func machineFacts(s Spec, pauseImage string) (nodeFacts, error) {
 	f := nodeFacts{
-		Name: s.Name, PauseImage: pauseImage, CgroupRoot: cgroupRoot(s.Dir),
-		PodCIDR: podCIDR, ServiceCIDR: serviceCIDR, DNSIP: dnsIP, NodeIP: nodeIP, Inside: inside, Resolver: node.ResolverFile, CertsDirs: certsDirs,
+		PauseImage: pauseImage, CgroupRoot: cgroup.Root(labID(s.Dir)),
+		PodCIDR: podCIDR, DNSIP: dnsIP, API: "https://" + nodeIP + ":" + apiPortInside, Inside: inside, Resolver: node.ResolverFile, CertsDirs: certsDirs,
 	}
 	var err error
 	if s.Egress {
@@ -242,46 +254,75 @@ func overlayWorks(dir string) bool {
 	return fs.Type != unix.OVERLAYFS_SUPER_MAGIC
 }
 
-// writeNode writes everything that the node reads.
-func writeNode(s Spec, facts nodeFacts, programs map[string]string) error {
+// writeNodes writes everything that the nodes read.
+func writeNodes(s Spec, facts nodeFacts, programs map[string]string) error {
 	if err := datadir.Claim(s.Dir); err != nil {
 		return err
 	}
-	if err := makePKI(filepath.Join(s.Dir, "pki"), s.Name); err != nil {
+	if err := makePKI(filepath.Join(s.Dir, "pki"), s.members()); err != nil {
 		return err
 	}
-	if err := writeConfigs(s.Dir, facts); err != nil {
-		return err
-	}
-	config := node.Config{
-		Name: s.Name, Dir: s.Dir, Programs: []string{programs["kubernetes"]},
-		Address: nodeAddress, Gateway: nodeGateway, Components: components(facts),
-	}
-	if facts.Egress.on() {
-		config.Egress = &node.Egress{Device: egressDevice, Resolver: egressDNS, Sources: podCIDR, Kept: []string{podCIDR, serviceCIDR}}
-	}
-	for _, p := range s.ports() {
-		config.Proxies = append(config.Proxies, node.Proxy{Name: fmt.Sprintf("%d %s", p.port, p.use), Target: p.target})
-	}
-	b, err := json.MarshalIndent(config, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(filepath.Join(s.Dir, node.ConfigFile), b); err != nil {
-		return err
+	for _, m := range s.members() {
+		home := filepath.Join(s.Dir, m.home())
+		own := facts.of(m, s.members())
+		if err := writeConfigs(home, own); err != nil {
+			return err
+		}
+		b, err := json.MarshalIndent(nodeConfig(s, m, own, programs), "", "  ")
+		if err != nil {
+			return err
+		}
+		if err := atomicfile.Write(filepath.Join(home, node.ConfigFile), b); err != nil {
+			return err
+		}
 	}
 	return writeKubeconfig(s)
 }
 
+// nodeConfig is what a node's process 1 reads.
+func nodeConfig(s Spec, m member, facts nodeFacts, programs map[string]string) node.Config {
+	all := s.members()
+	config := node.Config{
+		Name: m.name, Home: m.home(), CNI: facts.CNIBin, Address: m.address() + nodePrefix, Routes: m.routes(all), Components: components(facts),
+	}
+	if facts.Egress.on() {
+		config.Resolver = egressDNS
+	}
+	if m.index > 0 {
+		// The first node's process starts this one, and sees the machine as the first node does.
+		config.Worker, config.Dir, config.Programs = true, inside, []string{kubernetesProgram, nodeProgram}
+		config.Gateway = nodeIP
+		config.Relays = []node.Relay{{Listen: registryListens, Target: registrySocket}}
+		return config
+	}
+	config.Dir, config.Programs = s.Dir, []string{programs["kubernetes"], programs["node"]}
+	config.Gateway = nodeGateway
+	if facts.Egress.on() {
+		config.Egress = &node.Egress{Device: egressDevice, Sources: []string{podCIDR, nodesCIDR}, Kept: []string{podCIDR, serviceCIDR}}
+	}
+	for _, p := range s.ports() {
+		config.Proxies = append(config.Proxies, node.Proxy{Name: fmt.Sprintf("%d %s", p.port, p.use), Target: p.target})
+	}
+	for _, other := range all[1:] {
+		config.Components = append(config.Components, worker(other, facts.of(other, all).CgroupRoot))
+	}
+	if len(all) > 1 {
+		config.Relays = []node.Relay{{Listen: registrySocket, Target: registryListens}}
+	}
+	return config
+}
+
 // nodeDigest is the hash of what a node would be started with now: its configuration, which names the programs of its
 // components by their content, and its own program.
-func nodeDigest(dir, program string) (string, error) {
+func nodeDigest(s Spec, program string) (string, error) {
 	h := sha256.New()
-	all, err := configuration(dir)
-	if err != nil {
-		return "", err
+	for _, m := range s.members() {
+		all, err := configuration(filepath.Join(s.Dir, m.home()))
+		if err != nil {
+			return "", err
+		}
+		h.Write(all)
 	}
-	h.Write(all)
 	f, err := os.Open(program) //nolint:gosec // G304: a program that labctl built
 	if err != nil {
 		return "", err
@@ -293,7 +334,7 @@ func nodeDigest(dir, program string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)[:16]), nil
 }
 
-// configuration is all that the node reads at its start, as one text.
+// configuration is all that a node reads at its start, as one text. dir is that of its own files.
 func configuration(dir string) ([]byte, error) {
 	var all bytes.Buffer
 	files, err := filepath.Glob(filepath.Join(dir, "conf", "*"))
@@ -347,7 +388,10 @@ func start(ctx context.Context, s Spec, program, digest string, report event.Rep
 	}
 	report.Doing("starting the node")
 	// What a node that was killed left: the kubelet would look for each dead container's task, for seconds each.
-	if err := removeCgroups(ctx, labID(s.Dir)); err != nil {
+	if err := cgroup.Remove(ctx, cgroup.Root(labID(s.Dir))); err != nil {
+		return err
+	}
+	if err := removeOthersFiles(s); err != nil {
 		return err
 	}
 	var listeners []*net.TCPListener
@@ -431,62 +475,60 @@ func waitFor(ctx context.Context, dir, what string, check func(context.Context) 
 	}
 }
 
-// nodeOf gives the check that the node which began at started is ready, and that what the API says of it and its pods
-// is no memory of an earlier run: after a crash the API goes on saying what it was last told.
-func nodeOf(started time.Time) healthCheck {
-	started = started.Truncate(time.Second) // what the API's times are rounded down to
-	return func(ctx context.Context, client *kube.Client) error {
-		if err := nodeReady(ctx, client, started); err != nil {
-			return err
+func nodeReady(nodes []v1.Node, name string, started time.Time) error {
+	for _, n := range nodes {
+		if n.Name != name {
+			continue
 		}
-		pods, err := client.Core.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+		for _, c := range n.Status.Conditions {
+			switch {
+			case c.Type != v1.NodeReady:
+			case c.LastHeartbeatTime.Time.Before(started.Truncate(time.Second)): // what the API's times are rounded down to
+				return fmt.Errorf("node %s has not reported since it started", n.Name)
+			case c.Status != v1.ConditionTrue:
+				return fmt.Errorf("node %s is not ready: %s", n.Name, c.Message)
+			default:
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("node %s has not registered with the API", name)
+}
+
+func podsAreBack(pods []v1.Pod, node string, started time.Time) error {
+	for _, p := range pods {
+		if p.Spec.NodeName != node {
+			continue
+		}
+		for _, c := range p.Status.ContainerStatuses {
+			if c.State.Running != nil && c.State.Running.StartedAt.Time.Before(started.Truncate(time.Second)) {
+				return fmt.Errorf("pod %s/%s has not come back yet", p.Namespace, p.Name)
+			}
+		}
+	}
+	return nil
+}
+
+// health is the answer to: does everything of the nodes run?
+func health(ctx context.Context, s Spec, kubeconfig []byte) error {
+	if _, running := runningNode(s.Dir); !running {
+		return errors.New("the node does not run")
+	}
+	for _, m := range s.members() {
+		state, err := node.ReadState(filepath.Join(s.Dir, m.home()))
 		if err != nil {
 			return err
 		}
-		for _, p := range pods.Items {
-			for _, c := range p.Status.ContainerStatuses {
-				if c.State.Running != nil && c.State.Running.StartedAt.Time.Before(started) {
-					return fmt.Errorf("pod %s/%s has not come back yet", p.Namespace, p.Name)
-				}
+		for _, c := range state.Components {
+			switch {
+			case c.Running:
+			case c.Node:
+				return fmt.Errorf("node %s does not run (%s)", c.Name, c.LastExit)
+			case m.index > 0:
+				return fmt.Errorf("%s of node %s does not run (%s)", c.Name, m.name, c.LastExit)
+			default:
+				return fmt.Errorf("%s does not run (%s)", c.Name, c.LastExit)
 			}
-		}
-		return nil
-	}
-}
-
-func nodeReady(ctx context.Context, client *kube.Client, started time.Time) error {
-	nodes, err := client.Core.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return err
-	}
-	for _, n := range nodes.Items {
-		for _, c := range n.Status.Conditions {
-			if c.Type == "Ready" {
-				if c.LastHeartbeatTime.Time.Before(started) {
-					return fmt.Errorf("node %s has not reported since it started", n.Name)
-				}
-				if c.Status == "True" {
-					return nil
-				}
-				return fmt.Errorf("node %s is not ready: %s", n.Name, c.Message)
-			}
-		}
-	}
-	return errors.New("the node has not registered with the API")
-}
-
-// health is the answer to: does everything of the node run?
-func health(ctx context.Context, dir string, kubeconfig []byte) error {
-	if _, running := runningNode(dir); !running {
-		return errors.New("the node does not run")
-	}
-	state, err := node.ReadState(dir)
-	if err != nil {
-		return err
-	}
-	for _, c := range state.Components {
-		if !c.Running {
-			return fmt.Errorf("%s does not run (%s)", c.Name, c.LastExit)
 		}
 	}
 	client, err := kube.New(kubeconfig)
@@ -496,7 +538,7 @@ func health(ctx context.Context, dir string, kubeconfig []byte) error {
 	if _, err := client.Ready(ctx); err != nil {
 		return err
 	}
-	return nodeOf(state.Started)(ctx, client)
+	return nodesReady(s)(ctx, client)
 }
 
 // addons are the manifests of the cluster's own parts. authority is the certificate of the cluster's authority, in PEM.

@@ -41,7 +41,7 @@ type identity struct {
 
 // makePKI completes the cluster's certificates in dir; what is there is kept, so that a cluster goes on with the
 // authority that it was made with.
-func makePKI(dir, nodeName string) error {
+func makePKI(dir string, members []member) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -53,25 +53,31 @@ func makePKI(dir, nodeName string) error {
 		}
 		cas[name] = ca
 	}
-	for _, id := range []identity{
+	identities := []identity{
 		{file: "apiserver", ca: "ca", name: "kube-apiserver", server: true, hosts: []string{
 			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
 			"localhost", "127.0.0.1", nodeIP, apiServiceIP,
 		}},
-		{file: "kubelet-server", ca: "ca", name: "system:node:" + nodeName, server: true, hosts: []string{nodeName, nodeIP, "127.0.0.1"}},
 		{file: "admin", ca: "ca", name: "admin", groups: []string{"system:masters"}},
 		{file: "apiserver-kubelet-client", ca: "ca", name: "kube-apiserver-kubelet-client", groups: []string{"system:masters"}},
 		{file: "controller-manager", ca: "ca", name: "system:kube-controller-manager"},
 		{file: "scheduler", ca: "ca", name: "system:kube-scheduler"},
-		{file: "kubelet", ca: "ca", name: "system:node:" + nodeName, groups: []string{"system:nodes"}},
 		{file: "proxy", ca: "ca", name: "system:kube-proxy"},
 		{file: "storage-provisioner", ca: "ca", name: "labctl:storage-provisioner"},
+		{file: "network-policies", ca: "ca", name: "labctl:network-policies"},
 		// Its server's side is the API's, which asks it in the name of whoever asks the API.
 		{file: "metrics-server", ca: "ca", name: "labctl:metrics-server", server: true, hosts: []string{"metrics-server.kube-system.svc", nodeIP}},
 		{file: "etcd-server", ca: "etcd-ca", name: "etcd", server: true, hosts: []string{"localhost", "127.0.0.1"}},
 		{file: "etcd-client", ca: "etcd-ca", name: "kube-apiserver"},
 		{file: "front-proxy-client", ca: "front-proxy-ca", name: "front-proxy-client"},
-	} {
+	}
+	for _, m := range members {
+		user := "system:node:" + m.name
+		identities = append(identities,
+			identity{file: m.identity("kubelet-server"), ca: "ca", name: user, server: true, hosts: []string{m.name, m.address(), "127.0.0.1"}},
+			identity{file: m.identity("kubelet"), ca: "ca", name: user, groups: []string{"system:nodes"}})
+	}
+	for _, id := range identities {
 		if err := makeCertificate(dir, cas[id.ca], id); err != nil {
 			return fmt.Errorf("certificate %s: %w", id.file, err)
 		}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/labctl/labctl/pkg/atomicfile"
+	"github.com/labctl/labctl/pkg/cluster/cgroup"
 	"github.com/labctl/labctl/pkg/cluster/node"
 )
 
@@ -81,9 +82,6 @@ func identify(pid int) (process, error) {
 	return process{pid, fields[19], strings.TrimSpace(string(boot))}, nil
 }
 
-// namespaces are those that a node has of its own.
-const namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
-
 // startNode starts process 1 in namespaces of its own and leaves it running. The listeners are handed over and closed
 // here. digest says what the node is started with. The process waits at a gate until it is recorded, and ends where
 // labctl is killed before: at no moment does a node run that no file tells of.
@@ -92,7 +90,7 @@ func startNode(s Spec, program, digest string, listeners []*net.TCPListener) err
 	if s.Egress {
 		own = []string{"/proc/self/ns/net", "/proc/self/ns/mnt"}
 	}
-	cmd, gate, err := spawnNode(s.Dir, program, listeners, own, namespaces)
+	cmd, gate, err := spawnNode(s.Dir, program, listeners, own, node.Namespaces)
 	if err != nil {
 		return err
 	}
@@ -101,7 +99,7 @@ func startNode(s Spec, program, digest string, listeners []*net.TCPListener) err
 		err = recordNode(s.Dir, p, digest)
 	}
 	if err == nil {
-		err = joinCgroups(filepath.Base(cgroupRoot(s.Dir)), p.pid)
+		err = cgroup.Join(cgroup.Root(labID(s.Dir))+"/node", p.pid)
 	}
 	if err == nil {
 		_, err = gate.Write([]byte{node.StartByte})

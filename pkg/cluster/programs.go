@@ -49,7 +49,7 @@ var programs = map[string]program{
 		ldflags: versionFlags(KubernetesVersion),
 	},
 	"node": {
-		dir: ".", pkg: "./images/node", sources: []string{"images/node", "pkg/cluster/node", "go.sum"},
+		dir: ".", pkg: "./images/node", sources: []string{"images/node", "pkg/cluster/cgroup", "pkg/cluster/node", "go.sum"},
 	},
 	"helm": {
 		dir: ".", pkg: "helm.sh/helm/v3/cmd/helm", sources: []string{"go.mod", "go.sum"}, tool: true,

@@ -77,6 +77,6 @@ func TestProxiesOfTheMachineAreTheNodes(t *testing.T) {
 	require.Empty(t, proxyVariables(&httpproxy.Config{NoProxy: "example.test"}))
 	require.Equal(t, []string{
 		"HTTP_PROXY=http://proxy.test:3128", "HTTPS_PROXY=",
-		"NO_PROXY=localhost,127.0.0.1,10.40.0.2,10.42.0.0/16,10.43.0.0/16,.svc,.cluster.local,example.test",
+		"NO_PROXY=localhost,127.0.0.1,10.40.0.0/24,10.42.0.0/16,10.43.0.0/16,.svc,.cluster.local,example.test",
 	}, proxyVariables(&httpproxy.Config{HTTPProxy: "http://proxy.test:3128", NoProxy: "example.test"}))
 }

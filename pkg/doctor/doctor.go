@@ -175,6 +175,7 @@ var programs = []program{
 		packages: []string{"runc"}, purposes: labs},
 	{name: "iptables", commands: []string{"iptables", "iptables-save", "iptables-restore"}, why: "carries the cluster's services",
 		packages: []string{"iptables"}, purposes: labs},
+	{name: "ipset", commands: []string{"ipset"}, why: "holds the addresses that NetworkPolicies let through", packages: []string{"ipset"}, purposes: labs},
 	{name: "conntrack", commands: []string{"conntrack"}, why: "forgets connections to pods that are gone", packages: []string{"conntrack"}, purposes: labs},
 	{name: "slirp4netns", commands: []string{"slirp4netns"}, version: []string{"--version"}, min: "1.1", why: "lets pods reach other networks",
 		packages: []string{"slirp4netns"}, purposes: labs},

@@ -47,12 +47,12 @@ func TestABareMachineGetsWhatItLacksInOneGo(t *testing.T) {
 	var ran []string
 	o := bare(&ran)
 	missing := Missing(Check(context.Background(), o))
-	require.Equal(t, []string{"containerd", "runc", "CNI plugins", "iptables", "conntrack", "slirp4netns", "npm", "CA certificates"}, names(missing))
+	require.Equal(t, []string{"containerd", "runc", "CNI plugins", "iptables", "ipset", "conntrack", "slirp4netns", "npm", "CA certificates"}, names(missing))
 	require.Equal(t, []string{"apt-get install -y --no-install-recommends containerd"}, missing[0].Fix)
 	require.NoError(t, Fix(context.Background(), o, missing, nil))
 	require.Equal(t, []string{
 		"apt-get update -q",
-		"apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 ca-certificates conntrack containerd containernetworking-plugins iptables nodejs npm runc slirp4netns",
+		"apt-get install -y -q --no-install-recommends -o DPkg::Lock::Timeout=120 ca-certificates conntrack containerd containernetworking-plugins ipset iptables nodejs npm runc slirp4netns",
 	}, ran)
 }
 

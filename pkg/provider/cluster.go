@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/booldefault"
+	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64default"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/int64planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringdefault"
@@ -29,6 +30,7 @@ type clusterModel struct {
 	APIPort        types.Int64  `tfsdk:"api_port"`
 	HTTPPort       types.Int64  `tfsdk:"http_port"`
 	RegistryPort   types.Int64  `tfsdk:"registry_port"`
+	Nodes          types.Int64  `tfsdk:"nodes"`
 	Egress         types.Bool   `tfsdk:"egress"`
 	NodeImage      types.String `tfsdk:"node_image"`
 	KubeconfigPath types.String `tfsdk:"kubeconfig_path"`
@@ -51,7 +53,7 @@ func (m *clusterModel) spec() ClusterSpec {
 	return ClusterSpec{
 		Kind: m.Kind.ValueString(), Name: m.Name.ValueString(), Dir: m.Dir.ValueString(),
 		APIPort: int(m.APIPort.ValueInt64()), HTTPPort: int(m.HTTPPort.ValueInt64()), RegistryPort: int(m.RegistryPort.ValueInt64()),
-		Egress: m.Egress.ValueBool(), NodeImage: m.NodeImage.ValueString(), KubeconfigPath: m.KubeconfigPath.ValueString(), RegistryPush: m.RegistryPush.ValueString(), RegistryPull: m.RegistryPull.ValueString(),
+		Nodes: int(m.Nodes.ValueInt64()), Egress: m.Egress.ValueBool(), NodeImage: m.NodeImage.ValueString(), KubeconfigPath: m.KubeconfigPath.ValueString(), RegistryPush: m.RegistryPush.ValueString(), RegistryPull: m.RegistryPull.ValueString(),
 	}
 }
 
@@ -99,12 +101,15 @@ func (c *cluster) Schema(_ context.Context, _ resource.SchemaRequest, resp *reso
 	resp.Schema = schema.Schema{
 		Description: "A Kubernetes cluster with a registry, a default storage class and an ingress controller.",
 		Attributes: map[string]schema.Attribute{
-			"kind":               kind,
-			"name":               name,
-			"dir":                dir,
-			"api_port":           port("Port of the Kubernetes API on the loopback address."),
-			"http_port":          port("Port of the ingress on the loopback address."),
-			"registry_port":      port("Port of the image registry on the loopback address."),
+			"kind":          kind,
+			"name":          name,
+			"dir":           dir,
+			"api_port":      port("Port of the Kubernetes API on the loopback address."),
+			"http_port":     port("Port of the ingress on the loopback address."),
+			"registry_port": port("Port of the image registry on the loopback address."),
+			"nodes": schema.Int64Attribute{
+				Optional: true, Computed: true, Default: int64default.StaticInt64(1), Description: "embedded: how many nodes the cluster has. Changed in place: the nodes start again.",
+			},
 			"egress":             schema.BoolAttribute{Optional: true, Computed: true, Default: booldefault.StaticBool(true), Description: "embedded: whether pods and image pulls reach what the machine reaches."},
 			"node_image":         text("kind: the node's image, where it is not kind's own."),
 			"kubeconfig_path":    text("kubeconfig: path of the kubeconfig of the cluster to adopt."),

@@ -53,6 +53,7 @@ type ClusterSpec struct {
 	APIPort        int    `json:"api_port"`
 	HTTPPort       int    `json:"http_port"`
 	RegistryPort   int    `json:"registry_port"`
+	Nodes          int    `json:"nodes"`                     // of an embedded cluster
 	Egress         bool   `json:"egress"`                    // of an embedded cluster
 	NodeImage      string `json:"node_image,omitempty"`      // of a cluster of kind
 	KubeconfigPath string `json:"kubeconfig_path,omitempty"` // of the cluster to adopt

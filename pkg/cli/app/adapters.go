@@ -51,6 +51,7 @@ func translateForeign(err error) error {
 func clusterSpec(s provider.ClusterSpec) cluster.Spec {
 	return cluster.Spec{
 		Kind: s.Kind, Name: s.Name, Dir: s.Dir, APIPort: s.APIPort, HTTPPort: s.HTTPPort, RegistryPort: s.RegistryPort,
+		Nodes:  max(s.Nodes, 1), // records of older versions have none
 		Egress: s.Egress, NodeImage: s.NodeImage, KubeconfigPath: s.KubeconfigPath, RegistryPush: s.RegistryPush, RegistryPull: s.RegistryPull,
 	}
 }

@@ -232,7 +232,18 @@ func (l *Lab) Stop(ctx context.Context, sink event.Sink, step string) error {
 	})
 }
 
-// Start starts the embedded cluster's processes again, and waits until the node is ready.
+// StopNode ends one of the embedded cluster's nodes, as if it lost its power.
+func (l *Lab) StopNode(ctx context.Context, sink event.Sink, name string) error {
+	dir, err := l.ClusterDir()
+	if err != nil {
+		return err
+	}
+	return l.Engine.Alone(ctx, l.Run("labctl cluster stop", sink), func(ctx context.Context) error {
+		return l.clusters.manager.StopNode(ctx, dir, name)
+	})
+}
+
+// Start starts the embedded cluster's processes again, and waits until the nodes are ready.
 func (l *Lab) Start(ctx context.Context, sink event.Sink, step string) error {
 	if _, err := l.ClusterDir(); err != nil {
 		return err

@@ -20,8 +20,8 @@ import (
 func NewCmdCluster(f *cli.Factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cluster",
-		Short: "Inspect, stop and start the lab's Kubernetes node",
-		Long: `Inspect, stop and start the processes of the lab's Kubernetes node. They run on this machine whether or not labctl
+		Short: "Inspect, stop and start the lab's Kubernetes nodes",
+		Long: `Inspect, stop and start the processes of the lab's Kubernetes nodes. They run on this machine whether or not labctl
 runs. The chat's data survives a stop.`,
 		Example: `  labctl cluster status
   labctl cluster logs kubelet -f
@@ -110,42 +110,55 @@ func history(c node.ComponentState) string {
 // Options are the flags of `labctl cluster stop` and `start`.
 type Options struct {
 	Factory *cli.Factory
+	Node    string // of stop: the one node, or "" for all
 	JSON    bool
 }
 
 func newCmdStop(f *cli.Factory, runF func(*Options) error) *cobra.Command {
-	return newCmdChange(f, runF, &cobra.Command{
+	opts := &Options{Factory: f}
+	cmd := newCmdChange(opts, runF, &cobra.Command{
 		Use:   "stop",
 		Short: "Stop the cluster's processes, and keep its data",
-	}, func(ctx context.Context, l *app.Lab, sink event.Sink) error {
-		return l.Stop(ctx, sink, "cluster")
-	}, "The cluster is stopped. `labctl cluster start` or `labctl up` starts it again.")
+		Long: `Stop the cluster's processes, and keep its data. With --node, that node alone loses its power: its processes and pods
+end at once, and the cluster notices by itself, as it would with any machine.`,
+		Example: `  labctl cluster stop
+  labctl cluster stop --node chat-2`,
+	}, func(ctx context.Context, l *app.Lab, sink event.Sink) (string, error) {
+		if opts.Node != "" {
+			return fmt.Sprintf("Node %s is off. `labctl kubectl get nodes` shows when the cluster notices; `labctl cluster start` or `labctl up` starts it again.", opts.Node),
+				l.StopNode(ctx, sink, opts.Node)
+		}
+		return "The cluster is stopped. `labctl cluster start` or `labctl up` starts it again.", l.Stop(ctx, sink, "cluster")
+	})
+	cmd.Flags().StringVar(&opts.Node, "node", "", "stop the `NODE` alone, as if it lost its power")
+	return cmd
 }
 
 func newCmdStart(f *cli.Factory, runF func(*Options) error) *cobra.Command {
-	return newCmdChange(f, runF, &cobra.Command{
+	return newCmdChange(&Options{Factory: f}, runF, &cobra.Command{
 		Use:   "start",
 		Short: "Start the cluster's processes again",
-	}, func(ctx context.Context, l *app.Lab, sink event.Sink) error {
-		return l.Start(ctx, sink, "cluster")
-	}, "The cluster runs.")
+	}, func(ctx context.Context, l *app.Lab, sink event.Sink) (string, error) {
+		return "The cluster runs.", l.Start(ctx, sink, "cluster")
+	})
 }
 
-func newCmdChange(f *cli.Factory, runF func(*Options) error, cmd *cobra.Command, change func(context.Context, *app.Lab, event.Sink) error, result string) *cobra.Command {
-	opts := &Options{Factory: f}
+// newCmdChange completes a command that changes the cluster and says what came of it.
+func newCmdChange(opts *Options, runF func(*Options) error, cmd *cobra.Command, change func(context.Context, *app.Lab, event.Sink) (result string, err error)) *cobra.Command {
 	cmd.Args = cli.Takes()
 	verb := "cluster-" + cmd.Name()
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if runF != nil {
 			return runF(opts)
 		}
-		l, err := app.Open(f)
+		l, err := app.Open(opts.Factory)
 		if err != nil {
 			return err
 		}
-		return f.Progress(cmd.Context(), verb, opts.JSON, func(sink event.Sink) error {
+		return opts.Factory.Progress(cmd.Context(), verb, opts.JSON, func(sink event.Sink) error {
 			sink.Emit(event.Event{Kind: event.Started, Step: "cluster"})
-			if err := change(cmd.Context(), l, sink); err != nil {
+			result, err := change(cmd.Context(), l, sink)
+			if err != nil {
 				sink.Emit(event.Event{Kind: event.Failed, Step: "cluster", Err: err.Error()})
 				return &cli.Error{What: cmd.Name() + " the cluster", Err: err}
 			}

@@ -2,6 +2,9 @@
 // namespaces of its own, sets up what the node needs there, starts the components and keeps them running. Because
 // it is process 1, its end is the end of everything that the node ever started, and the kernel takes the mounts,
 // interfaces and firewall rules with it.
+//
+// A cluster's first node has the control plane. Its other nodes are components of the first, in namespaces within its own and
+// joined to its bridge, so that they end with it, too.
 package node
 
 import (
@@ -10,7 +13,12 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
+
+// PluginDir is where the node's container runtime finds the machine's CNI plugins, and Plugin.
+const PluginDir = Base + "/cni"
 
 // Base is where a lab's cluster directory is seen inside the node. It is short, because a Unix socket's path has
 // room for 107 bytes, and the same in every lab, so that configurations do not depend on where a lab lives.
@@ -18,14 +26,34 @@ const Base = "/run/labctl"
 
 // Config says what a node is made of. labctl writes it; the node reads it once.
 type Config struct {
-	Name       string      `json:"name"`             // host name and Kubernetes node name
-	Dir        string      `json:"dir"`              // the cluster directory, as the machine sees it
-	Programs   []string    `json:"programs"`         // files that are bound to Base/bin under their base names
-	Address    string      `json:"address"`          // the node's address in its own network, CIDR form
-	Gateway    string      `json:"gateway"`          // the default route's next hop
-	Egress     *Egress     `json:"egress,omitempty"` // nil: the node has no way out
-	Components []Component `json:"components"`       // in starting order
-	Proxies    []Proxy     `json:"proxies"`          // listener i is file descriptor 3+i; the gate is the one after them
+	Name     string   `json:"name"`           // host name and Kubernetes node name
+	Dir      string   `json:"dir"`            // the cluster directory, as who starts the node sees it
+	Home     string   `json:"home,omitempty"` // the directory of the node's own files, relative to Dir
+	Programs []string `json:"programs"`       // files that are bound to Base/bin under their base names
+	CNI      string   `json:"cni"`            // the directory of the machine's CNI plugins
+	// Worker is set for a node that another one started: its device comes from there.
+	Worker     bool        `json:"worker,omitempty"`
+	Address    string      `json:"address"`            // the node's address among the nodes, CIDR form
+	Gateway    string      `json:"gateway"`            // the default route's next hop
+	Routes     []Route     `json:"routes,omitempty"`   // to the pods of other nodes
+	Egress     *Egress     `json:"egress,omitempty"`   // nil: the node has no way out of its own
+	Resolver   string      `json:"resolver,omitempty"` // address of the name server that asks the machine's; "": there is none
+	Components []Component `json:"components"`         // in starting order
+	Proxies    []Proxy     `json:"proxies"`            // listener i is file descriptor 3+i; the gate is the one after them
+	Relays     []Relay     `json:"relays,omitempty"`
+}
+
+// Route leads to a network by another node.
+type Route struct {
+	To  string `json:"to"`  // CIDR
+	Via string `json:"via"` // the other node's address
+}
+
+// Relay forwards what is connected to Listen to Target. Both are TCP addresses, or paths of Unix sockets: those are seen by all
+// nodes, where their networks are apart.
+type Relay struct {
+	Listen string `json:"listen"`
+	Target string `json:"target"`
 }
 
 // gateFD is the descriptor of the gate (see AwaitStart).
@@ -40,9 +68,8 @@ func (c Config) machineMountsFD() int { return c.gateFD() + 2 }
 // Egress says how the node's pods and programs reach what the machine reaches. A component with AcrossNamespaces makes the
 // device in the node's network, with a default route.
 type Egress struct {
-	Device   string `json:"device"`
-	Resolver string `json:"resolver"` // address of a name server behind the device that asks the machine's
-	Sources  string `json:"sources"`  // CIDR of the pods' addresses, which are translated to the device's
+	Device  string   `json:"device"`
+	Sources []string `json:"sources"` // CIDRs of the addresses that are translated to the device's
 	// Kept are the CIDRs of the cluster's own addresses. What is sent to one that nobody has must not leave: on another
 	// network somebody may have it.
 	Kept []string `json:"kept"`
@@ -60,7 +87,21 @@ type Component struct {
 	Ready string `json:"ready,omitempty"`
 	// AcrossNamespaces gives the component, alone of all, the descriptors MachineNetwork, MachineMounts and NodeNetwork.
 	AcrossNamespaces bool `json:"acrossNamespaces,omitempty"`
+	// Node is set where the component is another node.
+	Node *Other `json:"node,omitempty"`
+	// Unless is a path: while a file is there, the component does not run. What runs then is killed.
+	Unless string `json:"unless,omitempty"`
 }
+
+// Other is another node than the first: it gets namespaces of its own and waits at a gate until it is joined to this node's
+// bridge.
+type Other struct {
+	Device string `json:"device"` // what joins it, by its name here
+	Cgroup string `json:"cgroup"` // where its pods are, from the hierarchies' root; made anew for each start
+}
+
+// Namespaces are those that a node has of its own.
+const Namespaces = unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC
 
 // The descriptors of a component with AcrossNamespaces, by the names under which it can open them.
 const (
@@ -86,6 +127,7 @@ type State struct {
 // ComponentState is one component's part of State.
 type ComponentState struct {
 	Name     string    `json:"name"`
+	Node     bool      `json:"node,omitempty"` // the component is another node
 	Running  bool      `json:"running"`
 	Restarts int       `json:"restarts"`
 	Since    time.Time `json:"since,omitzero"`    // when it last started
@@ -99,10 +141,13 @@ const (
 	LogDir     = "logs"
 )
 
-// LogPath is where a component's output goes, in the cluster directory dir.
+// HomeOf is where another node than the first keeps its own files, relative to the cluster directory.
+func HomeOf(name string) string { return filepath.Join("nodes", name) }
+
+// LogPath is where a component's output goes, below the directory of its node's own files.
 func LogPath(dir, component string) string { return filepath.Join(dir, LogDir, component+".log") }
 
-// ReadState reads the state that the node last wrote in the cluster directory dir. It says nothing on whether the
+// ReadState reads the state that a node last wrote in dir, the directory of its own files. It says nothing on whether the
 // node still runs.
 func ReadState(dir string) (State, error) {
 	var s State

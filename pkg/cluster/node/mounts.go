@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setUpMounts gives the node its own /proc, /run, /var/lib and /var/log. All else is the machine's own file system.
+// setUpMounts gives the node its own /proc, /run, /var/lib and /var/log. All else is the machine's own file system. The
+// cluster directory is the same for all nodes.
 func setUpMounts(config Config) error {
 	// What is mounted here must not reach the machine's own mount table.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
@@ -29,12 +30,12 @@ func setUpMounts(config Config) error {
 		return err
 	}
 	defer cluster.Close()
-	lib, err := openDir(filepath.Join(config.Dir, "lib"))
+	lib, err := openDir(filepath.Join(config.Dir, config.Home, "lib"))
 	if err != nil {
 		return err
 	}
 	defer lib.Close()
-	log, err := openDir(filepath.Join(config.Dir, "log"))
+	log, err := openDir(filepath.Join(config.Dir, config.Home, "log"))
 	if err != nil {
 		return err
 	}
@@ -67,6 +68,9 @@ func setUpMounts(config Config) error {
 			return err
 		}
 	}
+	if err := linkPlugins(config.CNI, PluginDir, filepath.Join(Base, "bin", "node")); err != nil {
+		return fmt.Errorf("CNI plugins: %w", err)
+	}
 	// Last, because they may hide what the paths above went through.
 	if err := bind(cluster, filepath.Join(Base, "cluster")); err != nil {
 		return err
@@ -80,7 +84,24 @@ func setUpMounts(config Config) error {
 	if err := hideKernelSettings(); err != nil {
 		return err
 	}
-	return setUpResolver(config.Egress, "/etc/resolv.conf")
+	return setUpResolver(config.Resolver, "/etc/resolv.conf")
+}
+
+// linkPlugins fills the directory to with the plugins of from, and the node's own.
+func linkPlugins(from, to, own string) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	plugins, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, p := range plugins {
+		if err := os.Symlink(filepath.Join(from, p.Name()), filepath.Join(to, p.Name())); err != nil {
+			return err
+		}
+	}
+	return os.Symlink(own, filepath.Join(to, Plugin))
 }
 
 func openDir(path string) (*os.File, error) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,28 +22,65 @@ const (
 // descriptor 3 on, and forwards each connection to its target in the node's. A proxy that ends for good sends its error to
 // failed, which must have room for one of each.
 func serveProxies(proxies []Proxy, failed chan<- error) (stop func(), err error) {
-	var listeners []net.Listener
-	stop = func() {
-		for _, l := range listeners {
-			_ = l.Close() // the node is ending
-		}
-	}
+	var open listeners
 	for i, p := range proxies {
 		f := os.NewFile(uintptr(3+i), p.Name)
 		l, err := net.FileListener(f)
 		if err != nil {
-			stop()
+			open.close()
 			return nil, fmt.Errorf("%s: descriptor %d is no listener: %w", p.Name, 3+i, err)
 		}
 		_ = f.Close() // FileListener works on a copy
-		listeners = append(listeners, l)
-		go func() {
-			if err := forward(l, p.Target, time.Sleep, os.Stderr); err != nil {
-				failed <- fmt.Errorf("proxy %s: %w", p.Name, err)
-			}
-		}()
+		open.serve(l, p.Name, p.Target, failed)
 	}
-	return stop, nil
+	return open.close, nil
+}
+
+// serveRelays listens for the relays and forwards, as serveProxies does.
+func serveRelays(relays []Relay, failed chan<- error) (stop func(), err error) {
+	var open listeners
+	for _, r := range relays {
+		network := networkOf(r.Listen)
+		if network == "unix" {
+			// What an earlier run of the node left; nobody listens on it.
+			if err := os.Remove(r.Listen); err != nil && !errors.Is(err, os.ErrNotExist) {
+				open.close()
+				return nil, err
+			}
+		}
+		l, err := net.Listen(network, r.Listen)
+		if err != nil {
+			open.close()
+			return nil, err
+		}
+		open.serve(l, r.Listen, r.Target, failed)
+	}
+	return open.close, nil
+}
+
+type listeners []net.Listener
+
+func (o *listeners) serve(l net.Listener, name, target string, failed chan<- error) {
+	*o = append(*o, l)
+	go func() {
+		if err := forward(l, target, time.Sleep, os.Stderr); err != nil {
+			failed <- fmt.Errorf("proxy %s: %w", name, err)
+		}
+	}()
+}
+
+func (o *listeners) close() {
+	for _, l := range *o {
+		_ = l.Close() // the node is ending
+	}
+}
+
+// networkOf tells a Unix socket's path from a TCP address.
+func networkOf(address string) string {
+	if strings.HasPrefix(address, "/") {
+		return "unix"
+	}
+	return "tcp"
 }
 
 // forward serves a listener until it is closed. The error says why it had to stop before. While the machine has no
@@ -86,7 +124,7 @@ func isTemporary(err error) bool {
 func relay(conn net.Conn, target string) {
 	defer conn.Close()
 	// A target that is not there yet looks to the client like a port on which nothing listens.
-	upstream, err := net.DialTimeout("tcp", target, 5*time.Second)
+	upstream, err := net.DialTimeout(networkOf(target), target, 5*time.Second)
 	if err != nil {
 		return
 	}
@@ -106,7 +144,7 @@ func pipe(dst, src net.Conn) {
 		_ = src.Close()
 		return
 	}
-	if c, ok := dst.(*net.TCPConn); ok {
+	if c, ok := dst.(interface{ CloseWrite() error }); ok {
 		_ = c.CloseWrite() // fails only where the connection is gone already
 	}
 }

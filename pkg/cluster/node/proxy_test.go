@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -115,4 +116,36 @@ func TestAProxyOutlivesAShortageAndSaysWhenItEnds(t *testing.T) {
 			require.Equal(t, len(delays) > 0, log.Len() > 0, "a shortage is in the node's log")
 		})
 	}
+}
+
+func TestRelaysPassBetweenNetworksBySockets(t *testing.T) {
+	server, err := net.Listen("tcp4", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer server.Close()
+	go func() {
+		conn, err := server.Accept()
+		if err != nil {
+			return
+		}
+		_, _ = io.Copy(conn, conn) // the client checks what arrives
+		_ = conn.Close()
+	}()
+	socket := filepath.Join(t.TempDir(), "socket")
+	require.NoError(t, os.WriteFile(socket, nil, 0o600), "what an earlier run left")
+	near := freeport.Of(t).Addr()
+	failed := make(chan error, 2)
+	stop, err := serveRelays([]Relay{{Listen: socket, Target: server.Addr().String()}, {Listen: near, Target: socket}}, failed)
+	require.NoError(t, err)
+	conn, err := net.Dial("tcp4", near)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("hello"))
+	require.NoError(t, err)
+	require.NoError(t, conn.(*net.TCPConn).CloseWrite(), "the end passes the socket, too")
+	answer, err := io.ReadAll(conn)
+	require.NoError(t, err)
+	require.Equal(t, "hello", string(answer))
+	stop()
+	require.NoFileExists(t, socket)
+	require.Empty(t, failed)
 }

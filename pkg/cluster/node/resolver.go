@@ -11,14 +11,14 @@ import (
 )
 
 // ResolverFile is the resolv.conf(5) of what is not to ask the cluster's own name server: the node's programs, and the pods
-// with dnsPolicy Default. It names nobody where the node has no way out, since an answer at once is better than a time-out.
+// with dnsPolicy Default. It names nobody where the cluster has no way out, since an answer at once is better than a time-out.
 const ResolverFile = Base + "/resolv.conf"
 
 // setUpResolver writes ResolverFile, and shows it to the node's programs in the place of the machine's file.
-func setUpResolver(egress *Egress, machines string) error {
+func setUpResolver(server, machines string) error {
 	var content string
-	if egress != nil {
-		content = "nameserver " + egress.Resolver + "\n"
+	if server != "" {
+		content = "nameserver " + server + "\n"
 	}
 	if err := os.WriteFile(ResolverFile, []byte(content), 0o644); err != nil { //nolint:gosec // G306: read by every pod
 		return err

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/labctl/labctl/pkg/cluster/cgroup"
 )
 
 // Run is the node's life: it returns when the node was told to stop, or with the reason for which it cannot go on.
@@ -54,19 +57,34 @@ func Run(configPath string) error {
 		defer own.Close()
 		namespaces = []uintptr{uintptr(config.machineNetworkFD()), uintptr(config.machineMountsFD()), own.Fd()}
 	}
-	failed := make(chan error, len(config.Proxies))
+	failed := make(chan error, len(config.Proxies)+len(config.Relays))
 	stopProxies, err := serveProxies(config.Proxies, failed)
 	if err != nil {
 		return fmt.Errorf("proxies: %w", err)
 	}
 	defer stopProxies()
+	stopRelays, err := serveRelays(config.Relays, failed)
+	if err != nil {
+		return fmt.Errorf("relays: %w", err)
+	}
+	defer stopRelays()
 
 	s := newSupervisor(options{
-		dir: filepath.Join(Base, "cluster"), components: config.Components,
+		dir: filepath.Join(Base, "cluster", config.Home), components: config.Components,
+		prepare: prepare, join: join,
 		// In this namespace -1 is every process of the node but this one.
 		signalOthers: func(sig unix.Signal) error { return unix.Kill(-1, sig) },
 		failed:       failed,
 		namespaces:   namespaces,
 	})
 	return s.run(signals)
+}
+
+// prepare makes the control group of another node anew. Of what is left of one that was killed, the kubelet would look for each
+// dead container, for seconds each.
+func prepare(other Other) error {
+	if err := cgroup.Remove(context.Background(), other.Cgroup); err != nil {
+		return err
+	}
+	return cgroup.Make(other.Cgroup)
 }

@@ -22,7 +22,8 @@ const (
 	steadyAfter  = time.Minute      // having run this long, a component starts at restartFirst again
 	readyEvery   = 50 * time.Millisecond
 	stopWithin   = 8 * time.Second // what is left then is killed with the namespace
-	logLimit     = 32 << 20        // bytes of a component's log that are kept, twice at most
+	unlessEvery  = 200 * time.Millisecond
+	logLimit     = 32 << 20 // bytes of a component's log that are kept, twice at most
 )
 
 // supervisor starts the components in order and starts again whichever ends. Everything happens on one goroutine:
@@ -40,12 +41,16 @@ type supervisor struct {
 
 // options are what differs between a node and a test.
 type options struct {
-	dir        string // the cluster directory, as the supervisor sees it
+	dir        string // of the node's own files, as the supervisor sees it
 	components []Component
 	// signalOthers sends a signal to every process of the node but the supervisor. Its error says that there is none.
 	signalOthers func(unix.Signal) error
-	failed       <-chan error // the end of something that the node cannot do without
-	namespaces   []uintptr    // the descriptors of components with AcrossNamespaces
+	failed       <-chan error                       // the end of something that the node cannot do without
+	prepare      func(Other) error                  // before another node is started
+	join         func(device string, pid int) error // links another node to this one's bridge
+	namespaces   []uintptr                          // the descriptors of components with AcrossNamespaces
+	// namespaceFlags are those of clone(2) with which other nodes are started; nil means Namespaces.
+	namespaceFlags *uintptr
 	// Zero means the constant of that name.
 	restartFirst, stopWithin time.Duration
 	logLimit                 int64
@@ -77,6 +82,10 @@ func newSupervisor(o options) *supervisor {
 	if o.stopWithin == 0 {
 		o.stopWithin = stopWithin
 	}
+	if o.namespaceFlags == nil {
+		flags := uintptr(Namespaces)
+		o.namespaceFlags = &flags
+	}
 	if o.logLimit == 0 {
 		o.logLimit = logLimit
 	}
@@ -91,6 +100,14 @@ func newSupervisor(o options) *supervisor {
 func (s *supervisor) run(signals <-chan os.Signal) error {
 	logs := time.NewTicker(time.Minute)
 	defer logs.Stop()
+	var unless <-chan time.Time
+	for _, c := range s.components {
+		if c.Unless != "" && unless == nil {
+			t := time.NewTicker(unlessEvery)
+			defer t.Stop()
+			unless = t.C
+		}
+	}
 	s.startWhatCan()
 	s.writeState()
 	var deadline <-chan time.Time
@@ -124,6 +141,10 @@ func (s *supervisor) run(signals <-chan os.Signal) error {
 		case c := <-s.due:
 			c.asked = false
 			s.startWhatCan()
+		case <-unless:
+			if !s.heed() {
+				continue
+			}
 		case <-logs.C:
 			s.trimLogs()
 			continue
@@ -134,10 +155,10 @@ func (s *supervisor) run(signals <-chan os.Signal) error {
 	}
 }
 
-// startWhatCan starts the components whose predecessors are ready.
-func (s *supervisor) startWhatCan() {
+// startWhatCan starts the components whose predecessors are ready. It tells whether there were any.
+func (s *supervisor) startWhatCan() (any bool) {
 	if s.stopping {
-		return
+		return false
 	}
 	ready := map[string]bool{}
 	for _, c := range s.components {
@@ -145,7 +166,7 @@ func (s *supervisor) startWhatCan() {
 		ready[c.Name] = c.isReady
 	}
 	for _, c := range s.components {
-		if c.asked {
+		if c.asked || c.held() {
 			continue
 		}
 		waits := false
@@ -154,17 +175,37 @@ func (s *supervisor) startWhatCan() {
 		}
 		if !waits {
 			s.start(c)
+			any = true
 		}
 	}
+	return any
+}
+
+// held tells whether the component is not to run.
+func (c *component) held() bool {
+	if c.Unless == "" {
+		return false
+	}
+	_, err := os.Lstat(c.Unless)
+	return err == nil
+}
+
+// heed kills the components that are not to run any more, and starts those that are to run again. It tells whether there
+// were any.
+func (s *supervisor) heed() bool {
+	killed := false
+	for _, c := range s.components {
+		if c.pid != 0 && c.held() {
+			_ = unix.Kill(c.pid, unix.SIGKILL) // it is our child and not waited for yet, so it is there
+			killed = true
+		}
+	}
+	return s.startWhatCan() || killed
 }
 
 func (s *supervisor) start(c *component) {
 	c.asked = true
-	var more []uintptr
-	if c.AcrossNamespaces {
-		more = s.namespaces
-	}
-	pid, err := spawn(c.Component, LogPath(s.dir, c.Name), more)
+	pid, err := s.spawn(c.Component)
 	if err != nil {
 		c.lastExit = err.Error()
 		s.again(c)
@@ -242,7 +283,41 @@ func describe(status syscall.WaitStatus) string {
 // searchPath is where the node's programs find others, as the machine has them.
 const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func spawn(c Component, logPath string, more []uintptr) (int, error) {
+func (s *supervisor) spawn(c Component) (int, error) {
+	var more []uintptr
+	if c.AcrossNamespaces {
+		more = s.namespaces
+	}
+	if c.Node == nil {
+		return spawn(c, LogPath(s.dir, c.Name), more, 0)
+	}
+	if err := s.prepare(*c.Node); err != nil {
+		return 0, err
+	}
+	// It waits until it is joined, and ends where this node does before.
+	gate, open, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer open.Close()
+	pid, err := spawn(c, LogPath(s.dir, c.Name), []uintptr{gate.Fd()}, *s.namespaceFlags)
+	_ = gate.Close() // the node has its own
+	if err != nil {
+		return 0, err
+	}
+	err = s.join(c.Node.Device, pid)
+	if err == nil {
+		_, err = open.Write([]byte{StartByte})
+	}
+	if err != nil {
+		// It ends at its gate, and is started again as one that ended.
+		_, _ = fmt.Fprintf(os.Stderr, "node: %s: %v\n", c.Name, err)
+	}
+	return pid, nil
+}
+
+// spawn starts a component, in namespaces of its own where there are flags of clone(2).
+func spawn(c Component, logPath string, more []uintptr, namespaces uintptr) (int, error) {
 	log, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return 0, err
@@ -260,7 +335,7 @@ func spawn(c Component, logPath string, more []uintptr) (int, error) {
 	// Not os/exec: its Wait and the reaper would take each other's children.
 	return syscall.ForkExec(c.Args[0], c.Args, &syscall.ProcAttr{
 		Dir: "/", Env: env, Files: append([]uintptr{null.Fd(), log.Fd(), log.Fd()}, more...),
-		Sys: &syscall.SysProcAttr{Setsid: true},
+		Sys: &syscall.SysProcAttr{Setsid: true, Cloneflags: namespaces},
 	})
 }
 
@@ -271,13 +346,9 @@ func accepts(ctx context.Context, address string) bool {
 	if strings.HasPrefix(address, "https://") {
 		return answers(ctx, address)
 	}
-	network := "tcp"
-	if strings.HasPrefix(address, "/") {
-		network = "unix"
-	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+	conn, err := (&net.Dialer{}).DialContext(ctx, networkOf(address), address)
 	if err != nil {
 		return false
 	}
@@ -327,7 +398,7 @@ func (s *supervisor) writeState() {
 	state := State{Started: s.started}
 	for _, c := range s.components {
 		state.Components = append(state.Components, ComponentState{
-			Name: c.Name, Running: c.pid != 0, Restarts: c.restarts, Since: c.since, LastExit: c.lastExit,
+			Name: c.Name, Node: c.Node != nil, Running: c.pid != 0, Restarts: c.restarts, Since: c.since, LastExit: c.lastExit,
 		})
 	}
 	// A full disk must not end the node; `labctl cluster status` shows the older state until there is room.

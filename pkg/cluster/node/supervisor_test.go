@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// helperEnv makes the test binary a component: "exit", "listen FIFO SOCKET", "sleep" or "stubborn".
+// helperEnv makes the test binary a component: "exit", "listen FIFO SOCKET", "sleep", "stubborn" or "gate".
 const helperEnv = "LABCTL_TEST_COMPONENT"
 
 func TestMain(m *testing.M) {
@@ -31,6 +31,14 @@ func TestMain(m *testing.M) {
 			os.Exit(5)
 		}
 		signals := make(chan os.Signal, 1) // Go takes an empty select for a deadlock
+		signal.Notify(signals, unix.SIGINT)
+		<-signals
+	case "gate":
+		if err := AwaitStart(os.NewFile(3, "gate")); err != nil {
+			os.Exit(6)
+		}
+		_, _ = os.Stdout.WriteString("let in\n")
+		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, unix.SIGINT)
 		<-signals
 	case "stubborn":
@@ -222,4 +230,47 @@ func TestALogThatGrowsIsMovedAside(t *testing.T) {
 
 func TestRunIsForProcess1Alone(t *testing.T) {
 	require.ErrorContains(t, Run("/no/such/node.json"), "must be process 1 of its own PID namespace")
+}
+
+func TestAComponentThatIsHeldDoesNotRun(t *testing.T) {
+	held := helper("held", "sleep")
+	held.Unless = filepath.Join(t.TempDir(), "stopped")
+	r := supervise(t, options{components: []Component{held, helper("other", "sleep")}, restartFirst: time.Millisecond})
+	r.until("both run", func() bool { return r.state("held").Running && r.state("other").Running })
+	require.NoError(t, os.WriteFile(held.Unless, nil, 0o600))
+	r.until("it was killed", func() bool { return !r.state("held").Running })
+	require.Equal(t, "killed by SIGKILL", r.state("held").LastExit)
+	require.Equal(t, 1, r.state("held").Restarts)
+	require.True(t, r.state("other").Running)
+	require.NoError(t, os.Remove(held.Unless))
+	r.until("it runs again", func() bool { return r.state("held").Running })
+	require.Zero(t, r.state("other").Restarts)
+}
+
+func TestAnotherNodeWaitsUntilItIsJoined(t *testing.T) {
+	// In the test's own namespaces: the gate is the fourth descriptor, as a node without proxies has it.
+	other := helper("other", "gate")
+	other.Node = &Other{Device: "node2", Cgroup: "/labctl/x/other"}
+	var calls []string
+	joined := errors.New("there is no bridge")
+	r := supervise(t, options{
+		components: []Component{other}, restartFirst: time.Millisecond, namespaceFlags: new(uintptr),
+		prepare: func(o Other) error { calls = append(calls, "prepare "+o.Cgroup); return nil },
+		join: func(device string, pid int) error {
+			if calls = append(calls, "join "+device); len(calls) > 2 {
+				joined = nil
+			}
+			return joined
+		},
+	})
+	r.until("it runs", func() bool {
+		log, err := os.ReadFile(LogPath(r.dir, "other"))
+		return err == nil && bytes.Contains(log, []byte("let in"))
+	})
+	require.True(t, r.state("other").Node)
+	require.Equal(t, 1, r.state("other").Restarts, "the first was not joined, and ended at its gate")
+	require.Equal(t, "exit code 6", r.state("other").LastExit)
+	r.signals <- unix.SIGTERM
+	require.NoError(t, r.result())
+	require.Equal(t, []string{"prepare /labctl/x/other", "join node2", "prepare /labctl/x/other", "join node2"}, calls)
 }

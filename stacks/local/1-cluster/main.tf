@@ -1,4 +1,4 @@
-# One real Kubernetes node with a registry, a default storage class and an ingress controller.
+# Real Kubernetes nodes with a registry, a default storage class and an ingress controller.
 
 terraform {
   required_version = ">= 1.6"
@@ -16,6 +16,7 @@ resource "lab_cluster" "this" {
   api_port        = var.api_port
   http_port       = var.http_port
   registry_port   = var.registry_port
+  nodes           = var.nodes
   egress          = var.egress
   node_image      = var.node_image
   kubeconfig_path = var.kubeconfig_path

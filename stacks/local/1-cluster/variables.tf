@@ -34,6 +34,17 @@ variable "registry_port" {
   type        = number
 }
 
+variable "nodes" {
+  description = "embedded: how many nodes the cluster has, from 1 to 9."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.nodes >= 1 && var.nodes <= 9 && floor(var.nodes) == var.nodes
+    error_message = "A cluster has from 1 to 9 nodes."
+  }
+}
+
 variable "egress" {
   description = "embedded: whether pods and image pulls reach what the machine reaches."
   type        = bool

@@ -1,10 +1,16 @@
-package cluster
+// Package cgroup makes and removes the control groups of labs, in every hierarchy that the machine has.
+//
+// A lab's group holds "node", its nodes' components, and what the kubelets make of their own: that of the first node
+// "kubepods", those of others a group by the node's name with "kubepods" in it.
+package cgroup
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,14 +19,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cgroupParent holds a group for each lab. The lab's group holds "node", the components, and the kubelet's "kubepods".
-const cgroupParent = "labctl"
+// parent holds a group for each lab.
+const parent = "labctl"
 
-// cgroupRoot is the control group of the cluster in dir, from the hierarchy's root. The directory's own identity is
-// part of the name: two labs may have the same name in different places.
-func cgroupRoot(dir string) string {
-	return "/" + cgroupParent + "/" + labID(dir)
-}
+// Root is a lab's group, from a hierarchy's root. id is unique on the machine.
+func Root(id string) string { return "/" + parent + "/" + id }
 
 // hierarchies lists the mounted control group hierarchies: one for version 2, one a controller for version 1, where a
 // version 2 hierarchy without controllers may stand beside them ("hybrid"): runc makes groups in it too.
@@ -49,27 +52,41 @@ func hierarchies() ([]string, error) {
 	return dirs, nil
 }
 
-// joinCgroups makes the lab's groups and puts the node's process into its own.
-func joinCgroups(id string, pid int) error {
+// Make makes a group, which is Root or below it, and those above it. Those that are there are kept.
+func Make(group string) error {
 	dirs, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, h := range dirs {
-		group := h
-		for _, part := range []string{cgroupParent, id, "node"} {
-			if err := delegate(group); err != nil {
+		at := h
+		for part := range strings.SplitSeq(strings.TrimPrefix(group, "/"), "/") {
+			if err := delegate(at); err != nil {
 				return err
 			}
-			group = filepath.Join(group, part)
-			if err := os.Mkdir(group, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+			at = filepath.Join(at, part)
+			if err := os.Mkdir(at, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 				return err
 			}
-			if err := inheritCpuset(group); err != nil {
+			if err := inheritCpuset(at); err != nil {
 				return err
 			}
 		}
-		if err := os.WriteFile(filepath.Join(group, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil { //nolint:gosec // G306: exists
+	}
+	return nil
+}
+
+// Join makes a group and puts a process into it.
+func Join(group string, pid int) error {
+	if err := Make(group); err != nil {
+		return err
+	}
+	dirs, err := hierarchies()
+	if err != nil {
+		return err
+	}
+	for _, h := range dirs {
+		if err := os.WriteFile(filepath.Join(h, group, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0o644); err != nil { //nolint:gosec // G306: exists
 			return fmt.Errorf("put the node into control group %s: %w", group, err)
 		}
 	}
@@ -99,27 +116,26 @@ func inheritCpuset(group string) error {
 		if err != nil || strings.TrimSpace(string(own)) != "" {
 			continue // not a cpuset, or filled
 		}
-		parent, err := os.ReadFile(filepath.Join(filepath.Dir(group), file))
+		above, err := os.ReadFile(filepath.Join(filepath.Dir(group), file))
 		if err != nil {
 			continue // version 2, where empty means inherited
 		}
-		if err := os.WriteFile(filepath.Join(group, file), parent, 0o644); err != nil { //nolint:gosec // G306: exists
+		if err := os.WriteFile(filepath.Join(group, file), above, 0o644); err != nil { //nolint:gosec // G306: exists
 			return err
 		}
 	}
 	return nil
 }
 
-// removeCgroups removes the lab's groups, deepest first, and the common parent when this was the last lab.
-func removeCgroups(ctx context.Context, id string) error {
+// Remove removes a group and all below it, deepest first, and the common parent when this was the last lab.
+func Remove(ctx context.Context, group string) error {
 	dirs, err := hierarchies()
 	if err != nil {
 		return err
 	}
 	for _, h := range dirs {
 		var groups []string
-		root := filepath.Join(h, cgroupParent, id)
-		err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		err := filepath.WalkDir(filepath.Join(h, group), func(path string, d fs.DirEntry, err error) error {
 			if errors.Is(err, os.ErrNotExist) {
 				return nil
 			}
@@ -132,27 +148,36 @@ func removeCgroups(ctx context.Context, id string) error {
 			return err
 		}
 		for i := len(groups) - 1; i >= 0; i-- {
-			if err := removeGroup(ctx, groups[i]); err != nil {
+			if err := removeOne(ctx, groups[i]); err != nil {
 				return fmt.Errorf("remove control group %s: %w", groups[i], err)
 			}
 		}
-		_ = unix.Rmdir(filepath.Join(h, cgroupParent)) // not empty while another lab stands
+		if path.Dir(group) == "/"+parent {
+			_ = unix.Rmdir(filepath.Join(h, parent)) // not empty while another lab stands
+		}
 	}
 	return nil
 }
 
-// removeGroup removes one group. A group whose last process has just been killed is busy until the kernel has let go
+// removeOne removes one group. A group whose last process has just been killed is busy until the kernel has let go
 // of it, which it does soon but not at once.
-func removeGroup(ctx context.Context, group string) error {
+func removeOne(ctx context.Context, group string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
+	every := time.NewTicker(10 * time.Millisecond)
+	defer every.Stop()
 	for {
 		err := unix.Rmdir(group)
 		if err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
-		if !errors.Is(err, unix.EBUSY) || pause(ctx, 10*time.Millisecond) != nil {
+		if !errors.Is(err, unix.EBUSY) {
 			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-every.C:
 		}
 	}
 }
