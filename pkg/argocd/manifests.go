@@ -29,7 +29,8 @@ type Settings struct {
 	Redis  string
 	Git    string // of the lab's own Git server
 
-	IngressClass string // by which the Git server is reached from the machine; "" is not at all
+	IngressClass     string // by which the Git server is reached from the machine; "" is not at all
+	IngressNamespace string // of the ingress controller; "" is not known
 }
 
 //go:embed git.yaml
@@ -125,7 +126,9 @@ func Manifests(official []byte, lab Settings) ([]byte, error) {
 		return nil, errors.New("these are not the manifests of an Argo CD that this labctl knows: its images or config maps are missing")
 	}
 	out.WriteString("---\n")
-	if err := gitServer.Execute(out, map[string]string{"Image": lab.Git, "IngressClass": lab.IngressClass, "Path": RepositoryPath}); err != nil {
+	if err := gitServer.Execute(out, map[string]string{
+		"Image": lab.Git, "IngressClass": lab.IngressClass, "IngressNamespace": lab.IngressNamespace, "Path": RepositoryPath,
+	}); err != nil {
 		return nil, err
 	}
 	return out.Bytes(), nil

@@ -315,17 +315,16 @@ func TestChatLogsInAsGiven(t *testing.T) {
 
 func TestNetworkPolicyForAnyIngress(t *testing.T) {
 	r := described(t, "chat", "default")
-	set(r.Values, "networkPolicies.enabled", true)
 	text, err := chart.Render(r)
 	require.NoError(t, err)
 	for _, obj := range decode(t, text) {
-		if p, ok := obj.(*networkingv1.NetworkPolicy); ok {
-			require.NotNil(t, p.Spec.Ingress[0].From[1].NamespaceSelector)
-			require.Empty(t, p.Spec.Ingress[0].From[1].NamespaceSelector.MatchLabels)
+		if p, ok := obj.(*networkingv1.NetworkPolicy); ok && len(p.Spec.Ingress) > 0 {
+			require.NotNil(t, p.Spec.Ingress[0].From[0].NamespaceSelector)
+			require.Empty(t, p.Spec.Ingress[0].From[0].NamespaceSelector.MatchLabels)
 			return
 		}
 	}
-	t.Fatal("there is no NetworkPolicy")
+	t.Fatal("there is no NetworkPolicy that lets anybody in")
 }
 
 func TestDatabasesWiring(t *testing.T) {
@@ -424,7 +423,7 @@ func TestRefusedValues(t *testing.T) {
 		{"memory without sense", "chat", "resources.auth.limits.memory", "much", "resources.auth.limits.memory: "},
 		{"what becomes of volumes", "databases", "whenDeleted", "Keep", "whenDeleted: must be one of Retain, Delete, not Keep"},
 		{"size as a number", "databases", "kafka.storage", 2, "kafka.storage: must be of type string, not number"},
-		{"unknown part", "databases", "redis", map[string]any{}, "redis: is not a value of this chart; here there are images, kafka, mongodb, storageClass, whenDeleted"},
+		{"unknown part", "databases", "redis", map[string]any{}, "redis: is not a value of this chart; here there are images, kafka, mongodb, networkPolicies, storageClass, whenDeleted"},
 		{"class with a space", "databases", "storageClass", "a b", "storageClass: "},
 		{"image without a digest", "databases", "images.kafka", "kafka", "images.kafka: "},
 	} {

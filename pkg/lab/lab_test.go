@@ -543,17 +543,19 @@ environment "local" {
 	require.True(t, ok)
 	require.Len(t, version, 16)
 	require.Equal(t, map[string]map[string]any{
-		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users}},
+		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users},
+			"networkPolicies": map[string]any{"clientNamespace": "chat"}},
 		"chat": {
 			"images": images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
 			"kafka": map[string]any{
 				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "off", "existingSecret": "kafka",
 			},
-			"identities":     map[string]any{},
-			"mongodb":        map[string]any{"existingSecret": "mongodb"},
-			"ingress":        map[string]any{"className": "lab", "host": ""},
-			"url":            "http://127.0.0.1:8080",
-			"secretsVersion": version,
+			"identities":      map[string]any{},
+			"mongodb":         map[string]any{"existingSecret": "mongodb"},
+			"ingress":         map[string]any{"className": "lab", "host": ""},
+			"url":             "http://127.0.0.1:8080",
+			"networkPolicies": map[string]any{"ingressNamespace": "ingress", "databaseNamespace": "data"},
+			"secretsVersion":  version,
 		},
 		"secrets": {"kafka": passwords, "mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"}},
 	}, w.values)

@@ -23,9 +23,10 @@ var builtins = map[string]struct {
 	// There is one in a cluster, and its own manifests name its namespace.
 	argoCD: {
 		values: cty.ObjectWithOptionalAttrs(map[string]cty.Type{
-			"images":        cty.Object(map[string]cty.Type{"argocd": cty.String, "redis": cty.String, "git": cty.String}),
-			"ingress_class": cty.String, // by which the Git server is reached from the machine; without it, it is not
-		}, []string{"ingress_class"}),
+			"images": cty.Object(map[string]cty.Type{"argocd": cty.String, "redis": cty.String, "git": cty.String}),
+			// By which the Git server is reached from the machine; without a class it is not, and without a namespace pods of all may connect.
+			"ingress_class": cty.String, "ingress_namespace": cty.String,
+		}, []string{"ingress_class", "ingress_namespace"}),
 		hint:      `Write values = { images = { argocd = image.argocd, redis = image.redis, git = image.git } }.`,
 		name:      argoCD,
 		namespace: argoCD,

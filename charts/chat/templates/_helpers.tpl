@@ -13,6 +13,16 @@ it and the 15 s in which a service lets its requests and connections go.
 - {name: frontend, service: false, paths: [/], drain: 2, grace: 20}
 {{- end }}
 
+{{- /* Which of the other parts a part asks. */ -}}
+{{- define "chat.asks" -}}
+auth: []
+gateway: [auth, messaging]
+messaging: [auth]
+presence: [auth, groups, messaging]
+groups: [auth]
+frontend: []
+{{- end }}
+
 {{- define "chat.selector" -}}
 app.kubernetes.io/name: {{ .part.name }}
 app.kubernetes.io/instance: {{ .root.Release.Name }}
@@ -32,6 +42,27 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- /* Whether the services log in to Kafka with passwords. */ -}}
 {{- define "chat.passwords" -}}
 {{- if and .Values.kafka.sasl (ne .Values.kafka.sasl "OAUTHBEARER") }}yes{{ end }}
+{{- end }}
+
+{{- /* The selector of the namespace of that name; of every one where it is empty. */ -}}
+{{- define "chat.namespace" -}}
+{{- if . }}matchLabels:
+  kubernetes.io/metadata.name: {{ . }}
+{{- else }}{}
+{{- end }}
+{{- end }}
+
+{{- /* The way to the cluster's name service, as a rule for egress. A policy sees its pods' own port, which is not always 53. */ -}}
+{{- define "chat.dns" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+  ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+    - {port: 8053, protocol: UDP}
+    - {port: 8053, protocol: TCP}
 {{- end }}
 
 {{- /* The settings of one part. */ -}}
@@ -67,8 +98,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
       key: uri
 - name: MONGODB_DATABASE
   value: {{ .part.name }}
-{{- $asks := dict "gateway" (list "auth" "messaging") "groups" (list "auth") "messaging" (list "auth") "presence" (list "auth" "groups" "messaging") }}
-{{- range index $asks .part.name }}
+{{- range index (include "chat.asks" . | fromYaml) .part.name }}
 - name: {{ upper . }}_URL
   value: http://{{ . }}:8080
 {{- end }}

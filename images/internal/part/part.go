@@ -6,14 +6,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/labctl/labctl/services/check"
 )
 
 // Server is what a part runs.
@@ -31,7 +31,7 @@ func Main(name string, args []string, start func(getenv func(string) string, log
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("service", name)
 	var err error
 	if len(args) == 2 && args[0] == "-check" {
-		err = Check(ctx, args[1])
+		err = check.Ask(ctx, args[1])
 	} else {
 		err = run(ctx, log, name, start)
 	}
@@ -40,26 +40,6 @@ func Main(name string, args []string, start func(getenv func(string) string, log
 		return 1
 	}
 	return 0
-}
-
-// Check asks a URL, which must answer 200 within 10 s.
-func Check(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil) //nolint:gosec // G704: the URL is the caller's own argument
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request) //nolint:gosec // G704: the URL is the caller's own argument
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		why, _ := io.ReadAll(io.LimitReader(response.Body, 1024)) // a help; the status is the answer
-		return fmt.Errorf("%s answers %s: %s", url, response.Status, why)
-	}
-	return nil
 }
 
 func run(ctx context.Context, log *slog.Logger, name string, start func(func(string) string, *slog.Logger) (Server, error)) (err error) {

@@ -44,8 +44,11 @@ func (a argoCD) open(s lab.ReleaseSpec) (*kube.Client, []byte, error) {
 			return nil, nil, fmt.Errorf("values: images.%s is empty", name)
 		}
 	}
-	ingress, _ := s.Values["ingress_class"].(string)
-	manifests, err := argocd.Manifests(official, argocd.Settings{ArgoCD: text[0], Redis: text[1], Git: text[2], IngressClass: ingress})
+	class, _ := s.Values["ingress_class"].(string)
+	namespace, _ := s.Values["ingress_namespace"].(string)
+	manifests, err := argocd.Manifests(official, argocd.Settings{
+		ArgoCD: text[0], Redis: text[1], Git: text[2], IngressClass: class, IngressNamespace: namespace,
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
-	"time"
+
+	"github.com/labctl/labctl/services/check"
 )
 
 // Command is what a service's program does instead of serving when its first argument is Name.
@@ -27,7 +27,7 @@ func Main[C any](name string, configure func(getenv func(string) string) (C, err
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if args := os.Args[1:]; len(args) == 2 && args[0] == "-check" {
-		if err := check(ctx, args[1]); err != nil {
+		if err := check.Ask(ctx, args[1]); err != nil {
 			log.Error("check", "error", err)
 			return 1
 		}
@@ -65,22 +65,4 @@ func command[C any](ctx context.Context, log *slog.Logger, stdout io.Writer, c C
 	}
 	log.Error("no such command; to serve, give none", "command", args[0], "known", names)
 	return 3
-}
-
-func check(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil) //nolint:gosec // G704: the URL is the caller's own argument
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request) //nolint:gosec // G704: the URL is the caller's own argument
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", url, response.Status)
-	}
-	return nil
 }

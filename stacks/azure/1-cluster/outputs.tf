@@ -33,6 +33,11 @@ output "ingress_class" {
   value       = "skipper"
 }
 
+output "ingress_namespace" {
+  description = "Namespace of the ingress controller; empty where it is not known."
+  value       = "ingress"
+}
+
 output "storage_class" {
   description = "Name of the default storage class."
   value       = "managed-csi"

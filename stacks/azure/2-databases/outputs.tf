@@ -1,3 +1,8 @@
+output "namespace" {
+  description = "Namespace of the databases in the cluster; empty where they are elsewhere."
+  value       = local.managed ? "" : var.namespace
+}
+
 output "kafka_brokers" {
   description = "Addresses of Kafka's brokers. Those of Event Hubs want TLS and an Entra token."
   value       = tolist([local.managed ? "${azurerm_eventhub_namespace.this[0].name}.servicebus.windows.net:9093" : "kafka.${var.namespace}.svc.cluster.local:9092"])

@@ -85,6 +85,10 @@ release "chat" {
     mongodb        = { existingSecret = "mongodb" }
     ingress        = { className = stack.cluster.ingress_class, host = "" }
     url            = stack.cluster.url
+    networkPolicies = {
+      ingressNamespace  = stack.cluster.ingress_namespace
+      databaseNamespace = stack.databases.namespace
+    }
     # A pod reads a Secret only when it starts.
     secretsVersion = fingerprint([stack.databases.kafka_passwords, stack.databases.mongodb_uri])
   }

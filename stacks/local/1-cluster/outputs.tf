@@ -19,6 +19,11 @@ output "ingress_class" {
   value       = lab_cluster.this.ingress_class
 }
 
+output "ingress_namespace" {
+  description = "Namespace of the ingress controller; empty where it is not known."
+  value       = var.kind == "kubeconfig" ? "" : "ingress"
+}
+
 output "storage_class" {
   description = "Name of the default storage class."
   value       = lab_cluster.this.storage_class

@@ -1,3 +1,8 @@
+output "namespace" {
+  description = "Namespace of the databases in the cluster; empty where they are elsewhere."
+  value       = var.namespace
+}
+
 output "kafka_brokers" {
   description = "Addresses of Kafka's brokers."
   value       = tolist([local.kafka])

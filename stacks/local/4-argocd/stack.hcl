@@ -24,7 +24,9 @@ release "argocd" {
   namespace  = "argocd"
   values = {
     images        = { argocd = image.argocd, redis = image.redis, git = image.git }
-    ingress_class = stack.cluster.ingress_class # to the Git server, from this machine
+    # To the Git server, from this machine.
+    ingress_class     = stack.cluster.ingress_class
+    ingress_namespace = stack.cluster.ingress_namespace
   }
   when       = lab.gitops
 }
