@@ -30,6 +30,7 @@ func TestLab(t *testing.T) {
 	l.part("killed at any step, up completes", l.killedAtEveryStep)
 	l.part("up again has nothing to do", l.nothingToDo)
 	l.part("what is asked of a lab is answered", l.answers)
+	l.part("what no policy opens is closed", l.closed)
 	l.part("pods die and no message is lost", l.podsDie)
 	l.part("chaos in the cluster, and the promise is kept", l.chaos)
 	l.part("the cluster's processes die and up repairs", l.processesDie)
