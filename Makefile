@@ -81,7 +81,7 @@ docs: ## write docs/cli and docs/configuration.md anew
 	@go test ./services -run TestConfiguration -update
 
 .PHONY: bench
-bench: bench-up bench-image bench-stacks bench-gitops bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
+bench: bench-up bench-image bench-stacks bench-cluster bench-gitops bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
 
 .PHONY: bench-up
 bench-up: build ## how long up takes, how much memory and disk the lab needs
@@ -94,6 +94,10 @@ bench-image: build ## how long images take
 .PHONY: bench-stacks
 bench-stacks: build ## the engine on 50 stacks, beside a shell loop of terraform
 	@go run ./test/bench stacks
+
+.PHONY: bench-cluster
+bench-cluster: build ## how long three nodes take, and what a connection out of the cluster costs
+	@go run ./test/bench cluster
 
 .PHONY: bench-gitops
 bench-gitops: build ## how fast Argo CD makes what is in Git, and what it needs

@@ -40,6 +40,9 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := inUse(r.lab.graph, stacks); err != nil {
+		return nil, r.failed(ctx, err)
+	}
 	elsewhere, err := l.Orphans()
 	if err != nil {
 		return nil, r.failed(ctx, err)
@@ -75,6 +78,16 @@ func (l *Lab) Down(ctx context.Context, o Options) (*Summary, error) {
 	})
 	summary.Elapsed = time.Since(start)
 	return summary, r.failed(ctx, err)
+}
+
+// inUse refuses to take a cluster away from the environments that are in it.
+func inUse(g *stack.Graph, stacks []*stack.Stack) error {
+	for _, s := range stacks {
+		if names := g.InCluster(); s.HasCluster && len(names) > 0 {
+			return fmt.Errorf("stack %q has the cluster of environment %s, too: take that down first, with `labctl down -e %s`", s.ID, strings.Join(names, " and "), names[0])
+		}
+	}
+	return nil
 }
 
 // ensureNothingRecorded refuses to go on while a state records resources: what a state records is never forgotten.

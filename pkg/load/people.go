@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -75,9 +76,12 @@ func Patiently(ctx context.Context, f func() error) error {
 	pause := 100 * time.Millisecond
 	for {
 		err := f()
-		var e *client.Error
+		var (
+			e    *client.Error
+			name *net.DNSError
+		)
 		switch {
-		case err == nil, errors.Is(err, ErrForeign):
+		case err == nil, errors.Is(err, ErrForeign), errors.As(err, &name) && name.IsNotFound:
 			return err
 		case errors.As(err, &e) && e.Status < 500 && e.Status != http.StatusTooManyRequests:
 			return err

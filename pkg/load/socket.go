@@ -57,7 +57,7 @@ func dial(ctx context.Context, base *url.URL, path string) (_ *socket, err error
 			port = "443"
 		}
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	conn, err := client.Dial(ctx, "tcp", net.JoinHostPort(host, port))
 	if err != nil {
 		return nil, fmt.Errorf("open a socket: %w", err)
 	}

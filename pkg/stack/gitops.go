@@ -88,6 +88,9 @@ func (g *Graph) applications(s *Stack, rel *Release, attr *hcl.Attribute) {
 		rel.Applications = nil // Helm has it
 		return
 	}
+	if g.Env.ClusterOf != "" {
+		return // it is the other environment that installs it, see shareClusters
+	}
 	installed := func(of *Stack) bool {
 		return slices.ContainsFunc(of.Releases, func(r *Release) bool { return r.Builtin == argoCD })
 	}

@@ -42,25 +42,27 @@ type Graph struct {
 
 // Stack is one numbered directory.
 type Stack struct {
-	ID        string // "1-cluster"
-	Number    int
-	Name      string // "cluster", as in stack.cluster.kubeconfig
-	Dir       string
-	Real      string   // Dir with every link resolved
-	Files     []string // the files that the engine reads in Dir (*.tf, of OpenTofu *.tofu, too); empty for a stack without Terraform
-	Modules   []string // directories outside Real of the local modules that it calls, also by other modules, without links
-	Impure    string   // why a run may give something else although no file and no input changed; "" where it cannot
-	Variables map[string]*Variable
-	Outputs   map[string]*Output
-	Inputs    []Input
-	Images    []*Image
-	Releases  []*Release
-	Hooks     []*Hook
-	Backend   *Backend      // nil: the state stays in the lab's own directory
-	Timeout   time.Duration // of one run of the stack; 0 means none
-	MovedFrom []string      // ids that the stack had before; a state under one of them is its own
-	Needs     []*Stack      // earlier stacks that it must wait for, beside those whose outputs it uses
-	Orphan    bool          // a state without a stack: it is here to be destroyed, by the files that it was last applied with
+	ID     string // "1-cluster"
+	Number int
+	Name   string // "cluster", as in stack.cluster.kubeconfig
+	Dir    string
+	// HasCluster says that the stack makes the cluster, or adopts that of another environment: it asks for lab.cluster_dir.
+	HasCluster bool
+	Real       string   // Dir with every link resolved
+	Files      []string // the files that the engine reads in Dir (*.tf, of OpenTofu *.tofu, too); empty for a stack without Terraform
+	Modules    []string // directories outside Real of the local modules that it calls, also by other modules, without links
+	Impure     string   // why a run may give something else although no file and no input changed; "" where it cannot
+	Variables  map[string]*Variable
+	Outputs    map[string]*Output
+	Inputs     []Input
+	Images     []*Image
+	Releases   []*Release
+	Hooks      []*Hook
+	Backend    *Backend      // nil: the state stays in the lab's own directory
+	Timeout    time.Duration // of one run of the stack; 0 means none
+	MovedFrom  []string      // ids that the stack had before; a state under one of them is its own
+	Needs      []*Stack      // earlier stacks that it must wait for, beside those whose outputs it uses
+	Orphan     bool          // a state without a stack: it is here to be destroyed, by the files that it was last applied with
 
 	skipped    map[string]hcl.Range // images that are left out by their when
 	stateBlock *hcl.Range           // a backend or cloud block in its *.tf
@@ -174,6 +176,10 @@ func Open(o Options) (*Graph, error) {
 		l.sources(s)
 	}
 	g.checkMoves()
+	if env.ClusterOf != "" && !slices.ContainsFunc(g.Stacks, func(s *Stack) bool { return s.HasCluster }) && !l.diags.HasErrors() {
+		l.add(problem("no-cluster", env.clusterRange, "Give the environment a cluster of its own: target = "+quote(env.Target)+".",
+			"the stacks of target %q cannot be in another environment's cluster: none of them asks for lab.cluster_dir", env.Target))
+	}
 	if err := l.err(); err != nil {
 		return nil, err
 	}
@@ -365,5 +371,38 @@ func (g *Graph) labValue() cty.Value {
 		"target":      cty.StringVal(g.Env.Target),
 		"dir":         cty.StringVal(g.Dir),
 		"gitops":      cty.BoolVal(g.Env.GitOps != nil),
+		"cluster_of":  cty.StringVal(g.Env.ClusterOf),
+		"cluster_dir": cty.StringVal(g.ClusterDir()),
+		"suffix":      cty.StringVal(g.suffix()),
 	})
+}
+
+// ClusterDir is the state directory of the environment that has the cluster: this one, or another.
+func (g *Graph) ClusterDir() string {
+	if g.Env.ClusterOf == "" {
+		return g.Dir
+	}
+	return filepath.Join(filepath.Dir(g.Dir), g.Env.ClusterOf)
+}
+
+// InCluster are the environments in this one's cluster that are up, as far as this machine knows.
+func (g *Graph) InCluster() []string {
+	var names []string
+	for _, name := range environmentNames(g.Lab) {
+		if g.Lab.Environments[name].ClusterOf != g.Env.Name {
+			continue
+		}
+		if _, err := os.Stat(stateDir(g.Lab, name)); err == nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// suffix makes names unique in a cluster that environments share: "-prod", and nothing for the one that has the cluster.
+func (g *Graph) suffix() string {
+	if g.Env.ClusterOf == "" {
+		return ""
+	}
+	return "-" + g.Env.Name
 }

@@ -5,6 +5,7 @@ package stack
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -47,8 +48,9 @@ type Environment struct {
 	Protected bool
 	Vars      map[string]cty.Value
 	GitOps    *GitOps // nil: no Argo CD
+	ClusterOf string  // the environment whose cluster this one is in; "": it has its own
 
-	targetRange hcl.Range
+	targetRange, clusterRange hcl.Range
 }
 
 // Find gives the path of the nearest lab.hcl in dir or above it. The error wraps ErrNoLab.
@@ -156,6 +158,7 @@ func (l *loader) labFile(file string) *Lab {
 	for _, block := range content.Blocks.OfType("environment") {
 		l.environmentBlock(lab, block)
 	}
+	l.shareClusters(lab)
 	if len(lab.Environments) == 0 && !l.diags.HasErrors() {
 		l.add(problem("no-environment", start, `Add a block such as: environment "local" { target = "local" }`, "no environment block"))
 	}
@@ -202,7 +205,7 @@ func (l *loader) environmentBlock(lab *Lab, block *hcl.Block) {
 	}
 	lab.Environments[env.Name] = env
 	content, diags := block.Body.Content(&hcl.BodySchema{
-		Attributes: []hcl.AttributeSchema{{Name: "target", Required: true}, {Name: "protected"}, {Name: "vars"}},
+		Attributes: []hcl.AttributeSchema{{Name: "target"}, {Name: "protected"}, {Name: "vars"}, {Name: "cluster_of"}},
 		Blocks:     []hcl.BlockHeaderSchema{{Type: "gitops"}},
 	})
 	l.add(diags...)
@@ -212,6 +215,18 @@ func (l *loader) environmentBlock(lab *Lab, block *hcl.Block) {
 			continue
 		}
 		env.GitOps = l.gitOpsBlock(env, block)
+	}
+	if attr, ok := content.Attributes["cluster_of"]; ok {
+		env.clusterRange = attr.Expr.Range()
+		if v, ok := l.literal(attr, cty.String); ok {
+			env.ClusterOf = v.AsString()
+		}
+	}
+	switch _, has := content.Attributes["target"]; {
+	case has && env.ClusterOf != "":
+		l.add(problem("two-targets", content.Attributes["target"].Range, "Remove it: the target is that of environment "+quote(env.ClusterOf)+".", "an environment in another's cluster has no target of its own"))
+	case !has && env.clusterRange.Empty():
+		l.add(problem("no-target", block.DefRange, `Add target = "local", or cluster_of = "NAME" for an environment in another one's cluster.`, "environment %q has no target", env.Name))
 	}
 	if attr, ok := content.Attributes["target"]; ok {
 		env.targetRange = attr.Expr.Range()
@@ -242,6 +257,32 @@ func (l *loader) environmentBlock(lab *Lab, block *hcl.Block) {
 				env.Vars = map[string]cty.Value{}
 			}
 		}
+	}
+}
+
+// shareClusters gives the environments in others' clusters what they have of those: the target, and the variables that they do not
+// set themselves.
+func (l *loader) shareClusters(lab *Lab) {
+	for _, name := range environmentNames(lab) {
+		env := lab.Environments[name]
+		if env.ClusterOf == "" {
+			continue
+		}
+		other, ok := lab.Environments[env.ClusterOf]
+		switch {
+		case !ok:
+			l.add(problem("unknown-environment", env.clusterRange, suggest(env.ClusterOf, "environments", environmentNames(lab)), "no environment %q", env.ClusterOf))
+			continue
+		case other == env || other.ClusterOf != "":
+			l.add(problem("no-cluster", env.clusterRange, "Name one that has a cluster of its own.", "environment %q has no cluster of its own", env.ClusterOf))
+			continue
+		case env.GitOps != nil && other.GitOps == nil:
+			l.add(problem("no-argocd", env.clusterRange, "Add gitops {} to environment "+quote(env.ClusterOf)+", too.", "nothing installs Argo CD in the cluster of environment %q", env.ClusterOf))
+		}
+		env.Target, env.targetRange = other.Target, other.targetRange
+		vars := maps.Clone(other.Vars)
+		maps.Copy(vars, env.Vars)
+		env.Vars = vars
 	}
 }
 

@@ -50,8 +50,10 @@ func (g *Graph) reference(s *Stack, t hcl.Traversal, in scope, found *references
 	l, rng := g.loader, t.SourceRange()
 	switch root := t.RootName(); root {
 	case "lab":
-		if name, ok := step(t, 1); !ok || !g.labValue().Type().HasAttribute(name) {
-			l.add(problem("unknown-reference", rng, "Known: lab.name, lab.environment, lab.target, lab.dir, lab.gitops.", "unknown reference %s", text(t)))
+		name, ok := step(t, 1)
+		s.HasCluster = s.HasCluster || name == "cluster_dir"
+		if !ok || !g.labValue().Type().HasAttribute(name) {
+			l.add(problem("unknown-reference", rng, "Known: lab.name, lab.environment, lab.target, lab.dir, lab.gitops, lab.cluster_of, lab.cluster_dir, lab.suffix.", "unknown reference %s", text(t)))
 		}
 	case "env":
 		name, ok := step(t, 1)

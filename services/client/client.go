@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -70,10 +71,29 @@ func New(baseURL string) *Client {
 		base: strings.TrimSuffix(baseURL, "/"),
 		http: &http.Client{
 			Timeout:   30 * time.Second,
-			Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxConns, IdleConnTimeout: 30 * time.Second},
+			Transport: &http.Transport{Proxy: proxy, DialContext: Dial, MaxConnsPerHost: maxConns, MaxIdleConnsPerHost: maxConns, IdleConnTimeout: 30 * time.Second},
 		},
-		sockets: &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment}},
+		sockets: &http.Client{Transport: &http.Transport{Proxy: proxy, DialContext: Dial}},
 	}
+}
+
+// isLocal says whether a name is this machine's loopback address, as all below localhost are (RFC 6761, section 6.3). Browsers know;
+// many machines' resolvers do not.
+func isLocal(host string) bool { return strings.HasSuffix(host, ".localhost") }
+
+// Dial connects to a chat's address as the client does.
+func Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if host, port, err := net.SplitHostPort(address); err == nil && isLocal(host) {
+		address = net.JoinHostPort("127.0.0.1", port)
+	}
+	return (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext(ctx, network, address)
+}
+
+func proxy(r *http.Request) (*url.URL, error) {
+	if isLocal(r.URL.Hostname()) {
+		return nil, nil //nolint:nilnil // what http.Transport takes for no proxy
+	}
+	return http.ProxyFromEnvironment(r)
 }
 
 // Close ends idle connections.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -41,6 +46,12 @@ func benchUp(ctx context.Context, repository string) (results []result, err erro
 	} else {
 		results = append(results, against("up.help_ms", help, "ms", 100))
 	}
+
+	dearest, err := initialisers(ctx, l.labctl)
+	if err != nil {
+		return results, err
+	}
+	fmt.Fprintf(os.Stderr, "the dearest package initialisers of labctl --help:\n%s", dearest)
 
 	if _, err := l.run(ctx, "up"); err != nil { // fills the caches
 		return results, err
@@ -220,4 +231,40 @@ func cacheDir() (string, error) {
 	}
 	dir, err := os.UserCacheDir()
 	return filepath.Join(dir, "labctl"), err
+}
+
+// initialiser is a line of GODEBUG=inittrace=1 (package runtime): "init PACKAGE @0.5 ms, 0.02 ms clock, 1024 bytes, 3 allocs".
+var initialiser = regexp.MustCompile(`(?m)^init (\S+) @\S+ ms, (\S+) ms clock, (\d+) bytes, \d+ allocs$`)
+
+// initialisers lists the packages whose initialisation takes the longest, each with its time in ms and the bytes that it allocates.
+func initialisers(ctx context.Context, labctl string) (string, error) {
+	const most = 8
+	cmd := exec.CommandContext(ctx, labctl, "--help")
+	cmd.Env = append(os.Environ(), "GODEBUG=inittrace=1")
+	var trace strings.Builder
+	cmd.Stderr = &trace
+	if err := cmd.Run(); err != nil {
+		return "", err
+	}
+	type cost struct {
+		name, bytes string
+		ms          float64
+	}
+	var all []cost
+	for _, m := range initialiser.FindAllStringSubmatch(trace.String(), -1) {
+		ms, err := strconv.ParseFloat(m[2], 64)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, cost{m[1], m[3], ms})
+	}
+	if len(all) == 0 {
+		return "", errors.New("the runtime traced no initialiser")
+	}
+	slices.SortFunc(all, func(a, b cost) int { return cmp.Compare(b.ms, a.ms) })
+	var out strings.Builder
+	for _, c := range all[:min(most, len(all))] {
+		fmt.Fprintf(&out, "  %6.2f ms  %9s bytes  %s\n", c.ms, c.bytes, c.name)
+	}
+	return out.String(), nil
 }

@@ -343,9 +343,11 @@ func (l *testLab) edit(file, old, replacement string) (undo func()) {
 }
 
 // image is what a deployment of the chat runs.
-func (l *testLab) image(service string) string {
+func (l *testLab) image(service string) string { l.t.Helper(); return l.imageIn("chat", service) }
+
+func (l *testLab) imageIn(namespace, service string) string {
 	l.t.Helper()
-	d, err := l.kube().Core.AppsV1().Deployments("chat").Get(context.Background(), service, metav1.GetOptions{})
+	d, err := l.kube().Core.AppsV1().Deployments(namespace).Get(context.Background(), service, metav1.GetOptions{})
 	require.NoError(l.t, err)
 	return d.Spec.Template.Spec.Containers[0].Image
 }

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"net/http/cgi"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -46,6 +47,18 @@ type outside struct {
 	ip   string
 	etc  string // files that labctl is to see in the place of the machine's
 	user authn.Basic
+
+	pages *http.ServeMux // of the web server
+}
+
+// serveGit serves the repositories in dir at /git/, to read.
+func (o *outside) serveGit(t *testing.T, dir string) {
+	t.Helper()
+	git, err := exec.LookPath("git")
+	require.NoError(t, err)
+	o.pages.Handle("/git/", &cgi.Handler{
+		Path: git, Args: []string{"http-backend"}, Root: "/git", Env: []string{"GIT_PROJECT_ROOT=" + dir, "GIT_HTTP_EXPORT_ALL=1"},
+	})
 }
 
 func newOutside(t *testing.T) *outside {
@@ -56,9 +69,11 @@ func newOutside(t *testing.T) *outside {
 	device := fmt.Sprintf("labout%d", os.Getpid())
 	web, images, names := o.open(t, device, fmt.Sprintf("198.18.%d.1", third))
 
-	said := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	o.pages = http.NewServeMux()
+	o.pages.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "hello from %s", r.Host) // the pod's output is compared
-	}))
+	})
+	said := httptest.NewUnstartedServer(o.pages)
 	said.Listener = web
 	said.Start()
 	t.Cleanup(said.Close)

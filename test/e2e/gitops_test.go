@@ -3,17 +3,23 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/labctl/labctl/pkg/argocd"
+	"github.com/labctl/labctl/pkg/kube"
 )
 
 // gitOpsStatus is the part of `labctl gitops status --json` that the test reads.
@@ -52,6 +58,10 @@ func (g *argo) chat() {
 	g.part("what others commit stays, and what both change is said", g.shared)
 	g.part("a rollback holds", g.rolledBack)
 	g.part("the password is rotated", g.passwords)
+	g.part("the repository is away, and comes back", g.unreachable)
+	g.part("an application from a repository elsewhere", g.foreign)
+	g.part("killed at each step, up brings Argo CD and the chat", g.killedInBetween)
+	g.part("what one environment has is promoted to another in its cluster", g.promoted)
 	g.part("an Argo CD that was deleted comes back", g.rebuilt)
 }
 
@@ -83,6 +93,7 @@ func (g *argo) handedOver(t *testing.T) {
 	before := g.pods()
 	k := startTalk(t, g.url())
 	k.more(10)
+	loaded := g.load(t)
 	g.run("up")
 	s := g.status()
 	require.Len(t, s.Applications, 8)
@@ -107,6 +118,26 @@ func (g *argo) handedOver(t *testing.T) {
 	g.stillThere(before)
 	k.more(10)
 	k.finish()
+	loaded()
+}
+
+// load runs `labctl load` from now on; loaded waits for its end, and wants that it lost nothing.
+func (g *argo) load(t *testing.T) (loaded func()) {
+	t.Helper()
+	type result struct {
+		out  string
+		code int
+	}
+	ended := make(chan result, 1)
+	go func() {
+		out, code := g.try(t.Context(), "load", "--duration", "60s", "--rate", "20")
+		ended <- result{out, code}
+	}()
+	return func() {
+		r := <-ended
+		require.Zero(t, r.code, r.out)
+		t.Log(r.out)
+	}
 }
 
 func (g *argo) shippedByGit(t *testing.T) {
@@ -274,6 +305,147 @@ func (g *argo) passwords(t *testing.T) {
 	out, code := g.try(t.Context(), "argocd", "open")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "labctl gitops status")
+}
+
+// unreachable takes the Git server away. What runs stays, what needs it says so, and up brings it back.
+func (g *argo) unreachable(t *testing.T) {
+	before := g.pods()
+	servers := g.client.Core.AppsV1().StatefulSets(argocd.Namespace)
+	_, err := servers.Patch(t.Context(), "git", types.MergePatchType, []byte(`{"spec":{"replicas":0}}`), metav1.PatchOptions{})
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		s, err := servers.Get(t.Context(), "git", metav1.GetOptions{})
+		return err == nil && s.Status.Replicas == 0
+	}, time.Minute, 100*time.Millisecond)
+	undo := g.edit(authMain, "func main() {", "func main() {\n\tprintln(\"while the repository was away\")\n")
+	defer undo()
+	auth := g.image("auth")
+	out, code := g.try(t.Context(), "ship", "auth")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "the lab's Git server")
+	require.Equal(t, auth, g.image("auth"))
+	g.stillThere(before)
+	g.run("up")
+	require.NotEqual(t, auth, g.image("auth"), "it was delivered once the repository was back")
+	for _, a := range g.status().Applications {
+		require.Equal(t, "Synced Healthy", a.Sync+" "+a.Health, "%s %s", a.Name, a.Message)
+	}
+}
+
+// foreign has Argo CD make what is in a repository that is none of the lab's.
+func (g *argo) foreign(t *testing.T) {
+	repository := filepath.Join(t.TempDir(), "elsewhere.git")
+	g.git(t, filepath.Dir(repository), "init", "-q", "--bare", "-b", "main", repository)
+	tree := filepath.Join(t.TempDir(), "tree")
+	g.git(t, filepath.Dir(repository), "clone", "-q", repository, tree)
+	for file, content := range map[string]string{
+		"shop/Chart.yaml":          "apiVersion: v2\nname: shop\nversion: 0.1.0\n",
+		"shop/values.yaml":         "sells: apples\n",
+		"shop/templates/shop.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: shop }\ndata: { sells: {{ .Values.sells }} }\n",
+	} {
+		path := filepath.Join(tree, file)
+		require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o644))
+	}
+	g.git(t, tree, "add", ".")
+	g.git(t, tree, "commit", "-q", "-m", "the shop")
+	g.git(t, tree, "push", "-q", "origin", "HEAD:main")
+	o := newOutside(t)
+	o.serveGit(t, filepath.Dir(repository))
+	require.NoError(t, g.client.Apply(t.Context(), kube.Set{Name: "e2e-foreign", Namespace: argocd.Namespace}, fmt.Appendf(nil, `apiVersion: argoproj.io/v1alpha1
+kind: Application
+metadata:
+  name: shop
+  finalizers: [resources-finalizer.argocd.argoproj.io]
+spec:
+  project: default
+  source: { repoURL: "http://%s/git/elsewhere.git", targetRevision: main, path: shop }
+  destination: { server: https://kubernetes.default.svc, namespace: shop }
+  syncPolicy: { automated: {}, syncOptions: [CreateNamespace=true] }
+`, o.ip), nil))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		shop, err := g.client.Core.CoreV1().ConfigMaps("shop").Get(t.Context(), "shop", metav1.GetOptions{})
+		require.NoError(c, err)
+		require.Equal(c, "apples", shop.Data["sells"])
+	}, 2*time.Minute, 200*time.Millisecond)
+	require.NoError(t, g.applications.Delete(t.Context(), "shop", metav1.DeleteOptions{}))
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := g.client.Core.CoreV1().ConfigMaps("shop").Get(t.Context(), "shop", metav1.GetOptions{})
+		require.True(c, apierrors.IsNotFound(err), "it goes with its application: %v", err)
+	}, time.Minute, 200*time.Millisecond)
+}
+
+func (g *argo) git(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "git", append([]string{"-c", "user.name=e2e", "-c", "user.email=e2e@labctl.test"}, args...)...)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "git %v: %s", args, out)
+}
+
+// killedInBetween takes Argo CD away with the chat, and kills up at each of the steps in which it brings them back.
+func (g *argo) killedInBetween(t *testing.T) {
+	g.run("down", "argocd")
+	for _, step := range []string{
+		"4-argocd/release argocd", "waiting for deployment/argocd", "logging in to Argo CD", "5-release/release secrets", "writing to Git", "waiting for Argo CD",
+	} {
+		_, code, seen := g.interruptAt(step, syscall.SIGKILL, "up", "--json")
+		require.True(t, seen, "up never came to %q", step)
+		require.Equal(t, -1, code)
+	}
+	g.run("up")
+	for _, a := range g.status().Applications {
+		require.Equal(t, "Synced Healthy", a.Sync+" "+a.Health, "%s %s", a.Name, a.Message)
+	}
+	g.nothingToDo(t)
+}
+
+// promoted has a second environment in the first one's cluster, with a chat of its own.
+func (g *argo) promoted(t *testing.T) {
+	b, err := os.ReadFile(g.file)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(g.file, append(b, "\nenvironment \"prod\" {\n  cluster_of = \"local\"\n  gitops {}\n}\n"...), 0o600))
+	defer func() { require.NoError(t, os.WriteFile(g.file, b, 0o600)) }()
+	require.Contains(t, g.run("up", "-e", "prod"), "http://prod.localhost:")
+	defer g.run("down", "-e", "prod")
+	k := startTalk(t, strings.Replace(g.url(), "127.0.0.1", "prod.localhost", 1))
+	k.more(10)
+	first := g.image("auth")
+	require.Equal(t, first, g.imageIn("chat-prod", "auth"))
+
+	undo := g.edit(authMain, "func main() {", "func main() {\n\tprintln(\"auth, to be promoted\")\n")
+	defer undo()
+	g.run("ship", "auth")
+	second := g.image("auth")
+	require.NotEqual(t, first, second)
+	require.Equal(t, first, g.imageIn("chat-prod", "auth"))
+
+	out, code := g.try(t.Context(), "promote", "local", "prod")
+	require.Equal(t, 1, code, "nobody agreed: %s", out)
+	_, digest, _ := strings.Cut(second, "@")
+	require.Contains(t, out, digest, "what changes is shown")
+	require.Equal(t, first, g.imageIn("chat-prod", "auth"))
+	g.run("promote", "local", "prod", "--yes")
+	require.Equal(t, second, g.imageIn("chat-prod", "auth"))
+	require.Contains(t, g.run("gitops", "log", "-e", "prod"), "promote")
+
+	g.run("rollback", "prod", "--reason", "log-ins fail")
+	require.Equal(t, first, g.imageIn("chat-prod", "auth"))
+	require.Equal(t, second, g.image("auth"), "the other environment stays as it is")
+	g.run("up", "-e", "prod")
+	require.Equal(t, first, g.imageIn("chat-prod", "auth"), "automation does not undo it")
+	out, code = g.try(t.Context(), "promote", "local", "prod", "--yes")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "log-ins fail")
+	g.run("rollback", "prod", "--undo")
+	require.Equal(t, second, g.imageIn("chat-prod", "auth"))
+	k.more(10)
+	k.finish()
+
+	out, code = g.try(t.Context(), "down")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "labctl down -e prod")
+	require.Equal(t, second, g.image("auth"), "nothing was done")
 }
 
 func (g *argo) rebuilt(t *testing.T) {

@@ -80,7 +80,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 	l := &Lab{
 		Graph: g, Charts: store,
 		git:       gitSide{name: g.Env.Name, settings: g.Env.GitOps, getenv: f.Getenv},
-		passwords: argocd.Passwords{Dir: filepath.Join(g.Dir, "argocd")},
+		passwords: argocd.Passwords{Dir: filepath.Join(g.ClusterDir(), "argocd")},
 		factory:   f, clusters: nodes, cacheDir: cacheDir,
 	}
 	user, host := l.who()

@@ -43,9 +43,12 @@ func Machine(f *cli.Factory, purpose doctor.Purpose) (doctor.Options, error) {
 // Embedded says whether the lab's cluster is a node on this machine itself, which wants a lot of it.
 func (l *Lab) Embedded() bool { return l.Graph.Declares("lab_cluster") && embedded(l.Graph) }
 
-// embedded says whether the kind of the cluster, if there is one, is embedded. The stacks decide that; those of this
+// embedded says whether the cluster, if there is one, is embedded and the environment's own. The stacks decide that; those of this
 // repository by the variable that is looked at here.
 func embedded(g *stack.Graph) bool {
+	if g.Env.ClusterOf != "" {
+		return false
+	}
 	kind, ok := g.Env.Vars["cluster"]
 	return !ok || kind.Type() == cty.String && kind.AsString() == cluster.Embedded
 }

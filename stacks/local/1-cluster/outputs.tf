@@ -11,7 +11,7 @@ output "registry" {
 
 output "url" {
   description = "Address of the ingress."
-  value       = lab_cluster.this.url
+  value       = var.host == "" ? lab_cluster.this.url : replace(lab_cluster.this.url, "127.0.0.1", var.host)
 }
 
 output "ingress_class" {
@@ -21,7 +21,7 @@ output "ingress_class" {
 
 output "ingress_namespace" {
   description = "Namespace of the ingress controller; empty where it is not known."
-  value       = var.kind == "kubeconfig" ? "" : "ingress"
+  value       = var.ingress_namespace
 }
 
 output "storage_class" {

@@ -5,14 +5,18 @@
 inputs = {
   name            = stack.foundation.name
   dir             = "${lab.dir}/cluster"
-  kind            = lookup(env, "cluster", "embedded")
+  kind            = lab.cluster_of == "" ? lookup(env, "cluster", "embedded") : "kubeconfig"
   api_port        = env.api_port
   http_port       = env.http_port
   registry_port   = env.registry_port
   nodes           = lookup(env, "nodes", 1)
   egress          = lookup(env, "egress", true)
   node_image      = lookup(env, "node_image", null)
-  kubeconfig_path = lookup(env, "kubeconfig_path", null)
-  registry_push   = lookup(env, "registry_push", null)
-  registry_pull   = lookup(env, "registry_pull", null)
+
+  # In another environment's cluster (cluster_of), that one is adopted, and the chat has a host name of its own.
+  kubeconfig_path   = lookup(env, "kubeconfig_path", lab.cluster_of == "" ? null : "${lab.cluster_dir}/cluster/kubeconfig")
+  registry_push     = lookup(env, "registry_push", lab.cluster_of == "" ? null : "127.0.0.1:${env.registry_port}")
+  registry_pull     = lookup(env, "registry_pull", lab.cluster_of == "" ? null : "localhost:5000")
+  host              = lab.cluster_of == "" ? "" : "${lab.environment}.localhost"
+  ingress_namespace = lookup(env, "cluster", "embedded") == "kubeconfig" ? "" : "ingress"
 }

@@ -63,6 +63,18 @@ variable "kubeconfig_path" {
   default     = null
 }
 
+variable "host" {
+  description = "Host name of the chat; empty: any, at the loopback address."
+  type        = string
+  default     = ""
+}
+
+variable "ingress_namespace" {
+  description = "Namespace of the ingress controller; empty where it is not known."
+  type        = string
+  default     = ""
+}
+
 variable "registry_push" {
   description = "kubeconfig: where images are pushed to."
   type        = string

@@ -1,5 +1,5 @@
 inputs = {
-  namespace = "data"
+  namespace = "data${lab.suffix}"
 }
 
 image "kafka" {
@@ -15,12 +15,12 @@ image "mongodb" {
 release "databases" {
   kubeconfig = stack.cluster.kubeconfig
   chart      = "charts/databases"
-  namespace  = "data"
+  namespace  = "data${lab.suffix}"
   values = {
     images       = { kafka = image.kafka, mongodb = image.mongodb }
     storageClass = stack.cluster.storage_class
     kafka        = { users = stack.databases.kafka_users }
     # The chat's namespace, see the last stack.
-    networkPolicies = { clientNamespace = "chat" }
+    networkPolicies = { clientNamespace = "chat${lab.suffix}" }
   }
 }

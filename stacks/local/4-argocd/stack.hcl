@@ -1,21 +1,21 @@
-# Argo CD and the lab's Git server, where the environment has gitops.
+# Argo CD and the lab's Git server, where the environment has gitops: one of each in a cluster.
 
 image "argocd" {
   source   = "images/argocd"
   registry = stack.cluster.registry
-  when     = lab.gitops
+  when     = lab.gitops && lab.cluster_of == ""
 }
 
 image "redis" {
   source   = "images/redis"
   registry = stack.cluster.registry
-  when     = lab.gitops
+  when     = lab.gitops && lab.cluster_of == ""
 }
 
 image "git" {
   source   = "images/git"
   registry = stack.cluster.registry
-  when     = lab.gitops
+  when     = lab.gitops && lab.cluster_of == ""
 }
 
 release "argocd" {
@@ -28,5 +28,5 @@ release "argocd" {
     ingress_class     = stack.cluster.ingress_class
     ingress_namespace = stack.cluster.ingress_namespace
   }
-  when       = lab.gitops
+  when       = lab.gitops && lab.cluster_of == ""
 }

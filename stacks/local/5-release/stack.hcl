@@ -38,7 +38,7 @@ image "frontend" {
 release "secrets" {
   kubeconfig = stack.cluster.kubeconfig
   chart      = "builtin://secrets"
-  namespace  = "chat"
+  namespace  = "chat${lab.suffix}"
   values = {
     kafka   = stack.databases.kafka_passwords
     mongodb = { uri = stack.databases.mongodb_uri }
@@ -48,7 +48,7 @@ release "secrets" {
 release "chat" {
   kubeconfig = stack.cluster.kubeconfig
   chart      = "charts/chat"
-  namespace  = "chat"
+  namespace  = "chat${lab.suffix}"
   # Where the environment has gitops, Argo CD makes an Application of each.
   applications = ["shared", "auth", "gateway", "messaging", "presence", "groups", "frontend"]
   values = {
@@ -70,7 +70,7 @@ release "chat" {
     # Where Kafka is Event Hubs.
     identities     = stack.release.identities
     mongodb        = { existingSecret = "mongodb" }
-    ingress        = { className = stack.cluster.ingress_class, host = "" }
+    ingress        = { className = stack.cluster.ingress_class, host = lab.cluster_of == "" ? "" : "${lab.environment}.localhost" }
     url            = stack.cluster.url
     networkPolicies = {
       ingressNamespace  = stack.cluster.ingress_namespace
