@@ -50,20 +50,20 @@ func makeSecrets(ctx context.Context, client *kube.Client, owner kube.Owner) err
 	if err != nil {
 		return err
 	}
-	return connectAs(ctx, client, "lab-repository", RepositoryURL, reader, password)
+	return connectAs(ctx, client, "lab-repository", RepositoryURL, map[string]string{"username": reader, "password": password})
 }
 
-// Connect gives Argo CD the credentials of a repository that is not the lab's own.
-func Connect(ctx context.Context, client *kube.Client, url, user, password string) error {
+// Connect gives Argo CD the credentials of a repository that is not the lab's own, as fields of its Secret.
+func Connect(ctx context.Context, client *kube.Client, url string, credentials map[string]string) error {
 	sum := sha256.Sum256([]byte(url))
-	return connectAs(ctx, client, "labctl-repository-"+hex.EncodeToString(sum[:5]), url, user, password)
+	return connectAs(ctx, client, "labctl-repository-"+hex.EncodeToString(sum[:5]), url, credentials)
 }
 
-func connectAs(ctx context.Context, client *kube.Client, name, url, user, password string) error {
+func connectAs(ctx context.Context, client *kube.Client, name, url string, credentials map[string]string) error {
 	// Argo CD finds a repository's credentials by this label.
 	repository := corev1apply.Secret(name, Namespace).
 		WithLabels(map[string]string{"argocd.argoproj.io/secret-type": "repository"}).
-		WithStringData(map[string]string{"type": "git", "url": url, "username": user, "password": password})
+		WithStringData(map[string]string{"type": "git", "url": url}).WithStringData(credentials)
 	_, err := client.Core.CoreV1().Secrets(Namespace).Apply(ctx, repository, metav1.ApplyOptions{FieldManager: kube.FieldOwner, Force: true})
 	if err != nil {
 		return fmt.Errorf("give Argo CD the credentials of %s: %w", url, err)

@@ -2,6 +2,7 @@
 package gitops
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 	"github.com/go-git/go-git/v5/plumbing/transport"
 	"github.com/go-git/go-git/v5/plumbing/transport/http"
+	"github.com/go-git/go-git/v5/plumbing/transport/ssh"
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
@@ -25,15 +27,27 @@ import (
 type Remote struct {
 	URL      string
 	Branch   string
-	User     string // for https; "" where the server asks nobody, and for SSH, where the agent has the key
+	User     string // for https; "" where the server asks nobody
 	Password string
+	SSHKey   []byte // private, PEM; without it, SSH's agent has the key. The server's is looked for in known_hosts.
 }
 
-func (r Remote) auth() transport.AuthMethod {
-	if r.User == "" {
-		return nil
+func (r Remote) auth() (transport.AuthMethod, error) {
+	switch {
+	case r.SSHKey != nil:
+		endpoint, err := transport.NewEndpoint(r.URL)
+		if err != nil {
+			return nil, err
+		}
+		keys, err := ssh.NewPublicKeys(cmp.Or(endpoint.User, "git"), r.SSHKey, "")
+		if err != nil {
+			return nil, fmt.Errorf("key for %s: %w", r.URL, err)
+		}
+		return keys, nil
+	case r.User == "":
+		return nil, nil //nolint:nilnil // what go-git takes for nobody
 	}
-	return &http.BasicAuth{Username: r.User, Password: r.Password}
+	return &http.BasicAuth{Username: r.User, Password: r.Password}, nil
 }
 
 func (r Remote) branch() plumbing.ReferenceName { return plumbing.NewBranchReferenceName(r.Branch) }
@@ -47,9 +61,13 @@ type Repository struct {
 
 // Open copies a branch. A repository without any commit is well.
 func Open(ctx context.Context, remote Remote) (*Repository, error) {
+	auth, err := remote.auth()
+	if err != nil {
+		return nil, err
+	}
 	storage, files := memory.NewStorage(), memfs.New()
 	repo, err := git.CloneContext(ctx, storage, files, &git.CloneOptions{
-		URL: remote.URL, Auth: remote.auth(), ReferenceName: remote.branch(), SingleBranch: true, Tags: git.NoTags, NoCheckout: true,
+		URL: remote.URL, Auth: auth, ReferenceName: remote.branch(), SingleBranch: true, Tags: git.NoTags, NoCheckout: true,
 	})
 	if errors.Is(err, transport.ErrEmptyRemoteRepository) {
 		return empty(remote)
@@ -213,6 +231,10 @@ const tries = 5
 // called again on a newer copy where somebody else pushed in between, and an edit that changes nothing makes no commit. What Update
 // gives is the branch as it is then.
 func Update(ctx context.Context, remote Remote, author Author, edit func(r *Repository) (change Files, message string, err error)) (r *Repository, changed bool, err error) {
+	auth, err := remote.auth()
+	if err != nil {
+		return nil, false, err
+	}
 	var refused error
 	for range tries {
 		r, err = Open(ctx, remote)
@@ -229,7 +251,7 @@ func Update(ctx context.Context, remote Remote, author Author, edit func(r *Repo
 			return r, false, err
 		}
 		name := remote.branch()
-		refused = r.repo.PushContext(ctx, &git.PushOptions{Auth: remote.auth(), RefSpecs: []config.RefSpec{config.RefSpec(name + ":" + name)}})
+		refused = r.repo.PushContext(ctx, &git.PushOptions{Auth: auth, RefSpecs: []config.RefSpec{config.RefSpec(name + ":" + name)}})
 		if refused == nil {
 			return r, true, nil
 		}

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,17 +33,39 @@ func TestACommitSaysWhatItIsAbout(t *testing.T) {
 	}))
 }
 
-func TestCredentialsAreForOtherHostsAlone(t *testing.T) {
+func TestCredentialsFitTheAddress(t *testing.T) {
 	env := map[string]string{gitToken: "token"}
 	g := gitSide{settings: &stack.GitOps{Repo: "https://git.example.org/lab.git"}, getenv: func(name string) string { return env[name] }}
-	user, password := g.credentials()
-	require.Equal(t, "git token", user+" "+password)
+	read := func() gitCredentials {
+		t.Helper()
+		c, err := g.credentials()
+		require.NoError(t, err)
+		return c
+	}
+	require.Equal(t, map[string]string{"username": "git", "password": "token"}, read().forArgoCD(g.settings.Repo))
 	env[gitUser] = "oauth2"
-	user, _ = g.credentials()
-	require.Equal(t, "oauth2", user)
+	user, password, err := read().login(t.Context(), g.settings.Repo)
+	require.NoError(t, err)
+	require.Equal(t, "oauth2 token", user+" "+password)
+
+	key := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(key, []byte("PEM"), 0o600))
+	env[gitApp], env[gitInstall], env[gitAppKey] = "7", "42", key
+	require.Equal(t, map[string]string{
+		"githubAppID": "7", "githubAppInstallationID": "42", "githubAppPrivateKey": "PEM", "githubAppEnterpriseBaseUrl": "https://git.example.org/api/v3",
+	}, read().forArgoCD(g.settings.Repo))
+	require.NotContains(t, read().forArgoCD("https://github.com/me/lab.git"), "githubAppEnterpriseBaseUrl")
+	delete(env, gitInstall)
+	_, err = g.credentials()
+	require.EqualError(t, err, "LABCTL_GIT_APP_ID is set, and LABCTL_GIT_APP_INSTALLATION_ID is not: a GitHub App needs both")
+
 	g.settings.Repo = "git@git.example.org:me/lab.git"
-	user, password = g.credentials()
-	require.Empty(t, user+password, "SSH's agent has the key")
+	require.True(t, read().isNone(), "SSH's agent has the key")
+	env[gitSSHKey] = key
+	require.Equal(t, map[string]string{"sshPrivateKey": "PEM"}, read().forArgoCD(g.settings.Repo))
+	env[gitSSHKey] = key + ".none"
+	_, err = g.credentials()
+	require.ErrorContains(t, err, "LABCTL_GIT_SSH_KEY: open ")
 }
 
 func TestSecretsAreManifests(t *testing.T) {

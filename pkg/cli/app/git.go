@@ -3,18 +3,11 @@ package app
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/labctl/labctl/pkg/argocd"
 	"github.com/labctl/labctl/pkg/gitops"
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/stack"
-)
-
-// The variables that hold the credentials of a repository on another host than the lab's.
-const (
-	gitToken = "LABCTL_GIT_TOKEN" //nolint:gosec // the name of one
-	gitUser  = "LABCTL_GIT_USER"
 )
 
 // gitSide is where Git holds an environment.
@@ -44,8 +37,13 @@ func (g gitSide) clusterURL() string {
 func (g gitSide) remote(ctx context.Context, client *kube.Client) (remote gitops.Remote, stop func(), err error) {
 	remote = gitops.Remote{URL: g.settings.Repo, Branch: g.settings.Revision}
 	if !g.isLocal() {
-		remote.User, remote.Password = g.credentials()
-		return remote, func() {}, nil
+		c, err := g.credentials()
+		if err != nil {
+			return remote, nil, err
+		}
+		remote.SSHKey = c.sshKey
+		remote.User, remote.Password, err = c.login(ctx, g.settings.Repo)
+		return remote, func() {}, err
 	}
 	if remote.Password, err = argocd.GitPassword(ctx, client, argocd.Writer); err != nil {
 		return remote, nil, err
@@ -58,22 +56,14 @@ func (g gitSide) remote(ctx context.Context, client *kube.Client) (remote gitops
 	return remote, stop, nil
 }
 
-// credentials are those for another host; none where no token is given, or where SSH's agent has the key.
-func (g gitSide) credentials() (user, password string) {
-	password = g.getenv(gitToken)
-	if password == "" || !strings.HasPrefix(g.settings.Repo, "http") {
-		return "", ""
-	}
-	if user = g.getenv(gitUser); user == "" {
-		user = "git"
-	}
-	return user, password
-}
-
-// connect gives Argo CD the credentials of a repository on another host.
+// connect gives Argo CD the credentials of a repository on another host, where there are any.
 func (g gitSide) connect(ctx context.Context, client *kube.Client) error {
-	if user, password := g.credentials(); !g.isLocal() && password != "" {
-		return argocd.Connect(ctx, client, g.settings.Repo, user, password)
+	if g.isLocal() {
+		return nil
 	}
-	return nil
+	c, err := g.credentials()
+	if err != nil || c.isNone() {
+		return err
+	}
+	return argocd.Connect(ctx, client, g.settings.Repo, c.forArgoCD(g.settings.Repo))
 }

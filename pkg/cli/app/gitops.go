@@ -321,8 +321,11 @@ func (g *GitOps) URL(ctx context.Context) (string, error) {
 // Credentials are what git asks for.
 func (g *GitOps) Credentials(ctx context.Context) (user, password string, err error) {
 	if !g.lab.git.isLocal() {
-		user, password = g.lab.git.credentials()
-		return user, password, nil
+		c, err := g.lab.git.credentials()
+		if err != nil {
+			return "", "", err
+		}
+		return c.login(ctx, g.lab.git.settings.Repo)
 	}
 	password, err = argocd.GitPassword(ctx, g.client, argocd.Writer)
 	return argocd.Writer, password, err
