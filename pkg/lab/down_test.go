@@ -102,3 +102,23 @@ func TestADownThatWasInterruptedIsMadeGoodByUp(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(m.dir, "wait")))
 	takenUpAgain(t, m, "it was interrupted")
 }
+
+func TestAClusterThatOthersAreInStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.replace(t, "lab.hcl", "environment \"local\"", "environment \"prod\" {\n  cluster_of = \"local\"\n}\nenvironment \"local\"")
+	w.replace(t, "stacks/local/1-cluster/stack.hcl", "${lab.dir}/cluster", "${lab.cluster_dir}/cluster")
+	require.NoError(t, w.up(t.Context()))
+	prod := filepath.Join(w.dir, ".lab", "prod")
+	require.NoError(t, os.MkdirAll(prod, 0o700), "it is up")
+	err := w.down(t.Context())
+	require.ErrorContains(t, err, `stack "1-cluster" has the cluster of environment prod, too`)
+	require.ErrorContains(t, err, "labctl down -e prod")
+	l, err := w.lab()
+	require.NoError(t, err)
+	_, err = l.Down(t.Context(), lab.Options{Sink: event.SinkFunc(w.emit), Command: "labctl down release", User: "ada", Selection: lab.Selection{Stacks: []string{"release"}}})
+	require.NoError(t, err, "what is not the cluster's may go")
+	require.NoError(t, os.Remove(prod))
+	require.NoError(t, w.down(t.Context()))
+	require.NoDirExists(t, filepath.Join(w.dir, ".lab"))
+}
