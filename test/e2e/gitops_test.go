@@ -387,7 +387,7 @@ func (g *argo) git(t *testing.T, dir string, args ...string) {
 func (g *argo) killedInBetween(t *testing.T) {
 	g.run("down", "argocd")
 	for _, step := range []string{
-		"4-argocd/release argocd", "waiting for deployment/argocd", "logging in to Argo CD", "5-release/release secrets", "writing to Git", "waiting for Argo CD",
+		"4-argocd/release argocd", "waiting for deployment/argocd", "5-release/image auth", "5-release/release secrets", "5-release/release chat", "waiting for Argo CD",
 	} {
 		_, code, seen := g.interruptAt(step, syscall.SIGKILL, "up", "--json")
 		require.True(t, seen, "up never came to %q", step)
@@ -444,7 +444,7 @@ func (g *argo) promoted(t *testing.T) {
 
 	out, code = g.try(t.Context(), "down")
 	require.Equal(t, 1, code, out)
-	require.Contains(t, out, "labctl down -e prod")
+	require.Contains(t, out, "has the cluster of environment prod, too")
 	require.Equal(t, second, g.image("auth"), "nothing was done")
 }
 
