@@ -392,10 +392,10 @@ func (o Options) kernel(ctx context.Context) []Finding {
 		f.Fix = []string{"modprobe br_netfilter"}
 		return []Finding{f} // the trial needs it
 	}
-	f := Finding{Name: "kernel", OK: true, Have: "works", Need: "namespaces, veth and bridge netfilter, which the node is made of"}
+	f := Finding{Name: "kernel", OK: true, Have: "works", Need: "namespaces, veth, ip sets and bridge netfilter, which the node is made of"}
 	if err := o.Namespaces(ctx); err != nil {
 		f.OK, f.Have = false, err.Error()
-		f.Fix = []string{"modprobe -a br_netfilter veth bridge", "# in a container: give it the rights (--privileged), or run labctl on the machine itself"}
+		f.Fix = []string{"modprobe -a br_netfilter veth bridge ip_set_hash_ip", "# in a container: give it the rights (--privileged), or run labctl on the machine itself"}
 	}
 	found := []Finding{f}
 	if o.Overlay != nil {

@@ -46,6 +46,9 @@ func tryNamespaces(ctx context.Context) error {
 		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "probe2"}}); err != nil {
 			return fmt.Errorf("make a bridge: %w", err)
 		}
+		if err := netlink.IpsetCreate("labctl-probe", "hash:ip", netlink.IpsetCreateOptions{}); err != nil {
+			return fmt.Errorf("make an ip set, which NetworkPolicies are made of: %w", err)
+		}
 		return nil
 	})
 }
