@@ -61,6 +61,8 @@ var settings = map[string]map[string]any{
 		"server.insecure": "true",
 		// Two at a time are enough on a laptop: each is a process of Helm.
 		"reposerver.parallelism.limit": "2",
+		// Who learns breaks a thing more than once. By default Argo CD waits longer each time before it heals it again, up to five minutes.
+		"controller.self.heal.backoff.cap.seconds": "5",
 	},
 }
 

@@ -103,7 +103,7 @@ func (l *ownLab) run(ctx context.Context, args ...string) (float64, error) {
 }
 
 func (l *ownLab) output(ctx context.Context, args ...string) ([]byte, float64, error) {
-	cmd := l.command(ctx, l.labctl, append(args, "--file", filepath.Join(l.dir, "lab.hcl"))...)
+	cmd := l.command(ctx, l.labctl, append([]string{"--file", filepath.Join(l.dir, "lab.hcl")}, args...)...)
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	start := time.Now()

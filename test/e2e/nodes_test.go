@@ -22,13 +22,17 @@ func TestNodes(t *testing.T) {
 	l := newLab(t)
 	before := look(t)
 	l.want(3)
-	l.part("three nodes are ready, and reach each other", func(t *testing.T) {
+	l.part("three nodes are ready, and reach each other and what the machine reaches", func(t *testing.T) {
 		l.run("up")
 		require.Equal(t, map[string]string{"e2e": "Ready", "e2e-2": "Ready", "e2e-3": "Ready"}, l.nodes(t))
 		require.Contains(t, l.run("cluster", "status"), "e2e-3/kubelet")
 		require.NotEmpty(t, l.run("cluster", "logs", "e2e-2/containerd"))
+		outside := newOutside(t)
 		var askers []asker
 		for node := range l.nodes(t) {
+			out := asker{name: "out-of-" + node, namespace: "default", node: node, urls: []string{"http://" + outside.ip + "/"}}
+			out.start(l)
+			askers = append(askers, out)
 			a := asker{name: "on-" + node, namespace: "chat", node: node, labels: map[string]string{"app.kubernetes.io/name": "chat-test"}}
 			for _, part := range []string{"auth", "gateway", "messaging", "presence", "groups", "frontend"} {
 				a.urls = append(a.urls, "http://"+part+":8080/readyz")
