@@ -16,8 +16,7 @@ import (
 	"github.com/labctl/labctl/pkg/kube"
 )
 
-// MostNodes is how many nodes an embedded cluster may have. It bounds what a laptop is asked to carry: a node without pods
-// takes some 150 MiB.
+// MostNodes is how many nodes an embedded cluster may have. It bounds what a laptop is asked to carry.
 const MostNodes = 9
 
 // member is one node of an embedded cluster. The first has the control plane, and its files are the cluster directory's.
@@ -32,6 +31,11 @@ func (s Spec) members() []member {
 		all = append(all, member{name: fmt.Sprintf("%s-%d", s.Name, i+1), index: i})
 	}
 	return all
+}
+
+// has tells whether the cluster has a node of that name.
+func (s Spec) has(name string) bool {
+	return slices.ContainsFunc(s.members(), func(m member) bool { return m.name == name })
 }
 
 // home is the directory of the member's own files, relative to the cluster directory.
@@ -84,11 +88,10 @@ func (m *Manager) StopNode(ctx context.Context, dir, name string) error {
 	if err != nil {
 		return err
 	}
-	home := filepath.Join(dir, node.HomeOf(name))
-	if strings.ContainsAny(name, "/.") || !exists(home) {
+	if !slices.ContainsFunc(state.Components, func(c node.ComponentState) bool { return c.Node && c.Name == name }) {
 		return unknownNode(name, state)
 	}
-	if err := os.WriteFile(filepath.Join(home, stopFile), nil, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, node.HomeOf(name), stopFile), nil, 0o600); err != nil {
 		return err
 	}
 	return waitFor(ctx, dir, "the end of node "+name, func(context.Context) error {
@@ -139,7 +142,7 @@ func removeOthersFiles(s Spec) error {
 		return err
 	}
 	for _, dir := range dirs {
-		if !slices.ContainsFunc(s.members(), func(m member) bool { return m.name == filepath.Base(dir) }) {
+		if !s.has(filepath.Base(dir)) {
 			if err := os.RemoveAll(dir); err != nil {
 				return err
 			}
@@ -155,7 +158,7 @@ func forgetOthers(ctx context.Context, client *kube.Client, s Spec) error {
 		return err
 	}
 	for _, n := range nodes.Items {
-		if slices.ContainsFunc(s.members(), func(m member) bool { return m.name == n.Name }) {
+		if s.has(n.Name) {
 			continue
 		}
 		if err := client.Core.CoreV1().Nodes().Delete(ctx, n.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
@@ -167,7 +170,7 @@ func forgetOthers(ctx context.Context, client *kube.Client, s Spec) error {
 		return err
 	}
 	for _, p := range pods.Items {
-		if p.Spec.NodeName == "" || slices.ContainsFunc(s.members(), func(m member) bool { return m.name == p.Spec.NodeName }) {
+		if p.Spec.NodeName == "" || s.has(p.Spec.NodeName) {
 			continue
 		}
 		err := client.Core.CoreV1().Pods(p.Namespace).Delete(ctx, p.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)})
@@ -176,46 +179,4 @@ func forgetOthers(ctx context.Context, client *kube.Client, s Spec) error {
 		}
 	}
 	return nil
-}
-
-// hasStarted tells whether a node runs as a component of the first one, and its state is not of an earlier run.
-func hasStarted(first node.State, name string, state node.State) bool {
-	return slices.ContainsFunc(first.Components, func(c node.ComponentState) bool {
-		return c.Name == name && c.Running && !state.Started.Before(c.Since)
-	})
-}
-
-// nodesReady gives the check that every node is ready, and that what the API says of a node and its pods is no memory of an
-// earlier run: after a crash the API goes on saying what it was last told.
-func nodesReady(s Spec) healthCheck {
-	return func(ctx context.Context, client *kube.Client) error {
-		nodes, err := client.Core.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		pods, err := client.Core.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		first, err := node.ReadState(s.Dir)
-		if err != nil {
-			return err
-		}
-		for _, m := range s.members() {
-			state, err := node.ReadState(filepath.Join(s.Dir, m.home()))
-			if errors.Is(err, os.ErrNotExist) || err == nil && m.index > 0 && !hasStarted(first, m.name, state) {
-				return fmt.Errorf("node %s has not started", m.name)
-			}
-			if err != nil {
-				return err
-			}
-			if err := nodeReady(nodes.Items, m.name, state.Started); err != nil {
-				return err
-			}
-			if err := podsAreBack(pods.Items, m.name, state.Started); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
 }

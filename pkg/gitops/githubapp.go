@@ -24,6 +24,9 @@ type GitHubApp struct {
 	Key              []byte // private, RSA, PEM
 }
 
+// GitHubAPI is the base address of github.com's API.
+const GitHubAPI = "https://api.github.com"
+
 // TokenUser is the user under whose name an app's token is a password.
 const TokenUser = "x-access-token"
 
@@ -34,7 +37,7 @@ func (a GitHubApp) API(repository string) (string, error) {
 		return "", err
 	}
 	if u.Host == "github.com" {
-		return "https://api.github.com", nil
+		return GitHubAPI, nil
 	}
 	return u.Scheme + "://" + u.Host + "/api/v3", nil
 }

@@ -83,7 +83,7 @@ func (c gitCredentials) forArgoCD(repository string) map[string]string {
 		fields := map[string]string{
 			"githubAppID": c.app.ID, "githubAppInstallationID": c.app.Installation, "githubAppPrivateKey": string(c.app.Key),
 		}
-		if api, err := c.app.API(repository); err == nil && api != "https://api.github.com" {
+		if api, err := c.app.API(repository); err == nil && api != gitops.GitHubAPI {
 			fields["githubAppEnterpriseBaseUrl"] = api
 		}
 		return fields

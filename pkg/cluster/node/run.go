@@ -71,7 +71,7 @@ func Run(configPath string) error {
 
 	s := newSupervisor(options{
 		dir: filepath.Join(Base, "cluster", config.Home), components: config.Components,
-		prepare: prepare, join: join,
+		prepare: prepare, join: join, namespaceFlags: Namespaces,
 		// In this namespace -1 is every process of the node but this one.
 		signalOthers: func(sig unix.Signal) error { return unix.Kill(-1, sig) },
 		failed:       failed,

@@ -49,8 +49,8 @@ type options struct {
 	prepare      func(Other) error                  // before another node is started
 	join         func(device string, pid int) error // links another node to this one's bridge
 	namespaces   []uintptr                          // the descriptors of components with AcrossNamespaces
-	// namespaceFlags are those of clone(2) with which other nodes are started; nil means Namespaces.
-	namespaceFlags *uintptr
+	// namespaceFlags are those of clone(2) with which other nodes are started.
+	namespaceFlags uintptr
 	// Zero means the constant of that name.
 	restartFirst, stopWithin time.Duration
 	logLimit                 int64
@@ -81,10 +81,6 @@ func newSupervisor(o options) *supervisor {
 	}
 	if o.stopWithin == 0 {
 		o.stopWithin = stopWithin
-	}
-	if o.namespaceFlags == nil {
-		flags := uintptr(Namespaces)
-		o.namespaceFlags = &flags
 	}
 	if o.logLimit == 0 {
 		o.logLimit = logLimit
@@ -300,7 +296,7 @@ func (s *supervisor) spawn(c Component) (int, error) {
 		return 0, err
 	}
 	defer open.Close()
-	pid, err := spawn(c, LogPath(s.dir, c.Name), []uintptr{gate.Fd()}, *s.namespaceFlags)
+	pid, err := spawn(c, LogPath(s.dir, c.Name), []uintptr{gate.Fd()}, s.namespaceFlags)
 	_ = gate.Close() // the node has its own
 	if err != nil {
 		return 0, err

@@ -254,7 +254,7 @@ func TestAnotherNodeWaitsUntilItIsJoined(t *testing.T) {
 	var calls []string
 	joined := errors.New("there is no bridge")
 	r := supervise(t, options{
-		components: []Component{other}, restartFirst: time.Millisecond, namespaceFlags: new(uintptr),
+		components: []Component{other}, restartFirst: time.Millisecond,
 		prepare: func(o Other) error { calls = append(calls, "prepare "+o.Cgroup); return nil },
 		join: func(device string, pid int) error {
 			if calls = append(calls, "join "+device); len(calls) > 2 {
