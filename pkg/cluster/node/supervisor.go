@@ -67,6 +67,7 @@ type component struct {
 	pid      int // 0: does not run
 	isReady  bool
 	asked    bool // is being started, waits for its delay, or runs
+	ended    bool // was killed because it is held
 	restarts int
 	delay    time.Duration
 	since    time.Time
@@ -193,7 +194,7 @@ func (s *supervisor) heed() bool {
 	for _, c := range s.components {
 		if c.pid != 0 && c.held() {
 			_ = unix.Kill(c.pid, unix.SIGKILL) // it is our child and not waited for yet, so it is there
-			killed = true
+			c.ended, killed = true, true
 		}
 	}
 	return s.startWhatCan() || killed
@@ -263,7 +264,10 @@ func (s *supervisor) reap() {
 		c.stopPolling()
 		c.pid = 0
 		c.lastExit = describe(status)
-		if !s.stopping {
+		switch {
+		case c.ended: // as it should: that is no failure to count or to be slow after, and heed starts it again
+			c.ended, c.asked, c.delay = false, false, s.restartFirst
+		case !s.stopping:
 			s.again(c)
 		}
 	}
