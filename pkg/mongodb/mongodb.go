@@ -53,6 +53,9 @@ type Server struct {
 	closed bool
 }
 
+// making is held while a server is made: FerretDB then writes to a variable that all of its servers share.
+var making sync.Mutex
+
 // Start opens the data directory and serves it until Close.
 func Start(o Options) (_ *Server, err error) {
 	if o.DataDir == "" {
@@ -95,12 +98,14 @@ func Start(o Options) (_ *Server, err error) {
 	u := url.URL{Scheme: "file", Path: dir + "/", RawQuery: url.Values{"_pragma": {
 		"busy_timeout(10000)", "journal_mode(wal)", "synchronous(full)", "auto_vacuum(none)", "cache_size(-512)", "temp_store(memory)",
 	}}.Encode()}
+	making.Lock()
 	db, err := ferretdb.New(&ferretdb.Config{
 		Listener:  ferretdb.ListenerConfig{Unix: s.backend},
 		Logger:    slog.New(quiet{log.Handler()}),
 		Handler:   "sqlite",
 		SQLiteURL: u.String(),
 	})
+	making.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("start mongodb in %s: %w", dir, err)
 	}
