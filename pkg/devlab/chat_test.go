@@ -44,9 +44,9 @@ func TestChat(t *testing.T) {
 		for _, d := range all[1:] {
 			require.Equal(t, want, d.has(dm, 4*each))
 		}
-		require.Equal(t, want, history(t, alice, dm))
-		require.Equal(t, want, history(t, bob, dm))
-		after, err := bob.HistoryAfter(ctx, dm, 10)
+		require.Equal(t, want, w.history(alice, dm))
+		require.Equal(t, want, w.history(bob, dm))
+		after, err := bob.HistoryAfter(ctx, dm, 10, 0)
 		require.NoError(t, err)
 		require.Equal(t, want[10:], after)
 	})
@@ -95,7 +95,7 @@ func TestChat(t *testing.T) {
 		wg.Wait()
 		got := b2.has(dm, from+n)
 		require.Equal(t, a1.has(dm, from+n), got)
-		require.Equal(t, got, history(t, bob, dm))
+		require.Equal(t, got, w.history(bob, dm))
 	})
 
 	t.Run("conversations", func(t *testing.T) {
@@ -199,7 +199,7 @@ func TestGroups(t *testing.T) {
 	require.EqualValues(t, 3, c.FirstSeq)
 	require.Len(t, c.Members, 3)
 	require.Equal(t, []string{"3 (member_added)", "4 hello all", "5 (renamed)"}, texts(b.has(g.ID, 3)))
-	require.Equal(t, b.messages(g.ID), history(t, ben, g.ID), "who came later sees what came later")
+	require.Equal(t, b.messages(g.ID), w.history(ben, g.ID), "who came later sees what came later")
 
 	// Ann sends all the time while ben is removed: what stands before the removal reaches ben, nothing behind it does.
 	stop := make(chan struct{})
@@ -251,7 +251,7 @@ func TestGroups(t *testing.T) {
 		l := b.messages(g.ID)
 		return l[len(l)-1].Event != nil && l[len(l)-1].Event.Type == "member_added"
 	})
-	back := history(t, ben, g.ID)
+	back := w.history(ben, g.ID)
 	require.Equal(t, "member_added", back[0].Event.Type)
 	b.send(g.ID, "back")
 
@@ -460,7 +460,7 @@ func talk(t *testing.T, w *world, disturb func(step func(n int))) {
 			events = 1
 		}
 		// All that was sent was acknowledged, so nothing else is stored.
-		want := history(t, alice, conversation)
+		want := w.history(alice, conversation)
 		require.Len(t, want, len(sent)+events, "stored twice, or not at all")
 		for i, m := range want {
 			require.EqualValues(t, i+1, m.Seq)

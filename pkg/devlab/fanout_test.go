@@ -26,17 +26,17 @@ func TestARoomOfTenThousand(t *testing.T) {
 	// Who comes otherwise would have to be a user, and to be told of it.
 	w.parts["messaging"].stop()
 	var ids []string
-	stays := bson.A{}
+	members := bson.A{}
 	add := func(id, role string) {
 		ids = append(ids, id)
-		stays = append(stays, bson.M{"user": id, "role": role, "first": int64(1), "last": int64(0)})
+		members = append(members, bson.M{"user": id, "role": role, "first": int64(1)})
 	}
 	add(alice.User.ID, "owner")
 	add(bob.User.ID, "member")
 	for i := range 10_000 {
 		add(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "member")
 	}
-	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"stays": stays, "large": true}})
+	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"members": members, "large": true}})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, res.MatchedCount)
 	w.start("messaging")

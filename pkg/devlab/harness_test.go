@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,10 +20,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/client"
+	"github.com/labctl/labctl/services/topics"
 	"github.com/labctl/labctl/test/kafka/apache"
 )
 
@@ -58,6 +62,7 @@ type world struct {
 	url   string // of the proxy before the services
 	urls  map[string]string
 	parts map[string]*part
+	ends  *kadm.Client // nil until it is needed
 
 	device func(*client.Session) *device // connects one
 }
@@ -311,13 +316,53 @@ func texts(messages []client.Message) (l []string) {
 	return l
 }
 
+// stored waits until all is stored that was said until now. A device need not: it knows what to wait for.
+func (w *world) stored() {
+	w.t.Helper()
+	if w.ends == nil {
+		w.ends = kadm.NewClient(w.kafka())
+	}
+	ends, err := w.ends.ListEndOffsets(w.t.Context(), topics.Messages)
+	require.NoError(w.t, err)
+	at := map[string]int64{}
+	ends.Each(func(o kadm.ListedOffset) {
+		if o.Offset > 0 {
+			at[strconv.Itoa(int(o.Partition))] = o.Offset - 1
+		}
+	})
+	db := w.database("messaging").Collection("positions")
+	for {
+		var doc struct {
+			Stored map[string]int64 `bson:"stored"`
+		}
+		require.NoError(w.t, db.FindOne(w.t.Context(), bson.M{"_id": "messages"}).Decode(&doc))
+		behind := false
+		for partition, offset := range at {
+			found := false
+			for place, stored := range doc.Stored {
+				found = found || (strings.HasSuffix(place, "/"+partition) && stored >= offset)
+			}
+			behind = behind || !found
+		}
+		if !behind {
+			return
+		}
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatal("it is never stored")
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 // history gives all that a session can read of a conversation, page by page backwards.
-func history(t *testing.T, s *client.Session, conversation string) (all []client.Message) {
-	t.Helper()
+func (w *world) history(s *client.Session, conversation string) (all []client.Message) {
+	w.t.Helper()
+	w.stored()
 	p := client.Page{Limit: 7}
 	for {
-		page, more, err := s.History(t.Context(), conversation, p)
-		require.NoError(t, err)
+		page, more, err := s.History(w.t.Context(), conversation, p)
+		require.NoError(w.t, err)
 		all = append(page, all...)
 		if !more {
 			return all

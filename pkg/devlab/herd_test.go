@@ -29,13 +29,13 @@ func TestAllOfALargeGroupComeBackAtOnce(t *testing.T) {
 	b.has(g.ID, 61)
 
 	w.parts["messaging"].stop()
-	stays := bson.A{bson.M{"user": alice.User.ID, "role": "owner", "first": int64(1), "last": int64(0)}}
+	members := bson.A{bson.M{"user": alice.User.ID, "role": "owner", "first": int64(1)}}
 	ids := make([]string, 300)
 	for i := range ids {
 		ids[i] = fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
-		stays = append(stays, bson.M{"user": ids[i], "role": "member", "first": int64(1), "last": int64(0)})
+		members = append(members, bson.M{"user": ids[i], "role": "member", "first": int64(1)})
 	}
-	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"stays": stays, "large": true}})
+	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"members": members, "large": true}})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, res.MatchedCount)
 	w.start("messaging")

@@ -34,7 +34,7 @@ func TestPagesOfHistory(t *testing.T) {
 	const last = 134
 
 	for _, s := range []*client.Session{owner, late} {
-		all, err := s.HistoryAfter(ctx, g.ID, 0)
+		all, err := s.HistoryAfter(ctx, g.ID, 0, 0)
 		require.NoError(t, err)
 		require.EqualValues(t, last, all[len(all)-1].Seq)
 		first := all[0].Seq

@@ -4,13 +4,11 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"slices"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -63,7 +61,7 @@ func TestEverythingIsReadTwice(t *testing.T) {
 	a.has(g.ID, 65)
 	a.send(g.ID, "without bob")
 	c.has(g.ID, 3)
-	wantGroup, wantDM := history(t, alice, g.ID), history(t, alice, dm)
+	wantGroup, wantDM := w.history(alice, g.ID), w.history(alice, dm)
 	bobs := slices.Clone(b.has(g.ID, 65))
 
 	w.parts["messaging"].stop()
@@ -82,8 +80,8 @@ func TestEverythingIsReadTwice(t *testing.T) {
 	fresh.has(dm, len(wantDM)+1)
 	a.send(g.ID, "after") // behind all that was repeated, since the group's partition is read in order
 
-	require.Equal(t, wantGroup, history(t, alice, g.ID)[:len(wantGroup)])
-	require.Equal(t, wantDM, history(t, alice, dm)[:len(wantDM)])
+	require.Equal(t, wantGroup, w.history(alice, g.ID)[:len(wantGroup)])
+	require.Equal(t, wantDM, w.history(alice, dm)[:len(wantDM)])
 	require.Len(t, a.messages(g.ID), len(wantGroup)+1, "a device shows each once")
 	require.Equal(t, bobs, b.messages(g.ID), "and nothing more to who was removed")
 	_, _, err = bob.History(ctx, g.ID, client.Page{})
@@ -93,80 +91,6 @@ func TestEverythingIsReadTwice(t *testing.T) {
 	conversation, err := carol.Conversation(ctx, g.ID)
 	require.NoError(t, err)
 	require.Len(t, conversation.Members, 2)
-}
-
-// Another instance writes behind this one's back, as one that was paused and goes on does: the seq is taken, and this one finds
-// out.
-func TestAnotherInstanceWrites(t *testing.T) {
-	w := newWorld(t)
-	ctx := t.Context()
-	alice, bob := w.user("alice"), w.user("bob")
-	a, b := w.device(alice), w.device(bob)
-	dm := client.DirectID(alice.User.ID, bob.User.ID)
-	a.send(dm, "1")
-	messages := w.database("messaging").Collection("messages")
-	var doc bson.M
-	require.NoError(t, messages.FindOne(ctx, bson.M{"_id": dm + "/1"}).Decode(&doc))
-	for seq := int64(2); seq <= 4; seq++ {
-		doc["_id"], doc["seq"], doc["client_id"] = fmt.Sprint(dm, "/", seq), seq, fmt.Sprint("other-", seq)
-		_, err := messages.InsertOne(ctx, doc)
-		require.NoError(t, err)
-	}
-	// (A send would be told ahead: see services/messaging for what becomes of it.)
-	m, err := a.Change(ctx, dm, 1, client.React("👍", true))
-	require.NoError(t, err)
-	require.EqualValues(t, 5, m.Seq)
-	require.Len(t, b.has(dm, 5), 5, "a device fetches what it was not told")
-	require.EqualValues(t, 6, a.send(dm, "6").Seq)
-}
-
-// An instance was killed at each step of its work: what it left behind is made whole.
-func TestWhatACrashLeaves(t *testing.T) {
-	w := newWorld(t)
-	ctx := t.Context()
-	alice, bob := w.user("alice"), w.user("bob")
-	a, b := w.device(alice), w.device(bob)
-	dm := client.DirectID(alice.User.ID, bob.User.ID)
-	for i := range 5 {
-		a.send(dm, fmt.Sprint(i))
-	}
-	db := w.database("messaging")
-	w.parts["messaging"].stop()
-
-	// Claimed at a seq that is free, at one that another message has, and at two of which one is another's.
-	for id, seqs := range map[string][]int64{"free": {6}, "taken": {3}, "both": {2, 8}, "far": {900}} {
-		_, err := db.Collection("sends").InsertOne(ctx, bson.M{"_id": dm + "/" + alice.User.ID + "/" + id, "seqs": seqs, "refused": ""})
-		require.NoError(t, err)
-	}
-	// Stored, but nothing after that: no head, no bucket, nobody was told.
-	_, err := db.Collection("sends").InsertOne(ctx, bson.M{"_id": dm + "/" + alice.User.ID + "/stored", "seqs": []int64{4, 6}, "refused": ""})
-	require.NoError(t, err)
-	raw, err := db.Collection("messages").FindOne(ctx, bson.M{"_id": dm + "/5"}).Raw()
-	require.NoError(t, err)
-	var doc bson.M
-	require.NoError(t, bson.Unmarshal(raw, &doc))
-	doc["_id"], doc["seq"], doc["client_id"], doc["body"] = dm+"/6", int64(6), "stored", "stored body"
-	_, err = db.Collection("messages").InsertOne(ctx, doc)
-	require.NoError(t, err)
-
-	w.start("messaging")
-	w.ready()
-	var wg sync.WaitGroup
-	for _, id := range []string{"free", "taken", "both", "far", "stored"} {
-		wg.Go(func() {
-			m, err := a.SendAs(ctx, dm, id, id+" body")
-			if err != nil {
-				t.Error(err)
-			} else if m.Body != id+" body" || (id == "stored") != (m.Seq == 6) {
-				t.Errorf("%s is stored as %d %q", id, m.Seq, m.Body)
-			}
-		})
-	}
-	wg.Wait()
-	got := b.has(dm, 10)
-	require.Len(t, got, 10)
-	require.Equal(t, got, history(t, bob, dm))
-	require.Equal(t, got, a.has(dm, 10))
 }
 
 func TestPoisonGoesToTheDeadLetters(t *testing.T) {

@@ -75,16 +75,19 @@ func TestOpenAPIOfMessaging(t *testing.T) {
 	}
 	require.True(t, client.IsCode(err, "busy"), err)
 	good := []try{
-		{what: "GET /api/conversations 200", bearer: hers},
+		{what: "GET /api/conversations 200", bearer: hers, path: "/api/conversations"},
 		{what: "GET /api/conversations/{id} 200", bearer: his, path: "/api/conversations/" + url.PathEscape(dm)},
 		{what: "GET /api/messages 200", bearer: his, path: page("")},
 		{what: "GET /api/messages/search 200", bearer: his, path: find("")},
 	}
+	w.stored()
 	c.get(good...)
 	c.get(
 		try{what: "GET /api/conversations 200", bearer: bearer(busy)},
 		try{what: "GET /api/messages 200", bearer: hers, path: "/api/messages?conversation=" + group.ID},
 		try{what: "GET /api/messages 400", bearer: hers, path: page("&before=1&after=1")},
+		try{what: "GET /api/conversations 400", bearer: hers, path: "/api/conversations?position=here"},
+		try{what: "GET /api/conversations/{id} 400", bearer: hers, path: "/api/conversations/" + url.PathEscape(dm) + "?at_least=-1"},
 		try{what: "GET /api/messages 404", bearer: strange, path: page("")},
 		try{what: "GET /api/messages 404", bearer: hers, path: "/api/messages?conversation="},
 		try{what: "GET /api/messages/search 200", bearer: hers, path: find("&" + conversation)},

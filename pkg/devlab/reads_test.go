@@ -53,6 +53,7 @@ func TestReads(t *testing.T) {
 	b2 := w.device(w.again(bob))
 	dm := client.DirectID(alice.User.ID, bob.User.ID)
 	of := func(s *client.Session) client.Conversation {
+		w.stored()
 		c, err := s.Conversation(ctx, dm)
 		require.NoError(t, err)
 		return c
@@ -132,6 +133,7 @@ func TestReadsInGroups(t *testing.T) {
 		o.send(g.ID, fmt.Sprint(i))
 	}
 	of := func(s *client.Session) client.Conversation {
+		w.stored()
 		v, err := s.Conversation(ctx, g.ID)
 		require.NoError(t, err)
 		return v
@@ -171,6 +173,7 @@ func TestReadsInGroups(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, w.kafka().ProduceSync(ctx, &kgo.Record{Topic: "messages", Key: []byte(g.ID), Value: value}).FirstErr())
 	last := o.send(g.ID, "to all").Seq
+	w.stored() // typing asks the database who is in the group
 	before := len(told.all())
 	require.NoError(t, a.MarkRead(ctx, g.ID, last))
 	require.NoError(t, a.Type(ctx, g.ID, true))
@@ -209,6 +212,7 @@ func TestBlockedSends(t *testing.T) {
 	} {
 		require.True(t, client.IsCode(err, "blocked"), "%s: %v", name, err)
 	}
+	w.stored()
 	require.NoError(t, b.Type(ctx, dm, true))
 	b.change(dm, mine, client.Delete())
 	a.send(dm, "who blocks may speak")
@@ -227,7 +231,7 @@ func TestBlockedSends(t *testing.T) {
 	require.True(t, client.IsCode(err, "blocked"), "a refusal is final: %v", err)
 	w.readAgain("heads", "buckets")
 	require.EqualValues(t, 5, b.send(dm, "and again").Seq)
-	require.Equal(t, []string{"", "", "who blocks may speak", "again", "and again"}, bodies(history(t, alice, dm)))
+	require.Equal(t, []string{"", "", "who blocks may speak", "again", "and again"}, bodies(w.history(alice, dm)))
 	a.has(dm, 5)
 	require.Empty(t, told.all(), "nor is it told that the blocked one types")
 }

@@ -21,6 +21,7 @@ func TestSearchMessages(t *testing.T) {
 	a, b := w.device(alice), w.device(bob)
 	dm := client.DirectID(alice.User.ID, bob.User.ID)
 	find := func(s *client.Session, q, conversation string) []string {
+		w.stored()
 		f, err := s.Search(ctx, q, conversation, 0)
 		require.NoError(t, err)
 		return texts(f.Messages)
@@ -135,13 +136,13 @@ func TestReplay(t *testing.T) {
 	}
 	out := run("--dry-run")
 	require.Contains(t, out, "2 can be put back, 1 can't be handled yet\n  messages.dead/0/0: not JSON")
-	require.Len(t, history(t, bob, dm), 2)
+	require.Len(t, w.history(bob, dm), 2)
 	require.Contains(t, run(), "2 put back, 1 can't be handled yet")
 	require.Equal(t, []string{"1", "2", "back from the dead", "me too"}, bodies(b.has(dm, 4)))
 	run()
 	a.send(dm, "behind")
 	require.Equal(t, []string{"1", "2", "back from the dead", "me too", "behind"}, bodies(b.has(dm, 5)), "each once")
-	require.Equal(t, bodies(b.has(dm, 5)), bodies(history(t, bob, dm)))
+	require.Equal(t, bodies(b.has(dm, 5)), bodies(w.history(bob, dm)))
 	_, err = commands[0].Run(ctx, c, []string{"--now"})
 	require.ErrorContains(t, err, "usage")
 }

@@ -226,7 +226,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 		}
 		for id := range f.Behind {
 			if room, ok := d.r.byName[id]; ok {
-				if err := d.fill(ctx, room); err != nil {
+				if err := d.fill(ctx, room, 0); err != nil {
 					return err
 				}
 			}
@@ -263,7 +263,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 func (d *device) take(ctx context.Context, room int, seq int64, n int32, now time.Duration) error {
 	last := d.last[room]
 	if seq > last+1 {
-		return d.fill(ctx, room)
+		return d.fill(ctx, room, seq)
 	}
 	if seq > last {
 		d.show(room, seq, n, now)
@@ -306,9 +306,9 @@ func (d *device) answer(i int, o Outcome, seq int64, now time.Duration) {
 	}
 }
 
-// fill fetches what comes after the last that was shown. It is shown when it has come: before, something may have been sent that it has, too.
-func (d *device) fill(ctx context.Context, room int) error {
-	missing, err := d.r.sessions[d.user].HistoryAfter(ctx, d.r.conversations[room], d.last[room])
+// fill fetches what comes after the last that was shown, as far as the device was told that there is something. It is shown when it has come: before, something may have been sent that it has, too.
+func (d *device) fill(ctx context.Context, room int, told int64) error {
+	missing, err := d.r.sessions[d.user].HistoryAfter(ctx, d.r.conversations[room], d.last[room], told)
 	if err != nil {
 		return err
 	}

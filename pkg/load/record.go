@@ -59,22 +59,21 @@ func (r *runner) foreign(m client.Message) int32 {
 // Takeover is how long it takes at most until an instance of messaging has in its place another that died.
 const Takeover = 15 * time.Second
 
-// HistoryWith reads the messages of a conversation after a seq, until acked is among them or within ends. An instance of messaging may have
-// acknowledged what it has not written yet, and another one does not wait for that; if it died, who takes its place finds it in Kafka.
+// HistoryWith reads the messages of a conversation after a seq, until acked is among them, and what the session's devices were told of, or within ends:
+// an instance of messaging may have acknowledged what it has not written yet, and if it died, who takes its place finds it in Kafka. What is missing
+// for longer is missing.
 func HistoryWith(ctx, within context.Context, s *client.Session, conversation string, after, acked int64) (all []client.Message, err error) {
-	for {
-		err = Patiently(ctx, func() (err error) {
-			all, err = s.HistoryAfter(ctx, conversation, after)
+	read := func(ctx context.Context, acked int64) error {
+		return Patiently(ctx, func() (err error) {
+			all, err = s.HistoryAfter(ctx, conversation, after, acked)
 			return err
 		})
-		last := after
-		if len(all) > 0 {
-			last = all[len(all)-1].Seq
-		}
-		if err != nil || last >= acked || sleep(within, 100*time.Millisecond) != nil {
-			return all, err
-		}
 	}
+	if err = read(within, acked); err != nil && within.Err() != nil {
+		s.Forget()
+		err = read(ctx, 0)
+	}
+	return all, err
 }
 
 // histories reads what each room holds now, as one of its members sees it.

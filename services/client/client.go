@@ -109,6 +109,35 @@ type Session struct {
 	access  string
 	expires time.Time
 	refresh string
+	heard   map[string]int64 // by conversation, the last seq that the user was told
+}
+
+// hear notes that the user was told of a message. What the session reads from then on goes at least as far.
+func (s *Session) hear(conversation string, seq int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.heard == nil {
+		s.heard = map[string]int64{}
+	}
+	s.heard[conversation] = max(seq, s.heard[conversation])
+}
+
+// Forget has the session read what there is, though its user was told of more.
+func (s *Session) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.heard = nil
+}
+
+// atLeast is the query that asks for what the user was told of a conversation.
+func (s *Session) atLeast(conversation string, seq int64) url.Values {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := url.Values{}
+	if seq := max(seq, s.heard[conversation]); seq > 0 {
+		q.Set("at_least", strconv.FormatInt(seq, 10))
+	}
+	return q
 }
 
 type sessionAnswer struct {
@@ -307,16 +336,29 @@ func (s *Session) Users(ctx context.Context, ids ...string) ([]User, error) {
 
 // Conversations gives the session's user's conversations, last active first.
 func (s *Session) Conversations(ctx context.Context) ([]Conversation, error) {
+	return s.conversations(ctx, "")
+}
+
+// conversations gives them as they are at a position, or later.
+func (s *Session) conversations(ctx context.Context, position string) ([]Conversation, error) {
 	var a struct {
 		Conversations []Conversation `json:"conversations"`
 	}
-	err := s.do(ctx, http.MethodGet, "/api/conversations", nil, &a)
+	path := "/api/conversations"
+	if position != "" {
+		path += "?" + url.Values{"position": {position}}.Encode()
+	}
+	err := s.do(ctx, http.MethodGet, path, nil, &a)
 	return a.Conversations, err
 }
 
 // Conversation gives one conversation.
 func (s *Session) Conversation(ctx context.Context, id string) (c Conversation, err error) {
-	err = s.do(ctx, http.MethodGet, "/api/conversations/"+url.PathEscape(id), nil, &c)
+	path := "/api/conversations/" + url.PathEscape(id)
+	if q := s.atLeast(id, 0); len(q) > 0 {
+		path += "?" + q.Encode()
+	}
+	err = s.do(ctx, http.MethodGet, path, nil, &c)
 	return c, err
 }
 
@@ -325,11 +367,14 @@ type Page struct {
 	Before, After int64 // at most one of them; 0 is none, but see AfterStart
 	AfterStart    bool  // after seq 0
 	Limit         int   // 0: the server's default
+	// AtLeast is a seq that the user was told of: the page is of when it is there. What the session's own devices were told of it knows.
+	AtLeast int64
 }
 
 // History gives a page of a conversation, in order of seq, and whether there is more in that direction.
 func (s *Session) History(ctx context.Context, conversation string, p Page) (messages []Message, more bool, err error) {
-	q := url.Values{"conversation": {conversation}}
+	q := s.atLeast(conversation, p.AtLeast)
+	q.Set("conversation", conversation)
 	if p.Before > 0 {
 		q.Set("before", strconv.FormatInt(p.Before, 10))
 	}
@@ -347,10 +392,10 @@ func (s *Session) History(ctx context.Context, conversation string, p Page) (mes
 	return a.Messages, a.More, err
 }
 
-// HistoryAfter gives all messages after a seq.
-func (s *Session) HistoryAfter(ctx context.Context, conversation string, after int64) (all []Message, err error) {
+// HistoryAfter gives all messages after a seq, once atLeast is there.
+func (s *Session) HistoryAfter(ctx context.Context, conversation string, after, atLeast int64) (all []Message, err error) {
 	for {
-		page, more, err := s.History(ctx, conversation, Page{After: after, AfterStart: true, Limit: 200})
+		page, more, err := s.History(ctx, conversation, Page{After: after, AfterStart: true, Limit: 200, AtLeast: atLeast})
 		if err != nil {
 			return nil, err
 		}

@@ -249,7 +249,7 @@ func (d *Device) live(ctx context.Context, first bool) (opened bool, err error) 
 	if err := json.Unmarshal(raw, &hello); err != nil || hello.Type != wire.FrameHello {
 		return false, fmt.Errorf("the first frame is %.80q, not hello", raw)
 	}
-	have, err := d.catchUp(dial, first)
+	have, err := d.catchUp(dial, first, hello.Position)
 	if err != nil {
 		return false, err
 	}
@@ -343,8 +343,8 @@ func (d *Device) read(ctx context.Context, ws *websocket.Conn) ([]byte, error) {
 }
 
 // catchUp learns which conversations there are. It gives what to resume.
-func (d *Device) catchUp(ctx context.Context, first bool) (have map[string]int64, err error) {
-	list, err := d.s.Conversations(ctx)
+func (d *Device) catchUp(ctx context.Context, first bool, position string) (have map[string]int64, err error) {
+	list, err := d.s.conversations(ctx, position)
 	if err != nil {
 		return nil, err
 	}
@@ -474,6 +474,7 @@ func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) err
 
 // take takes a message in, and tells it when all before it have been told.
 func (d *Device) take(ctx context.Context, m Message) error {
+	d.s.hear(m.Conversation, m.Seq)
 	l := d.logs[m.Conversation]
 	if l == nil { // new since the list was read
 		c, err := d.s.Conversation(ctx, m.Conversation)
@@ -536,7 +537,7 @@ func (d *Device) fill(ctx context.Context, id string) error {
 	if l == nil {
 		return nil
 	}
-	missing, err := d.s.HistoryAfter(ctx, id, l.last)
+	missing, err := d.s.HistoryAfter(ctx, id, l.last, 0)
 	if IsCode(err, "not_found") { // removed meanwhile: what came by the socket is all there is
 		for seq := range maps.Clone(l.early) {
 			d.skip(l, seq+1)

@@ -42,6 +42,8 @@ type conn struct {
 	queue   []*frame    // what came from Kafka and answers; a client that lets it fill up is closed
 	timer   *time.Timer // until the first frame, and then until the next ping
 
+	position string // what was passed on before the socket opened
+
 	under  net.Conn // what is beneath the socket
 	once   sync.Once
 	done   chan struct{} // closed by close
@@ -177,24 +179,20 @@ func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, rw, nil
 }
 
-// open makes the socket known. The hello is queued before the hub knows it: so it is the first frame, and whoever has read it misses nothing from then
-// on.
+// open makes the socket known. Its first frame is the hello, whose position is read once the hub knows the socket: what was passed on before, the
+// position covers, and what is passed on after, the socket gets.
 func (c *conn) open() {
 	g := c.g
-	c.enqueue(wire.Encode(wire.Hello{
-		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id,
-		Heartbeat: int(g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
-	}))
 	c.timer = time.AfterFunc(g.HeartbeatTimeout, func() { c.close(wire.CloseNoHeartbeat, "the client said no hello") })
-	g.recent.open(c.user, func(frames [][]byte) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, data := range frames {
-			c.queue = append(c.queue, &frame{data: data})
-		}
-		c.begin = len(c.queue)
-		g.hub.add(c)
-	})
+	c.mu.Lock()
+	g.hub.add(c)
+	c.position = g.position.String()
+	c.queue, c.begin = []*frame{{data: wire.Encode(wire.Hello{
+		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id, Position: c.position,
+		Heartbeat: int(g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
+	})}}, 1
+	c.kick()
+	c.mu.Unlock()
 	if g.ended.Has(c.session) { // its end may have come before the hub knew the socket
 		c.close(wire.CloseSessionEnded, "the session has ended")
 	} else if g.draining.Load() { // drain may have listed the sockets just before

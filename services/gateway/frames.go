@@ -248,7 +248,7 @@ func (c *conn) resume(ctx context.Context, f wire.ClientFrame) {
 			return
 		}
 	}
-	missed, err := c.g.messaging.Resume(ctx, wire.ResumeRequest{User: c.user, Have: f.Have})
+	missed, err := c.g.messaging.Resume(ctx, wire.ResumeRequest{User: c.user, Have: f.Have, Position: c.position})
 	if err != nil {
 		c.g.Log.Warn("no resume", "error", err)
 		fail(wire.CodeUnavailable, "try again")

@@ -91,7 +91,7 @@ type gateway struct {
 	tickets   *tickets
 	ended     *ended.Sessions
 	hub       *hub
-	recent    *recent
+	position  position
 	typings   *typings
 	tracer    *trace.Tracer
 	byUser    *limit.Buckets
@@ -136,7 +136,7 @@ func Run(ctx context.Context, c Config) error {
 	defer over.Close()
 	client := peer.NewHTTPClient()
 	g := &gateway{
-		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), recent: &recent{now: time.Now}, typings: newTypings(), leases: newLeases(), tracer: tracer,
+		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), typings: newTypings(), leases: newLeases(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -172,8 +172,8 @@ func Run(ctx context.Context, c Config) error {
 	return s.Run(ctx)
 }
 
-// start takes this gateway's place in the topic users. It is ready only then: what is produced from now on, it sees, and what was told ahead of
-// that and may not be stored yet it has for the sockets that open.
+// start takes this gateway's place in the topic users. It is ready only then: what is produced from now on, it sees, and what may have been
+// produced before, its sockets are to find in the database.
 func (g *gateway) start(ctx context.Context) error {
 	if err := g.tickets.start(ctx); err != nil {
 		return err
@@ -184,14 +184,19 @@ func (g *gateway) start(ctx context.Context) error {
 	if err := g.ended.Start(ctx); err != nil {
 		return err
 	}
-	since, err := bus.Since(ctx, g.kafka, bus.Users, g.Now().Add(-bus.AheadTime))
+	ends, err := bus.Ends(ctx, g.kafka, bus.Users)
 	if err != nil {
 		return err
 	}
 	at := map[int32]kgo.Offset{}
-	for p, o := range since {
+	for p, o := range ends {
 		at[p] = kgo.NewOffset().At(o)
 	}
+	said, err := bus.Ends(ctx, g.kafka, bus.Messages) // after the ends of users: what is produced in between is in both
+	if err != nil {
+		return err
+	}
+	g.position.reach(said)
 	g.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Users: at})
 	return nil
 }
@@ -226,7 +231,7 @@ func (g *gateway) work(ctx context.Context) error {
 		fetches.EachError(func(topic string, partition int32, err error) {
 			g.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
 		})
-		fetches.EachRecord(func(r *kgo.Record) { g.recent.pass(r, func() { g.deliver(r) }) })
+		fetches.EachRecord(g.deliver)
 	}
 }
 
@@ -253,6 +258,7 @@ func (g *gateway) every(ctx context.Context, d time.Duration, f func()) {
 
 // deliver passes a record of the topic users on to those devices of its users that are connected here.
 func (g *gateway) deliver(r *kgo.Record) {
+	g.position.pass(r) // before the sockets are looked up: one that opens meanwhile is found here, or finds it there
 	// One for all; those who follow a trace want to see each socket's.
 	f := &frame{data: r.Value}
 	ctx, traced := context.Background(), false

@@ -1,7 +1,9 @@
 package messaging
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -29,114 +31,185 @@ const (
 	readsAtOnce = 16
 	// searchesAtOnce is less, since a search reads many documents.
 	searchesAtOnce = 4
-	// freshTime bounds how long a request waits to see all.
-	freshTime = 5 * time.Second
 	// maxResumed is how many messages one resume gives in all.
 	maxResumed = 2000
 )
 
-// turns bounds how many requests are read for at once; the others wait in their order. If all were read for at once, then a few more than the
+// bulkhead bounds how many requests are read for at once; the others wait in their order. If all were read for at once, then a few more than the
 // database can serve within the time that callers have would have none of them served in time, and all of them come again.
-type turns struct{ *semaphore.Weighted }
+type bulkhead struct{ *semaphore.Weighted }
 
-func newTurns(n int64) turns { return turns{semaphore.NewWeighted(n)} }
+func newBulkhead(n int64) bulkhead { return bulkhead{semaphore.NewWeighted(n)} }
 
-// answer writes what f has read, when it is its turn and all is stored that was told before.
-func (s *messaging) answer(t turns, w http.ResponseWriter, r *http.Request, f func() (any, error)) error {
-	v, err := t.do(r.Context(), func() (any, error) {
-		if err := s.catchUp(r.Context()); err != nil {
-			return nil, err
-		}
-		return f()
-	})
+// answer writes what f has read, when there is room for it.
+func (s *messaging) answer(b bulkhead, w http.ResponseWriter, r *http.Request, f func() (any, error)) error {
+	v, err := b.do(r.Context(), f)
 	if err != nil {
 		return err
 	}
 	return service.Write(w, http.StatusOK, v)
 }
 
-// do runs f in turn. Who reads an answer slowly takes nobody's turn, so f writes none.
-func (t turns) do(ctx context.Context, f func() (any, error)) (any, error) {
-	if err := t.Acquire(ctx, 1); err != nil {
+// do runs f when there is room for it. Who reads an answer slowly takes nobody's room, so f writes none.
+func (b bulkhead) do(ctx context.Context, f func() (any, error)) (any, error) {
+	if err := b.Acquire(ctx, 1); err != nil {
 		return nil, service.Unavailable("messaging", err)
 	}
-	defer t.Release(1)
+	defer b.Release(1)
 	return f()
 }
 
-// catchUp waits until all is stored that was told before.
-func (s *messaging) catchUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, freshTime)
-	defer cancel()
-	if err := s.ahead.wait(ctx); err != nil {
-		return service.Unavailable("the database", err)
-	}
-	return nil
-}
-
-// answers makes a handler of what reads for a user.
-func (s *messaging) answers(t turns, read func(r *http.Request, user string) (any, error)) http.Handler {
+// answers makes a handler of what reads for a user, once what the user was told of is there.
+func (s *messaging) answers(b bulkhead, read func(r *http.Request, user string) (any, error)) http.Handler {
 	return service.Authenticated(s.verifier, func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-		return s.answer(t, w, r, func() (any, error) { return read(r, caller.User) })
+		if err := s.current(r); err != nil {
+			return err
+		}
+		return s.answer(b, w, r, func() (any, error) { return read(r, caller.User) })
 	})
 }
 
-// sight is what a user may read of a conversation: from first to the head's seq, both included.
-type sight struct {
-	*conversation
-	head  head
-	first int64
+// reach waits until all up to a position is stored. Whoever has one was told that it is there.
+func (s *messaging) reach(ctx context.Context, position string) error {
+	to, err := wire.ParsePosition(position)
+	if err != nil {
+		return service.BadRequest("position: %v", err)
+	}
+	if len(to) == 0 {
+		return nil
+	}
+	current := s.log.Load()
+	if current == nil {
+		return service.Unavailable("messaging", nil)
+	}
+	return s.await(ctx, func(ctx context.Context) (bool, error) {
+		at, err := s.database.readPositions(ctx)
+		if err != nil {
+			return false, err
+		}
+		for partition, offset := range to {
+			if !at.reached(source{Log: *current, Partition: partition, Offset: offset}) {
+				return false, nil
+			}
+		}
+		return true, nil
+	})
 }
 
-// sight looks a conversation up for a user. ok is false for who is no member. The end is read before the roster: whatever stands
-// below that end was said before any removal that the roster does not have yet.
-func (a *archive) sight(ctx context.Context, user, id string) (v sight, ok bool, err error) {
-	if v.conversation = (&conversation{id: id}); !v.open(user) {
+// current waits until all is stored of which the one who asks was told: up to a position, or, of one conversation, a seq. It does so before there is
+// room at the bulkhead, so that nobody holds others up by waiting.
+func (s *messaging) current(r *http.Request) error {
+	q := r.URL.Query()
+	if q.Has("position") {
+		if q.Get("position") == "" {
+			return service.BadRequest("position is empty")
+		}
+		if err := s.reach(r.Context(), q.Get("position")); err != nil {
+			return err
+		}
+	}
+	id := cmp.Or(r.PathValue("id"), q.Get("conversation"))
+	seq, err := number(q, "at_least", 0)
+	if err != nil || seq < 0 {
+		return service.BadRequest("at_least must be a seq")
+	}
+	if seq == 0 || !wire.ValidConversation(id) {
+		return nil
+	}
+	return s.await(r.Context(), func(ctx context.Context) (bool, error) {
+		h, err := s.database.end(ctx, id)
+		return h.Seq >= seq, err
+	})
+}
+
+const (
+	// freshTime bounds how long a request waits for what is not stored yet.
+	freshTime = 5 * time.Second
+	// freshPause is the first pause between two looks, and the last is twenty times as long.
+	freshPause = 5 * time.Millisecond
+)
+
+// await looks again until it is so.
+func (s *messaging) await(ctx context.Context, so func(context.Context) (bool, error)) error {
+	ctx, cancel := context.WithTimeout(ctx, freshTime)
+	defer cancel()
+	for pause := freshPause; ; pause = min(2*pause, 20*freshPause) {
+		ok, err := so(ctx)
+		if err == nil && !ok {
+			err = service.Sleep(ctx, pause)
+		}
+		if err != nil {
+			return service.Unavailable("the database", err)
+		}
+		if ok {
+			return nil
+		}
+	}
+}
+
+// view is what a user may read of a conversation: from first to the head's seq, both included.
+type view struct {
+	id     string
+	roster *roster
+	head   head
+	first  int64
+}
+
+// view looks a conversation up for a user. ok is false for who is no member. The end is read before the roster: whatever stands
+// below that end was said before any removal that the roster does not have.
+func (d *database) view(ctx context.Context, user, id string) (v view, ok bool, err error) {
+	if v.id = id; !v.open(user) {
 		return v, false, nil
 	}
-	if v.head, err = a.end(ctx, id); err != nil {
+	if v.head, err = d.end(ctx, id); err != nil {
 		return v, false, err
 	}
-	ok, err = a.admit(ctx, user, &v)
+	ok, err = d.admit(ctx, user, &v)
 	return v, ok, err
 }
 
-// earlier gives a page of messages, the last of them with seq to, and the sight of it, in fewer reads than sight and page take: where that page is
+// earlier gives a page of messages, the last of them with seq to, and the view of it, in fewer reads than view and page take: where that page is
 // there, the conversation goes at least as far, and no more has to be known of its end. ok is false where that is not enough to answer.
-func (a *archive) earlier(ctx context.Context, user, id string, to, limit int64) (v sight, messages []message, ok bool, err error) {
-	if v.conversation = (&conversation{id: id}); to < 1 || !v.open(user) {
+func (d *database) earlier(ctx context.Context, user, id string, to, limit int64) (v view, messages []message, ok bool, err error) {
+	if v.id = id; to < 1 || !v.open(user) {
 		return v, nil, false, nil
 	}
-	if messages, ok, err = a.below(ctx, id, max(1, to-limit+1), to); err != nil || !ok {
+	if messages, ok, err = d.below(ctx, id, max(1, to-limit+1), to); err != nil || !ok {
 		return v, nil, false, err
 	}
 	v.head.Seq = to
-	if ok, err = a.admit(ctx, user, &v); err != nil || !ok {
+	if ok, err = d.admit(ctx, user, &v); err != nil || !ok {
 		return v, nil, false, err
 	}
 	messages = slices.DeleteFunc(messages, func(m message) bool { return m.Seq < v.first })
 	return v, messages, true, nil
 }
 
+func (v view) direct() bool {
+	_, _, direct := wire.Direct(v.id)
+	return direct
+}
+
 // open says whether an id may be that of a conversation of the user's.
-func (v sight) open(user string) bool {
-	return wire.ValidConversation(v.id) && (!v.direct() || v.member(user))
+func (v view) open(user string) bool {
+	return wire.ValidConversation(v.id) && (!v.direct() || (&roster{}).member(v.id, user))
 }
 
 // admit reads who is in a conversation, and so what the user may see of it. ok is false for who is no member.
-func (a *archive) admit(ctx context.Context, user string, v *sight) (ok bool, err error) {
+func (d *database) admit(ctx context.Context, user string, v *view) (ok bool, err error) {
+	v.roster = &roster{}
 	if !v.direct() {
-		if v.group, err = a.roster(ctx, v.id); err != nil {
+		if v.roster, err = d.rosterAt(ctx, v.id, v.head.EventSeq); err != nil {
 			return false, err
 		}
 	}
-	v.first, ok = v.since(user)
+	v.first, ok = v.roster.since(v.id, user)
 	return ok, nil
 }
 
 // see gives messages as a user may see them. A change that was made since v was read may be one of after the user's removal, so then
 // the roster is asked once more; ok is false for who is no member any more.
-func (a *archive) see(ctx context.Context, user string, v sight, messages []message) (seen []wire.Message, ok bool, err error) {
+func (d *database) see(ctx context.Context, user string, v view, messages []message) (seen []wire.Message, ok bool, err error) {
 	seen = make([]wire.Message, 0, len(messages))
 	later := false
 	for _, m := range messages {
@@ -146,73 +219,71 @@ func (a *archive) see(ctx context.Context, user string, v sight, messages []mess
 	if !later || v.direct() {
 		return seen, true, nil
 	}
-	r, err := a.roster(ctx, v.id)
+	r, err := d.readRoster(ctx, v.id)
 	if err != nil {
 		return nil, false, err
 	}
-	first, ok := r.since(user)
+	first, ok := r.since(v.id, user)
 	return seen, ok && first == v.first, nil
 }
 
-// view gives what a user sees of a conversation. ok is false for who is no member.
+// show gives what a user sees of a conversation. ok is false for who is no member.
 // Its reads are given if all is asked for.
-func (a *archive) view(ctx context.Context, user, id string, all bool) (v wire.Conversation, ok bool, err error) {
-	c, ok, err := a.sight(ctx, user, id)
+func (d *database) show(ctx context.Context, user, id string, all bool) (c wire.Conversation, ok bool, err error) {
+	v, ok, err := d.view(ctx, user, id)
 	if err != nil || !ok {
-		return v, false, err
+		return c, false, err
 	}
-	v = wire.Conversation{ID: id, Kind: "group", Title: c.group.Title, Members: c.members(), FirstSeq: c.first, LastSeq: c.head.Seq}
-	if c.direct() {
-		v.Kind = "direct"
+	c = wire.Conversation{ID: id, Kind: "group", Title: v.roster.Title, Members: v.roster.list(id), FirstSeq: v.first, LastSeq: v.head.Seq}
+	if v.direct() {
+		c.Kind = "direct"
 	}
-	if v.LastSeq == 0 {
-		return v, true, nil
+	if c.LastSeq == 0 {
+		return c, true, nil
 	}
-	m, found, err := store.Get[message](ctx, a.messages, messageID(id, c.head.Shown))
+	m, found, err := store.Get[message](ctx, d.messages, messageID(id, v.head.Shown))
 	if err != nil || !found {
-		return v, found, err
+		return c, found, err
 	}
 	// What was just said is read by who said it, though the head may not know yet.
-	if m.Kind == wire.Text && m.Seq > c.head.Reads[m.Sender].Seq {
-		reads := map[string]mark{m.Sender: {Seq: m.Seq, Texts: m.Texts}}
-		for user, read := range c.head.Reads {
-			if user != m.Sender {
-				reads[user] = read
-			}
+	if m.Kind == wire.Text && m.Seq > v.head.Reads[m.Sender].Seq {
+		v.head.Reads = maps.Clone(v.head.Reads)
+		if v.head.Reads == nil {
+			v.head.Reads = map[string]readCursor{}
 		}
-		c.head.Reads = reads
+		v.head.Reads[m.Sender] = readCursor{Seq: m.Seq, Texts: m.Texts}
 	}
-	read, err := a.read(ctx, user, c.head, c.conversation)
+	read, err := d.cursor(ctx, user, v.head, v)
 	if err != nil {
-		return v, false, err
+		return c, false, err
 	}
-	v.Read, v.Unread = read.Seq, c.head.Texts-read.Texts
+	c.Read, c.Unread = read.Seq, v.head.Texts-read.Texts
 	if all {
-		v.Reads = c.reads()
+		c.Reads = v.reads()
 	}
-	seen, ok, err := a.see(ctx, user, c, []message{m})
+	seen, ok, err := d.see(ctx, user, v, []message{m})
 	if ok {
-		v.LastMessage = &seen[0]
+		c.LastMessage = &seen[0]
 	}
-	return v, ok, err
+	return c, ok, err
 }
 
 // reads gives how far each member has read, for those conversations whose members are told.
-func (v sight) reads() map[string]int64 {
-	if v.group.Large {
+func (v view) reads() map[string]int64 {
+	if v.roster.Large {
 		return nil
 	}
 	reads := map[string]int64{}
-	for _, m := range v.members() {
-		if r := v.head.Reads[m.User]; r.Seq > 0 {
-			reads[m.User] = r.Seq
+	for _, u := range v.roster.users(v.id) {
+		if r := v.head.Reads[u]; r.Seq > 0 {
+			reads[u] = r.Seq
 		}
 	}
 	return reads
 }
 
 func (s *messaging) conversation(r *http.Request, user string) (any, error) {
-	v, ok, err := s.archive.view(r.Context(), user, r.PathValue("id"), true)
+	v, ok, err := s.database.show(r.Context(), user, r.PathValue("id"), true)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
@@ -223,7 +294,7 @@ func (s *messaging) conversation(r *http.Request, user string) (any, error) {
 }
 
 func (s *messaging) list(r *http.Request, user string) (any, error) {
-	ids, err := s.archive.inbox(r.Context(), user)
+	ids, err := s.database.inbox(r.Context(), user)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
@@ -233,7 +304,7 @@ func (s *messaging) list(r *http.Request, user string) (any, error) {
 	g.SetLimit(8)
 	for _, id := range ids {
 		g.Go(func() error {
-			v, ok, err := s.archive.view(ctx, user, id, false)
+			v, ok, err := s.database.show(ctx, user, id, false)
 			if err != nil || !ok || v.LastMessage == nil {
 				return err
 			}
@@ -277,7 +348,7 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 	}
 	ctx, id := r.Context(), q.Get("conversation")
 	if q.Has("before") {
-		c, messages, ok, err := s.archive.earlier(ctx, user, id, before-1, limit)
+		c, messages, ok, err := s.database.earlier(ctx, user, id, before-1, limit)
 		if err != nil {
 			return nil, service.Unavailable("the database", err)
 		}
@@ -285,7 +356,7 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 			return s.page(ctx, user, c, messages, before-limit > c.first && before > c.first)
 		}
 	}
-	c, ok, err := s.archive.sight(ctx, user, id)
+	c, ok, err := s.database.view(ctx, user, id)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
@@ -305,7 +376,7 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 	default:
 		from = max(first, to-limit+1)
 	}
-	messages, err := s.archive.page(ctx, id, from, to)
+	messages, err := s.database.page(ctx, id, from, to)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
@@ -317,8 +388,8 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 }
 
 // page is the answer to history.
-func (s *messaging) page(ctx context.Context, user string, c sight, messages []message, more bool) (any, error) {
-	seen, ok, err := s.archive.see(ctx, user, c, messages)
+func (s *messaging) page(ctx context.Context, user string, c view, messages []message, more bool) (any, error) {
+	seen, ok, err := s.database.see(ctx, user, c, messages)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
@@ -347,6 +418,9 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 	}
 	if len(req.Have) > wire.MaxResume {
 		return service.BadRequest("%d conversations; at most %d", len(req.Have), wire.MaxResume)
+	}
+	if err := s.reach(r.Context(), req.Position); err != nil {
+		return err
 	}
 	return s.answer(s.reading, w, r, func() (any, error) { return s.resumed(r.Context(), req) })
 }
@@ -383,7 +457,7 @@ func (s *messaging) resumed(ctx context.Context, req wire.ResumeRequest) (any, e
 
 // missed gives what came after have, or the last seq if that is too much.
 func (s *messaging) missed(ctx context.Context, user, id string, have int64) (seen []wire.Message, behind int64, err error) {
-	c, ok, err := s.archive.sight(ctx, user, id)
+	c, ok, err := s.database.view(ctx, user, id)
 	if err != nil || !ok {
 		return nil, 0, err
 	}
@@ -392,11 +466,11 @@ func (s *messaging) missed(ctx context.Context, user, id string, have int64) (se
 	if last-from+1 > wire.MaxMissed {
 		return nil, last, nil
 	}
-	messages, err := s.archive.page(ctx, id, from, last)
+	messages, err := s.database.page(ctx, id, from, last)
 	if err != nil {
 		return nil, 0, err
 	}
-	if seen, ok, err = s.archive.see(ctx, user, c, messages); !ok {
+	if seen, ok, err = s.database.see(ctx, user, c, messages); !ok {
 		seen = nil
 	}
 	return seen, 0, err
@@ -405,25 +479,25 @@ func (s *messaging) missed(ctx context.Context, user, id string, have int64) (se
 // peers gives the users who share a conversation with one.
 func (s *messaging) peers(r *http.Request) (any, error) {
 	user := r.PathValue("user")
-	ids, err := s.archive.inbox(r.Context(), user)
+	ids, err := s.database.inbox(r.Context(), user)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
 	found := map[string]bool{}
 	for _, id := range ids {
-		c := &conversation{id: id}
-		if !c.direct() {
-			if c.group, err = s.archive.roster(r.Context(), id); err != nil {
+		v := view{id: id, roster: &roster{}}
+		if !v.direct() {
+			if v.roster, err = s.database.readRoster(r.Context(), id); err != nil {
 				return nil, service.Unavailable("the database", err)
 			}
 		}
-		members := c.members()
-		if !c.member(user) || len(members) > maxPeerGroup {
+		members := v.roster.users(id)
+		if !v.roster.member(id, user) || len(members) > maxPeerGroup {
 			continue
 		}
-		for _, m := range members {
-			if m.User != user && len(found) < maxPeers {
-				found[m.User] = true
+		for _, u := range members {
+			if u != user && len(found) < maxPeers {
+				found[u] = true
 			}
 		}
 	}

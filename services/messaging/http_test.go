@@ -9,16 +9,16 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestTurns(t *testing.T) {
+func TestBulkhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		turns := newTurns(2)
+		b := newBulkhead(2)
 		ends := make([]chan struct{}, 5)
 		var begun []int
 		var all sync.WaitGroup
 		for n := range ends {
 			ends[n] = make(chan struct{})
 			all.Go(func() {
-				v, err := turns.do(t.Context(), func() (any, error) {
+				v, err := b.do(t.Context(), func() (any, error) {
 					begun = append(begun, n)
 					<-ends[n]
 					return n, nil
@@ -31,7 +31,7 @@ func TestTurns(t *testing.T) {
 		require.Equal(t, []int{0, 1}, begun)
 		ctx, leave := context.WithCancel(t.Context())
 		all.Go(func() {
-			_, err := turns.do(ctx, func() (any, error) { panic("who has left is read for") })
+			_, err := b.do(ctx, func() (any, error) { panic("who has left is read for") })
 			require.ErrorIs(t, err, context.Canceled)
 		})
 		synctest.Wait()

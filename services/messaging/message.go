@@ -27,10 +27,18 @@ type message struct {
 	Emoji  string `bson:"emoji,omitempty"`
 	On     bool   `bson:"on,omitempty"`
 
-	// Where the conversation stood: Texts is how many texts there were up to this message, Shown the seq of the last text or event if
-	// this is none.
-	Texts int64 `bson:"texts"`
-	Shown int64 `bson:"shown,omitempty"`
+	// Of an event: its version in the group's service, and the seq of the event before it.
+	Version   int64 `bson:"version,omitempty"`
+	LastEvent int64 `bson:"last_event,omitempty"`
+
+	// Where the conversation stands with this message: how many texts it has, the seq of its last text or event, and that of its last event.
+	Texts    int64 `bson:"texts"`
+	Shown    int64 `bson:"shown,omitempty"`
+	EventSeq int64 `bson:"event_seq,omitempty"`
+
+	Source source `bson:"source"` // its record
+
+	batch int64 // in which the sequencer touched it last
 
 	Changed int64    `bson:"changed"` // the seq of the last change in Present; 0: none is
 	Present *present `bson:"present,omitempty"`
@@ -77,14 +85,6 @@ func (e entry) message(conversation string, seq int64) message {
 	return m
 }
 
-// shown is the seq of the last text or event up to this message.
-func (m message) shown() int64 {
-	if m.Shown == 0 {
-		return m.Seq
-	}
-	return m.Shown
-}
-
 // present is what became of a message.
 type present struct {
 	Body      string     `bson:"body,omitempty"`
@@ -111,7 +111,7 @@ func newMessage(r wire.Record, seq int64) message {
 	}
 	switch r.Type {
 	case wire.RecordGroup:
-		m.Kind, m.Body, m.Event = wire.Event, "", r.Event
+		m.Kind, m.Body, m.Event, m.Version = wire.Event, "", r.Event, eventVersion(r)
 	case wire.RecordEdit:
 		m.Kind, m.Target = wire.Edit, r.Target
 	case wire.RecordDelete:
@@ -163,6 +163,14 @@ func seenFrom(w wire.Message, first int64) wire.Message {
 		w.Body, w.Emoji = "", ""
 	}
 	return w
+}
+
+// of gives m if a record says what it says, as far as the record's client id tells; else nil.
+func (m *message) of(r wire.Record) *message {
+	if m == nil || m.Kind == wire.Event || m.Sender != r.Sender || m.ClientID != r.ClientID {
+		return nil
+	}
+	return m
 }
 
 // alive says whether m is a text that is not deleted.
@@ -232,4 +240,20 @@ func (p present) reacted() (n int) {
 		n += len(r.Users)
 	}
 	return n
+}
+
+// lastShown is the seq of the last text or event up to this message.
+func (m message) lastShown() int64 {
+	if m.Shown == 0 {
+		return m.Seq // of before others were kept
+	}
+	return m.Shown
+}
+
+// heldBy is the batch in which a message was touched last.
+func (m *message) heldBy() int64 {
+	if m == nil {
+		return 0
+	}
+	return m.batch
 }

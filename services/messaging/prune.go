@@ -31,16 +31,16 @@ type pruned struct {
 }
 
 // prune deletes the old sends if nobody has done so today. It says how many.
-func (a *archive) prune(ctx context.Context, now time.Time) (n int64, err error) {
+func (d *database) prune(ctx context.Context, now time.Time) (n int64, err error) {
 	today := now.UTC().Format(time.DateOnly)
-	p, ok, err := store.Get[pruned](ctx, a.settings, prunedID)
+	p, ok, err := store.Get[pruned](ctx, d.settings, prunedID)
 	switch {
 	case err != nil || p.Day >= today:
 		return 0, err
 	case ok:
-		ok, err = store.Update(ctx, a.settings, prunedID, bson.D{{Key: "$set", Value: bson.D{{Key: "day", Value: today}}}}, bson.E{Key: "day", Value: p.Day})
+		ok, err = store.Update(ctx, d.settings, prunedID, bson.D{{Key: "$set", Value: bson.D{{Key: "day", Value: today}}}}, bson.E{Key: "day", Value: p.Day})
 	default:
-		ok, err = store.Insert(ctx, a.settings, pruned{ID: prunedID, Day: today})
+		ok, err = store.Insert(ctx, d.settings, pruned{ID: prunedID, Day: today})
 	}
 	if err != nil || !ok {
 		return 0, err
@@ -49,7 +49,7 @@ func (a *archive) prune(ctx context.Context, now time.Time) (n int64, err error)
 	ctx, cancel := context.WithTimeout(ctx, pruneTime)
 	defer cancel()
 	old := bson.D{{Key: "at", Value: bson.D{{Key: "$lt", Value: now.Add(-sendLife)}}}}
-	cursor, err := a.sends.Find(ctx, old, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	cursor, err := d.sends.Find(ctx, old, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return 0, fmt.Errorf("find old sends: %w", err)
 	}
@@ -60,7 +60,7 @@ func (a *archive) prune(ctx context.Context, now time.Time) (n int64, err error)
 			return nil
 		}
 		// Each by its _id, which is a look-up in the embedded store, too.
-		r, err := a.sends.BulkWrite(ctx, chunk, options.BulkWrite().SetOrdered(false))
+		r, err := d.sends.BulkWrite(ctx, chunk, options.BulkWrite().SetOrdered(false))
 		if err != nil {
 			return fmt.Errorf("delete old sends: %w", err)
 		}
@@ -90,7 +90,7 @@ func (a *archive) prune(ctx context.Context, now time.Time) (n int64, err error)
 // keepPruned prunes each day, until ctx ends.
 func (s *messaging) keepPruned(ctx context.Context) {
 	for {
-		n, err := s.archive.prune(ctx, s.Now())
+		n, err := s.database.prune(ctx, s.Now())
 		if err != nil && ctx.Err() == nil {
 			s.Log.Warn("old sends stay for another day", "error", err)
 		}

@@ -42,10 +42,10 @@ func (s *messaging) search(r *http.Request, user string) (any, error) {
 	}
 	ids := []string{q.Get("conversation")}
 	if !q.Has("conversation") {
-		if ids, err = s.archive.inbox(r.Context(), user); err != nil {
+		if ids, err = s.database.inbox(r.Context(), user); err != nil {
 			return nil, service.Unavailable("the database", err)
 		}
-	} else if _, ok, err := s.archive.sight(r.Context(), user, ids[0]); err != nil {
+	} else if _, ok, err := s.database.view(r.Context(), user, ids[0]); err != nil {
 		return nil, service.Unavailable("the database", err)
 	} else if !ok {
 		return nil, service.NotFound("conversation")
@@ -89,8 +89,8 @@ func (s *messaging) search(r *http.Request, user string) (any, error) {
 // find gives the newest texts of a conversation that a user may see and that have all words, newest first, and whether older ones were
 // not looked at. reads counts the documents that it reads.
 func (s *messaging) find(ctx context.Context, user, id string, wanted map[string]bool, limit int, reads *atomic.Int64) (found []wire.Message, more bool, err error) {
-	a := s.archive
-	v, ok, err := a.sight(ctx, user, id)
+	d := s.database
+	v, ok, err := d.view(ctx, user, id)
 	if err != nil || !ok || v.head.Seq < v.first {
 		return nil, false, err
 	}
@@ -107,7 +107,7 @@ func (s *messaging) find(ctx context.Context, user, id string, wanted map[string
 		if n/filtersEach != at {
 			at = n / filtersEach
 			reads.Add(1)
-			if words, _, err = store.Get[filters](ctx, a.words, filtersID(id, n)); err != nil {
+			if words, _, err = store.Get[filters](ctx, d.words, filtersID(id, n)); err != nil {
 				return nil, false, err
 			}
 		}
@@ -119,7 +119,7 @@ func (s *messaging) find(ctx context.Context, user, id string, wanted map[string
 			s.filterSoon(id, n, n)
 		}
 		reads.Add(1)
-		messages, err := a.bucket(ctx, id, n, v.first, v.head.Seq)
+		messages, err := d.bucket(ctx, id, n, v.first, v.head.Seq)
 		if err != nil {
 			return nil, false, err
 		}
@@ -132,7 +132,7 @@ func (s *messaging) find(ctx context.Context, user, id string, wanted map[string
 	if len(matches) > limit {
 		matches, more = matches[:limit], true
 	}
-	found, ok, err = a.see(ctx, user, v, matches)
+	found, ok, err = d.see(ctx, user, v, matches)
 	if err != nil || !ok {
 		return nil, false, err
 	}

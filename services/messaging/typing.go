@@ -19,21 +19,21 @@ func (s *messaging) typing(w http.ResponseWriter, r *http.Request) error {
 	if !wire.ValidID(req.User) || !wire.ValidConversation(req.Conversation) {
 		return service.BadRequest("a user and a conversation are needed")
 	}
-	c := &conversation{id: req.Conversation}
-	var err error
-	if c.group, err = s.archive.roster(r.Context(), req.Conversation); err != nil {
+	id := req.Conversation
+	members, err := s.database.readRoster(r.Context(), id)
+	if err != nil {
 		return service.Unavailable("the database", err)
 	}
-	if c.member(req.User) && !c.group.Large && !c.group.blocked(c.id, req.User) {
+	if members.member(id, req.User) && !members.Large && !members.blocked(id, req.User) {
 		value := wire.Encode(wire.TypingFrame{Type: wire.FrameTyping, Conversation: req.Conversation, User: req.User, On: req.On})
 		var others []string
-		for _, m := range c.members() {
-			if m.User != req.User {
-				others = append(others, m.User)
+		for _, u := range members.users(id) {
+			if u != req.User {
+				others = append(others, u)
 			}
 		}
 		if len(others) > 0 {
-			s.kafka.TryProduce(context.WithoutCancel(r.Context()), bus.For(c.id, others, value), nil)
+			s.kafka.TryProduce(context.WithoutCancel(r.Context()), bus.For(id, others, value), nil)
 		}
 	}
 	return service.Write(w, http.StatusOK, struct{}{})

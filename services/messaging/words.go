@@ -132,7 +132,7 @@ func (s *messaging) filterAll(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case f := <-s.fulls:
-			if err := s.archive.indexWords(ctx, f); err != nil && ctx.Err() == nil {
+			if err := s.database.indexWords(ctx, f); err != nil && ctx.Err() == nil {
 				s.Log.Warn("searches read a bucket whose words are not indexed", "error", err)
 			}
 		}
@@ -140,10 +140,10 @@ func (s *messaging) filterAll(ctx context.Context) {
 }
 
 // indexWords writes the filters of full buckets that are in one document.
-func (a *archive) indexWords(ctx context.Context, f full) error {
+func (d *database) indexWords(ctx context.Context, f full) error {
 	var set bson.D
 	for n := f.from; n <= f.to; n++ {
-		messages, err := a.bucket(ctx, f.conversation, n, n*bucketSize+1, (n+1)*bucketSize)
+		messages, err := d.bucket(ctx, f.conversation, n, n*bucketSize+1, (n+1)*bucketSize)
 		if err != nil {
 			return err
 		}
@@ -157,12 +157,12 @@ func (a *archive) indexWords(ctx context.Context, f full) error {
 		}
 		set = append(set, bson.E{Key: "filters." + strconv.FormatInt(n, 10), Value: []byte(newFilter(all))})
 	}
-	return store.Upsert(ctx, a.words, filtersID(f.conversation, f.from), bson.D{{Key: "$set", Value: set}})
+	return store.Upsert(ctx, d.words, filtersID(f.conversation, f.from), bson.D{{Key: "$set", Value: set}})
 }
 
 // distrustWords says that there are words in a bucket that its filter may not have.
-func (a *archive) distrustWords(ctx context.Context, conversation string, n int64) error {
-	return store.Upsert(ctx, a.words, filtersID(conversation, n), bson.D{{Key: "$set", Value: bson.D{
+func (d *database) distrustWords(ctx context.Context, conversation string, n int64) error {
+	return store.Upsert(ctx, d.words, filtersID(conversation, n), bson.D{{Key: "$set", Value: bson.D{
 		{Key: "edited." + strconv.FormatInt(n, 10), Value: true},
 	}}})
 }

@@ -71,9 +71,9 @@ func TestReact(t *testing.T) {
 
 // The filters of buckets that fill up one after the other are asked for together, and written in one document.
 func TestFiltersTogether(t *testing.T) {
-	b, _, _ := newTestBehind(t)
+	d := newTestDatabase(t)
 	ctx := t.Context()
-	m := &messaging{archive: b.archive, fulls: make(chan full, 10)}
+	m := &messaging{database: d, fulls: make(chan full, 10)}
 	for n := range int64(2*filtersTogether + 1) {
 		m.filled("room", n)
 	}
@@ -87,14 +87,15 @@ func TestFiltersTogether(t *testing.T) {
 		require.Equal(t, filtersID("room", f.from), filtersID("room", f.to))
 	}
 
-	var messages []message
+	w := &projection{messages: map[int64]message{}}
 	for seq := int64(1); seq <= 2*bucketSize; seq++ {
-		messages = append(messages, text(seq, fmt.Sprint("said as ", seq)))
+		w.messages[seq] = text(seq, fmt.Sprint("said as ", seq))
 	}
-	_, err := b.archive.index(ctx, "room", messages, nil)
-	require.NoError(t, err)
-	require.NoError(t, b.archive.indexWords(ctx, full{"room", 0, 1}))
-	doc, ok, err := store.Get[filters](ctx, b.archive.words, filtersID("room", 0))
+	var filled []int64
+	require.NoError(t, newProjector(d, nil, nil, func(_ string, n int64) { filled = append(filled, n) }).project(ctx, "room", w))
+	require.Equal(t, []int64{0, 1}, filled)
+	require.NoError(t, d.indexWords(ctx, full{"room", 0, 1}))
+	doc, ok, err := store.Get[filters](ctx, d.words, filtersID("room", 0))
 	require.NoError(t, err)
 	require.True(t, ok)
 	for n, its := range []string{"50", "51"} {

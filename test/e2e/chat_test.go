@@ -134,7 +134,7 @@ func (k *talk) history() []client.Message {
 	ctx, cancel := context.WithTimeout(k.t.Context(), time.Minute)
 	defer cancel()
 	for {
-		stored, err := k.alice.HistoryAfter(ctx, k.conversation, 0)
+		stored, err := k.alice.HistoryAfter(ctx, k.conversation, 0, 0)
 		var e *client.Error
 		if errors.As(err, &e) && e.Status >= http.StatusInternalServerError && ctx.Err() == nil {
 			continue

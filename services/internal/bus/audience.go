@@ -3,9 +3,7 @@ package bus
 import (
 	"bytes"
 	"iter"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -20,20 +18,6 @@ func For(key string, users []string, value []byte) *kgo.Record {
 		Topic: Users, Key: []byte(key), Value: value,
 		Headers: []kgo.RecordHeader{{Key: audienceHeader, Value: []byte(strings.Join(users, ","))}},
 	}
-}
-
-// aheadHeader marks a record of the topic users that is told before it is stored.
-const aheadHeader = "ahead"
-
-// AheadTime is how long gateways keep what is told ahead, for sockets that open meanwhile and may not find it stored.
-const AheadTime = 4 * time.Second
-
-// Ahead marks a record of the topic users as one that is told before it is stored.
-func Ahead(r *kgo.Record) { r.Headers = append(r.Headers, kgo.RecordHeader{Key: aheadHeader}) }
-
-// IsAhead says whether a record of the topic users is marked so.
-func IsAhead(r *kgo.Record) bool {
-	return slices.ContainsFunc(r.Headers, func(h kgo.RecordHeader) bool { return h.Key == aheadHeader })
 }
 
 // Audience gives the users whom a record of the topic users is for.

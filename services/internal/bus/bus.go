@@ -96,12 +96,16 @@ func Starts(ctx context.Context, c *kgo.Client, topic string) (map[int32]int64, 
 	return offsets(ctx, "start", topic, kadm.NewClient(c).ListStartOffsets)
 }
 
-// Since gives, of each partition of a topic, the offset of the first record that was produced at or after a time; where there is none, its end.
-// Times are the producers'.
-func Since(ctx context.Context, c *kgo.Client, topic string, at time.Time) (map[int32]int64, error) {
-	return offsets(ctx, "later", topic, func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
-		return kadm.NewClient(c).ListOffsetsAfterMilli(ctx, at.UnixMilli(), topics...)
-	})
+// TopicID gives what tells a topic from one of the same name before or after it.
+func TopicID(ctx context.Context, c *kgo.Client, topic string) (string, error) {
+	list, err := kadm.NewClient(c).ListTopics(ctx, topic)
+	if err == nil {
+		err = list[topic].Err
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for topic %s: %w", topic, err)
+	}
+	return list[topic].ID.String(), nil
 }
 
 func offsets(ctx context.Context, what, topic string, ask func(context.Context, ...string) (kadm.ListedOffsets, error)) (map[int32]int64, error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -249,6 +250,9 @@ func (r Record) Check(key string) error {
 		if r.Event == nil || !ValidGroupID(r.Conversation) {
 			return errors.New("a group event without an event or a group")
 		}
+		if v, err := strconv.ParseInt(r.ClientID, 10, 64); err != nil || v < 1 {
+			return errors.New("a group event without a version")
+		}
 		for _, u := range r.Event.Users {
 			if !ValidID(u) {
 				return fmt.Errorf("%q is no user", u)
@@ -295,6 +299,7 @@ type Hello struct {
 	Connection string `json:"connection"`
 	Heartbeat  int    `json:"heartbeat_seconds"`
 	MaxFrame   int    `json:"max_frame"`
+	Position   string `json:"position"` // what this socket was not told, and is to be found by HTTP
 }
 
 // MessageFrame carries a message. It is also the acknowledgement for its sender.
@@ -376,6 +381,8 @@ type (
 	ResumeRequest struct {
 		User string           `json:"user"`
 		Have map[string]int64 `json:"have"`
+		// Position is how far what is read must go.
+		Position string `json:"position,omitempty"`
 	}
 	// ResumeAnswer is its answer.
 	ResumeAnswer struct {

@@ -33,6 +33,8 @@ export function backoff(attempt: number, random: () => number): number {
 export class Socket {
   private ws: WebSocket | null = null;
   private live = false; // hello has come
+  // What was passed on before this socket opened, and is to be found by HTTP.
+  position = '';
   private attempt = 0;
   private pings = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -121,6 +123,7 @@ export class Socket {
     if (frame.type === 'hello') {
       clearTimeout(this.timer);
       this.live = true;
+      this.position = frame.position ?? '';
       this.attempt = 0;
       this.events.link({ state: 'online' });
       this.events.up();

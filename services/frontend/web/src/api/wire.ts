@@ -87,7 +87,7 @@ export type ClientFrame =
   | { type: 'ping'; id: string };
 
 export type ServerFrame =
-  | { type: 'hello'; user: string; session: string; connection: string; heartbeat_seconds: number; max_frame: number }
+  | { type: 'hello'; user: string; session: string; connection: string; heartbeat_seconds: number; max_frame: number; position?: string }
   | { type: 'message'; message: WireMessage }
   | { type: 'error'; code: string; message: string; retry?: boolean; client_id?: string; conversation?: string; id?: string }
   | { type: 'presence'; user: string; online: boolean; state?: string; at: string }

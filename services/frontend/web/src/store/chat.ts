@@ -17,7 +17,7 @@ import { Sender, type Extras } from './sender';
 import { Signals } from './signals';
 import { threadOf, type State } from './state';
 import type { Store } from './store';
-import { gap, lastSeq } from './thread';
+import { gap, heard, lastSeq } from './thread';
 
 export { reason } from './core';
 
@@ -50,6 +50,8 @@ export class Chat {
   private stops: (() => void)[] = [];
   private readonly fetchingConversations = new Map<ConversationId, Promise<Conversation | null>>();
   private resumes = 0;
+  private resuming: ReturnType<typeof setTimeout> | undefined;
+  private resumePause = 1000;
   private restores = 0;
   private restoring: ReturnType<typeof setTimeout> | undefined;
   private epoch = 0;
@@ -241,7 +243,15 @@ export class Chat {
     if (selected) await this.open(selected);
   }
 
+  // resumeLater asks once more for what was missed, where the server could not say. Each time it waits longer.
+  private resumeLater(): void {
+    clearTimeout(this.resuming);
+    this.resuming = setTimeout(() => this.resume(), this.resumePause);
+    this.resumePause = Math.min(2 * this.resumePause, 30_000);
+  }
+
   private resume(): void {
+    clearTimeout(this.resuming);
     const have = Object.entries(this.store.get().threads)
       .filter(([, t]) => t.stored.length > 0 && !t.detached)
       .slice(0, wire.limits.resume)
@@ -271,10 +281,12 @@ export class Chat {
         else this.contacts.follow();
         return;
       case 'resumed':
+        this.resumePause = 1000;
         for (const id of Object.keys(frame.behind ?? {})) void this.history.latest(id);
         return;
       case 'error':
         if (frame.client_id) this.sender.refused(frame.client_id, frame.message, frame.retry ?? false);
+        else if (frame.id === `r-${this.resumes}` && frame.retry) this.resumeLater();
         return;
     }
   }
@@ -338,7 +350,8 @@ export class Chat {
 
   private async loadConversations(): Promise<void> {
     const epoch = this.epoch;
-    const { conversations } = await this.http.call<{ conversations: wire.WireConversation[] | null }>('GET', '/api/conversations');
+    const { position } = this.socket;
+    const { conversations } = await this.http.call<{ conversations: wire.WireConversation[] | null }>('GET', `/api/conversations${position && `?position=${encodeURIComponent(position)}`}`);
     if (epoch !== this.epoch) return;
     const list = (conversations ?? []).map((c) => this.marked(wire.toConversation(c)));
     this.store.dispatch({ type: 'conversations', list });
@@ -361,7 +374,7 @@ export class Chat {
     const epoch = this.epoch;
     const fetching = (async () => {
       try {
-        const said = await this.http.call<wire.WireConversation>('GET', `/api/conversations/${encodeURIComponent(id)}`);
+        const said = await this.http.call<wire.WireConversation>('GET', `/api/conversations/${encodeURIComponent(id)}?at_least=${heard(threadOf(this.store.get(), id))}`);
         if (epoch !== this.epoch) return null;
         const conversation = this.marked(wire.toConversation(said));
         this.store.dispatch({ type: 'conversation', conversation });

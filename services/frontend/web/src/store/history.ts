@@ -4,7 +4,7 @@ import { Failure } from '../api/http';
 import { missing, type Core, type NeedUsers } from './core';
 import type { ConversationId, Message, UserId } from './model';
 import { threadOf, type Action } from './state';
-import { gap, lastSeq, messageAt } from './thread';
+import { gap, heard, lastSeq, messageAt } from './thread';
 
 interface Page {
   messages: wire.WireMessage[] | null;
@@ -33,7 +33,7 @@ export class History {
 
   // latest shows the end of a conversation.
   async latest(id: ConversationId): Promise<void> {
-    await this.fetch(id, '', (page, more) => ({ type: 'latest', id, page, complete: !more }));
+    await this.fetch(id, `&at_least=${heard(this.thread(id))}`, (page, more) => ({ type: 'latest', id, page, complete: !more }));
     if (gap(this.thread(id))) await this.fillGap(id);
   }
 
@@ -98,7 +98,7 @@ export class History {
     try {
       for (let hole = gap(this.thread(id)); hole; hole = gap(this.thread(id))) {
         const after = hole.after;
-        const ok = await this.fetch(id, `&after=${after}`, (page, more) => ({ type: 'filled', id, after, page, more }), wire.limits.gapPage);
+        const ok = await this.fetch(id, `&after=${after}&at_least=${hole.before}`, (page, more) => ({ type: 'filled', id, after, page, more }), wire.limits.gapPage);
         if (!ok) return; // the next message or the next connection tries again
       }
     } finally {

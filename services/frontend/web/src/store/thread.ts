@@ -43,6 +43,9 @@ export interface Gap {
 export const firstSeq = (t: Thread): number => t.stored[0]?.seq ?? 0;
 export const lastSeq = (t: Thread): number => t.stored.at(-1)?.seq ?? 0;
 
+// heard is the last seq that this device was told of: what it reads goes at least as far.
+export const heard = (t: Thread): number => t.ahead.at(-1)?.seq ?? lastSeq(t);
+
 // gap is what has to be fetched before `ahead` can be joined.
 export function gap(t: Thread): Gap | null {
   if (t.detached) return null;

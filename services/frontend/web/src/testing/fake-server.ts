@@ -286,7 +286,7 @@ export class FakeServer {
     const link: FakeLink = { user, session, deliver, close };
     const wasOnline = this.online(user);
     this.links.add(link);
-    this.give(link, { type: 'hello', user, session, connection: `w${++this.count}`, heartbeat_seconds: 25, max_frame: 32768 });
+    this.give(link, { type: 'hello', user, session, connection: `w${++this.count}`, heartbeat_seconds: 25, max_frame: 32768, position: '0:1' });
     if (!wasOnline) this.announce(user, true);
     return link;
   }

@@ -95,14 +95,14 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			if d.Offset >= ends[d.Partition] {
 				return // it came while this was running
 			}
-			it := parse([]*kgo.Record{d})[0]
-			if it.bad != nil {
-				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", d.Topic, d.Partition, d.Offset, it.bad))
+			in := parse(d, "")
+			if in.invalid != nil {
+				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", d.Topic, d.Partition, d.Offset, in.invalid))
 				return
 			}
 			r.Good++
-			it.record.Again = true
-			back = append(back, &kgo.Record{Topic: bus.Messages, Key: d.Key, Value: wire.Encode(it.record), Headers: slices.DeleteFunc(d.Headers, ours)})
+			in.record.Again = true
+			back = append(back, &kgo.Record{Topic: bus.Messages, Key: d.Key, Value: wire.Encode(in.record), Headers: slices.DeleteFunc(d.Headers, ours)})
 		})
 		if dry {
 			continue
@@ -114,11 +114,16 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 	return r, nil
 }
 
-// ours says whether a header is one of those that messaging adds to dead letters.
-func ours(h kgo.RecordHeader) bool { return h.Key == deadReason || h.Key == deadSource }
+// deadLetter makes the record of one that can never be handled.
+func deadLetter(in input) *kgo.Record {
+	return &kgo.Record{
+		Topic: bus.Dead, Key: in.raw.Key, Value: in.raw.Value,
+		Headers: append(slices.Clone(in.raw.Headers), kgo.RecordHeader{Key: deadReason, Value: []byte(in.invalid.Error())}),
+	}
+}
 
-// Headers of dead letters.
-const (
-	deadReason = "reason"
-	deadSource = "source"
-)
+// ours says whether a header is one of those that messaging adds to dead letters.
+func ours(h kgo.RecordHeader) bool { return h.Key == deadReason || h.Key == bus.SourceHeader }
+
+// deadReason is the header of a dead letter that says why it is one.
+const deadReason = "reason"

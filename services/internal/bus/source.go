@@ -1,0 +1,33 @@
+package bus
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// SourceHeader names the record that one follows from: topic/partition/offset.
+const SourceHeader = "source"
+
+// Source makes the header of what follows from a record.
+func Source(r *kgo.Record) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: SourceHeader, Value: []byte(r.Topic + "/" + strconv.Itoa(int(r.Partition)) + "/" + strconv.FormatInt(r.Offset, 10))}
+}
+
+// SourceOf gives the record that r follows from. ok is false where r does not say.
+func SourceOf(r *kgo.Record) (topic string, partition int32, offset int64, ok bool) {
+	for _, h := range r.Headers {
+		if h.Key != SourceHeader {
+			continue
+		}
+		parts := strings.Split(string(h.Value), "/")
+		if len(parts) != 3 {
+			return "", 0, 0, false
+		}
+		p, bad := strconv.ParseInt(parts[1], 10, 32)
+		o, worse := strconv.ParseInt(parts[2], 10, 64)
+		return parts[0], int32(p), o, bad == nil && worse == nil
+	}
+	return "", 0, 0, false
+}

@@ -1,0 +1,182 @@
+package messaging
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/internal/bus"
+)
+
+// consumer reads the topic messages as a member of its group, decides what comes, and hands what follows to the pipeline.
+//
+// Of a partition that is assigned to it, it reads once more the records just before the last commit: what was said in them is the window in which a
+// client id is recognized. Those from the commit on it decides; another instance may have done so before, and came to the same.
+type consumer struct {
+	*messaging
+
+	mu         sync.Mutex // is held while records are decided
+	state      *state
+	partitions map[int32]*partition
+}
+
+// partition is where the consumer is in one that is assigned to it.
+type partition struct {
+	committed int64 // the records before are only for the window
+	next      int64 // the offset of the next record
+	replayed  int64 // the records before may have been decided by another instance; 0: not known yet
+}
+
+// assigned takes partitions over. They are read from some records before their commit on.
+func (c *consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+	if len(offsets[bus.Messages]) == 0 {
+		return offsets, nil
+	}
+	log, err := c.findLog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := bus.Starts(ctx, c.kafka, bus.Messages)
+	if err != nil {
+		return nil, err
+	}
+	ends, err := bus.Ends(ctx, c.kafka, bus.Messages)
+	if err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	handled := positions{}
+	for n, o := range offsets[bus.Messages] {
+		p := &partition{committed: o.EpochOffset().Offset}
+		if p.committed < 0 { // nothing was ever committed
+			p.committed = starts[n]
+		}
+		if p.committed > ends[n] {
+			return nil, fmt.Errorf("partition %d of the topic messages ends at %d, before the offset %d up to which it was handled: the brokers have lost records", n, ends[n], p.committed)
+		}
+		if p.committed > 0 {
+			handled.add(source{Log: log, Partition: n, Offset: p.committed - 1})
+		}
+		p.next = max(starts[n], p.committed-windowSize)
+		c.partitions[n] = p
+		offsets[bus.Messages][n] = kgo.NewOffset().At(p.next)
+	}
+	return offsets, c.database.putPositions(ctx, handled)
+}
+
+// lost forgets partitions that go: others decide about their records from now on.
+func (c *consumer) lost(gone map[string][]int32) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.state.drop(gone[bus.Messages])
+	for _, n := range gone[bus.Messages] {
+		delete(c.partitions, n)
+	}
+}
+
+// read decides records until ctx ends. What it has begun to decide then ends with finish.
+func (c *consumer) read(ctx, finish context.Context) error {
+	for {
+		fetches := c.kafka.PollRecords(ctx, c.Batch)
+		if ctx.Err() != nil {
+			c.kafka.AllowRebalance()
+			return nil
+		}
+		fetches.EachError(func(topic string, partition int32, err error) {
+			c.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+		})
+		err := c.decide(finish, fetches)
+		c.kafka.AllowRebalance()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// decide decides what has come.
+func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var inputs []input
+	var records []*kgo.Record
+	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
+		p := c.partitions[f.Partition]
+		if p == nil {
+			return // it has gone
+		}
+		if p.replayed == 0 {
+			p.replayed = f.HighWatermark
+		}
+		for _, r := range f.Records {
+			if r.Offset > p.next && r.Offset > p.committed {
+				c.Log.Error("the topic messages has lost records before they were handled; its retention is too small", "partition", f.Partition, "from", max(p.next, p.committed), "to", r.Offset-1)
+				c.missing.Add(float64(r.Offset - max(p.next, p.committed)))
+			}
+			p.next = r.Offset + 1
+			in := parse(r, *c.log.Load())
+			if r.Offset < p.committed {
+				if in.invalid == nil && hasKey(in.record) {
+					c.state.window(in.source).add(keyID(in.record), r.Offset)
+				}
+				continue
+			}
+			inputs, records = append(inputs, in), append(records, r)
+		}
+	})
+	if len(inputs) == 0 {
+		return nil
+	}
+	b := &batch{number: c.state.batch + 1, end: c.follow(records)}
+	c.state.batch = b.number
+	err := c.retry("load")(ctx, func(ctx context.Context) error {
+		unfinished, err := (&restorer{c.database, c.state}).load(ctx, inputs, func(s source) bool { return s.Offset < c.partitions[s.Partition].replayed })
+		b.effects = append(b.effects, unfinished...)
+		return err
+	})
+	if err != nil {
+		b.end(err)
+		return err
+	}
+	for _, in := range inputs {
+		b.effects = append(b.effects, c.state.apply(in))
+	}
+	if err := c.pipeline.add(ctx, b); err != nil {
+		b.end(err)
+		return err
+	}
+	c.state.forget(c.pipeline.last(), c.projector.last())
+	return nil
+}
+
+// parse reads a record of the topic messages.
+func parse(r *kgo.Record, l log) input {
+	in := input{source: source{Log: l, Partition: r.Partition, Offset: r.Offset}, raw: r}
+	if err := json.Unmarshal(r.Value, &in.record); err != nil {
+		in.invalid = fmt.Errorf("not JSON as expected: %w", err)
+	} else {
+		in.invalid = in.record.Check(string(r.Key))
+	}
+	return in
+}
+
+// drainTime bounds how long the end of a turn waits for the database and Kafka. What is not stored then, the next instance decides again.
+const drainTime = 3 * time.Second
+
+// drain has stored and committed what is decided.
+func (c *consumer) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTime)
+	defer cancel()
+	err := c.pipeline.drain(ctx)
+	if err == nil {
+		err = c.projector.write(ctx)
+	}
+	if err := errors.Join(err, c.kafka.CommitMarkedOffsets(ctx)); err != nil {
+		c.Log.Info("not committed at the end of a turn; the next one repeats it", "error", err)
+	}
+}

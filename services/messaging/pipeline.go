@@ -1,0 +1,173 @@
+package messaging
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// batch is what follows from records that came together.
+type batch struct {
+	number  int64 // counts from 1
+	effects []effects
+	end     func(error) // is called once it is published, or will not be
+}
+
+// retry tries something until it works or ctx ends.
+type retry func(ctx context.Context, f func(context.Context) error) error
+
+// pipeline takes batches through their stages, in order: each is published, then stored, then projected. A stage takes all that waits for it at once,
+// so what comes while it works is work for one go.
+type pipeline struct {
+	publish func(context.Context, []*batch) error
+	store   func(context.Context, []effects) error
+
+	mu        sync.Mutex
+	change    chan struct{} // closed, and made anew, at each change
+	decided   []*batch      // to be published
+	published []*batch      // to be stored
+	added     int64         // the last batch
+	stored    int64         // the last batch that is stored
+	unstored  int           // effects
+	haste     bool          // somebody waits for what is not stored
+}
+
+const (
+	// maxUnstored is how many effects may wait to be stored. The sequencer waits then.
+	maxUnstored = 1000
+	// storePause is the least time between two rounds of storing, unless somebody waits for one: a round costs the database more than the
+	// messages in it do.
+	storePause = 50 * time.Millisecond
+)
+
+func newPipeline(publish func(context.Context, []*batch) error, store func(context.Context, []effects) error) *pipeline {
+	return &pipeline{publish: publish, store: store, change: make(chan struct{})}
+}
+
+// until waits until ok, which is called with mu held. haste: storing is not to pause meanwhile.
+func (p *pipeline) until(ctx context.Context, haste bool, ok func() bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for !ok() {
+		if haste && !p.haste {
+			p.haste = true
+			p.changed()
+		}
+		change := p.change
+		p.mu.Unlock()
+		select {
+		case <-change:
+		case <-ctx.Done():
+		}
+		p.mu.Lock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// changed tells those who wait. The caller holds mu.
+func (p *pipeline) changed() {
+	close(p.change)
+	p.change = make(chan struct{})
+}
+
+// add takes a batch when there is room.
+func (p *pipeline) add(ctx context.Context, b *batch) error {
+	return p.until(ctx, true, func() bool {
+		if p.unstored >= maxUnstored {
+			return false
+		}
+		p.decided, p.added, p.unstored = append(p.decided, b), b.number, p.unstored+len(b.effects)
+		p.changed()
+		return true
+	})
+}
+
+// drain waits until all is stored that was added before.
+func (p *pipeline) drain(ctx context.Context) error {
+	p.mu.Lock()
+	added := p.added
+	p.mu.Unlock()
+	return p.until(ctx, true, func() bool { return p.stored >= added })
+}
+
+// last gives the last batch that is stored.
+func (p *pipeline) last() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stored
+}
+
+// run takes batches through the stages until ctx ends, or one fails. then gets those that are stored.
+func (p *pipeline) run(ctx context.Context, then func(context.Context, *batch) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	var stages sync.WaitGroup
+	stage := func(f func() error) {
+		stages.Go(func() {
+			for ctx.Err() == nil {
+				if err := f(); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	stage(func() error {
+		batches, err := p.take(ctx, &p.decided)
+		if err != nil {
+			return err
+		}
+		if err := p.publish(ctx, batches); err != nil {
+			return err
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.published = append(p.published, batches...)
+		p.changed()
+		return nil
+	})
+	stage(func() error {
+		batches, err := p.take(ctx, &p.published)
+		if err != nil {
+			return err
+		}
+		var all []effects
+		for _, b := range batches {
+			all = append(all, b.effects...)
+		}
+		if err := p.store(ctx, all); err != nil {
+			return err
+		}
+		for _, b := range batches {
+			if err := then(ctx, b); err != nil {
+				return err
+			}
+		}
+		p.mu.Lock()
+		p.stored, p.unstored = batches[len(batches)-1].number, p.unstored-len(all)
+		p.haste = false
+		p.changed()
+		p.mu.Unlock()
+		return p.pause(ctx)
+	})
+	stages.Wait()
+	return context.Cause(ctx)
+}
+
+// take waits for batches, and takes all of them.
+func (p *pipeline) take(ctx context.Context, from *[]*batch) (all []*batch, err error) {
+	err = p.until(ctx, false, func() bool {
+		all, *from = *from, nil
+		return len(all) > 0
+	})
+	return all, err
+}
+
+// pause waits for more to store, unless somebody waits for what there is.
+func (p *pipeline) pause(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storePause)
+	defer cancel()
+	_ = p.until(ctx, false, func() bool { return p.haste })
+	return nil
+}

@@ -1,0 +1,398 @@
+package messaging
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/services/internal/wire"
+)
+
+// crowd says things at random, seeded: what people do, what they may not do, and what comes again.
+type crowd struct {
+	rand   *rand.Rand
+	users  []string
+	said   []wire.Record
+	dm, g  string
+	events int64
+}
+
+const partitionOfAll = 3
+
+func newCrowd(seed uint64) *crowd {
+	c := &crowd{rand: rand.New(rand.NewPCG(seed, seed))} //nolint:gosec // to be repeated
+	for i := range 5 {
+		c.users = append(c.users, fmt.Sprintf("00000000-0000-7000-8000-%012d", i))
+	}
+	c.dm, c.g = wire.DirectID(c.users[0], c.users[1]), "g:00000000-0000-4000-8000-000000000001"
+	return c
+}
+
+func (c *crowd) some(list []string) string { return list[c.rand.IntN(len(list))] }
+
+// next is the next record.
+func (c *crowd) next(i int) (r wire.Record) {
+	defer func() { c.said = append(c.said, r) }()
+	if len(c.said) > 0 && c.rand.IntN(6) == 0 {
+		r = c.said[c.rand.IntN(len(c.said))]
+		r.Again = c.rand.IntN(2) == 0
+		return r
+	}
+	r = wire.Record{Conversation: c.some([]string{c.dm, c.g, c.g}), Sender: c.some(c.users), ClientID: fmt.Sprint("c", i), At: wire.At(time.Unix(int64(i), 0))}
+	r.Target = 1 + c.rand.Int64N(int64(i+4)/3+1)
+	switch n := c.rand.IntN(20); {
+	case n < 8:
+		r.Type, r.Body, r.Target = wire.RecordSend, fmt.Sprint("text ", i), 0
+		if c.rand.IntN(4) == 0 {
+			r.ReplyTo = 1 + c.rand.Int64N(int64(i+1))
+		}
+		r.Mentions = []string{c.some(c.users)}
+	case n < 11:
+		r.Type, r.Emoji, r.On = wire.RecordReact, c.some([]string{"👍", "🎉"}), c.rand.IntN(3) > 0
+	case n < 13:
+		r.Type, r.Body = wire.RecordEdit, fmt.Sprint("edit ", i)
+	case n < 14:
+		r.Type = wire.RecordDelete
+	case n < 16:
+		r.Type, r.ClientID = wire.RecordRead, ""
+	case n < 17:
+		r.Type, r.Conversation, r.Sender, r.Target = wire.RecordBlock, c.dm, c.some(c.users[:2]), 0
+		r.ClientID, r.Event = wire.BlockID(1+c.rand.Int64N(6)), &wire.GroupEvent{Type: c.some([]string{wire.Blocked, wire.Unblocked})}
+	default:
+		c.events++
+		r.Type, r.Conversation, r.Sender, r.Target, r.ClientID = wire.RecordGroup, c.g, c.users[0], 0, fmt.Sprint(c.events)
+		kind := c.some([]string{wire.MemberAdded, wire.MemberAdded, wire.MemberRemoved, wire.MemberLeft, wire.Renamed, wire.RoleChanged})
+		if c.events == 1 {
+			kind = wire.Created
+		}
+		r.Event = &wire.GroupEvent{Type: kind, Title: fmt.Sprint("title ", i), Users: []string{c.some(c.users[1:])}, Role: wire.Admin}
+		if kind == wire.Created {
+			r.Event.Users = c.users[:3]
+		}
+	}
+	return r
+}
+
+// records gives the first n records of a partition.
+func (c *crowd) records(t *testing.T, n int) (all []*kgo.Record) {
+	t.Helper()
+	for i := range n {
+		r := c.next(i)
+		require.NoError(t, r.Check(r.Conversation), r.Type)
+		all = append(all, &kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(i), Key: []byte(r.Conversation), Value: wire.Encode(r)})
+	}
+	return all
+}
+
+// decided is what became of a record, as far as anybody but its decider can tell.
+type decided struct {
+	Outcome outcome
+	Code    string
+	Message string
+	Frames  []string
+}
+
+func tell(t *testing.T, e effects) decided {
+	t.Helper()
+	d := decided{Outcome: e.outcome, Code: e.code}
+	if e.message != nil {
+		b, err := json.Marshal(e.message.said())
+		require.NoError(t, err)
+		d.Message = string(b)
+	}
+	if e.outcome != invalid {
+		for _, f := range frames(e) {
+			d.Frames = append(d.Frames, string(f.Key)+" "+string(f.Headers[0].Value)+" "+string(f.Value))
+		}
+	}
+	return d
+}
+
+// instance is messaging without Kafka: it decides records and stores what follows.
+type instance struct {
+	*restorer
+	projector *projector
+	committed int64
+	end       int64 // the records before may have been decided before
+}
+
+func newInstance(d *database, committed, end int64) *instance {
+	i := &instance{restorer: &restorer{d, newState()}, committed: committed, end: end}
+	i.projector = newProjector(d, nil, func(upTo []source) {
+		for _, s := range upTo {
+			i.committed = max(i.committed, s.Offset+1)
+		}
+	}, func(string, int64) {})
+	return i
+}
+
+// decide decides records, those before the commit for the window alone.
+func (i *instance) decide(ctx context.Context, records []*kgo.Record) (*batch, error) {
+	i.state.batch++
+	b := &batch{number: i.state.batch}
+	var inputs []input
+	for _, r := range records {
+		in := parse(r, "log")
+		if r.Offset >= i.committed {
+			inputs = append(inputs, in)
+		} else if hasKey(in.record) {
+			i.state.window(in.source).add(keyID(in.record), r.Offset)
+		}
+	}
+	unfinished, err := i.load(ctx, inputs, func(s source) bool { return s.Offset < i.end })
+	if err != nil {
+		return nil, err
+	}
+	b.effects = unfinished
+	for _, in := range inputs {
+		b.effects = append(b.effects, i.state.apply(in))
+	}
+	return b, nil
+}
+
+func chunks(r *rand.Rand, records []*kgo.Record) (all [][]*kgo.Record) {
+	for len(records) > 0 {
+		n := min(len(records), 1+r.IntN(12))
+		all, records = append(all, records[:n]), records[n:]
+	}
+	return all
+}
+
+// reference decides all records one by one, and stores each at once.
+func reference(t *testing.T, records []*kgo.Record) (all []decided, end string) {
+	t.Helper()
+	d := newTestDatabase(t)
+	i := newInstance(d, 0, 0)
+	for _, r := range records {
+		b, err := i.decide(t.Context(), []*kgo.Record{r})
+		require.NoError(t, err)
+		require.Len(t, b.effects, 1)
+		all = append(all, tell(t, b.effects[0]))
+		require.NoError(t, d.store(t.Context(), b.effects))
+		i.projector.add(b)
+	}
+	require.NoError(t, i.projector.write(t.Context()))
+	return all, dump(t, d)
+}
+
+// dump is what the database has.
+func dump(t *testing.T, d *database) (all string) {
+	t.Helper()
+	for _, c := range []*mongo.Collection{d.messages, d.sends, d.rosters, d.heads, d.reads, d.buckets, d.inboxes, d.positions} {
+		cursor, err := c.Find(t.Context(), bson.D{})
+		require.NoError(t, err)
+		var docs []bson.M
+		require.NoError(t, cursor.All(t.Context(), &docs))
+		var lines []string
+		for _, doc := range docs {
+			b, err := json.Marshal(doc)
+			require.NoError(t, err)
+			lines = append(lines, c.Name()+" "+string(b)+"\n")
+		}
+		slices.Sort(lines)
+		for _, l := range lines {
+			all += l
+		}
+	}
+	return all
+}
+
+// Whatever the batches, and also where they are decided long before they are stored, the effects are the same.
+func TestBatchesDoNotMatter(t *testing.T) {
+	for seed := range uint64(6) {
+		records := newCrowd(seed).records(t, 300)
+		want, end := reference(t, records)
+		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // to be repeated
+		d := newTestDatabase(t)
+		i := newInstance(d, 0, 0)
+		var got []decided
+		var waiting []*batch
+		for _, chunk := range chunks(random, records) {
+			b, err := i.decide(t.Context(), chunk)
+			require.NoError(t, err)
+			for _, e := range b.effects {
+				got = append(got, tell(t, e))
+			}
+			waiting = append(waiting, b)
+			if random.IntN(3) == 0 {
+				var all []effects
+				for _, b := range waiting {
+					all = append(all, b.effects...)
+				}
+				require.NoError(t, d.store(t.Context(), all))
+				for _, b := range waiting {
+					i.projector.add(b)
+				}
+				waiting = nil
+			}
+		}
+		for _, b := range waiting {
+			require.NoError(t, d.store(t.Context(), b.effects))
+			i.projector.add(b)
+		}
+		require.NoError(t, i.projector.write(t.Context()))
+		require.Equal(t, want, got, "seed %d", seed)
+		require.Equal(t, end, dump(t, d), "seed %d", seed)
+	}
+}
+
+// An instance is killed at any write of the database, again and again. Whoever goes on from the last commit comes to the same.
+func TestCrashesDoNotMatter(t *testing.T) {
+	for seed := range uint64(4) {
+		records := newCrowd(100+seed).records(t, 150)
+		want, end := reference(t, records)
+		random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // to be repeated
+		d, die := newMortalDatabase(t)
+		told := map[int64]decided{}
+		committed, crashes := int64(0), 0
+		for alive := false; !alive; {
+			ctx, cancel := context.WithCancel(t.Context())
+			i := newInstance(d, committed, int64(len(records)))
+			if crashes < 40 {
+				die(int64(1+random.IntN(25)), cancel)
+			}
+			err := i.live(ctx, random, records, func(e effects) {
+				n, now := e.input.source.Offset, tell(t, e)
+				if before, ok := told[n]; ok {
+					require.Equal(t, before.Code, now.Code, "seed %d, record %d", seed, n)
+					require.Equal(t, before.Message, now.Message, "seed %d, record %d", seed, n)
+				}
+				told[n] = now
+			})
+			committed = i.committed
+			if alive = err == nil; !alive {
+				require.ErrorIs(t, ctx.Err(), context.Canceled, "%v", err)
+				crashes++
+			}
+			cancel()
+		}
+		require.Greater(t, crashes, 5)
+		for n, w := range want {
+			require.Equal(t, w.Message, told[int64(n)].Message, "seed %d, record %d", seed, n)
+			require.Equal(t, w.Code, told[int64(n)].Code, "seed %d, record %d", seed, n)
+		}
+		require.Equal(t, end, dump(t, d), "seed %d", seed)
+	}
+}
+
+// Two instances decide the same records at once, as where one was paused and goes on after the other has taken over. Both come to the same.
+func TestTwoInstancesDoNotMatter(t *testing.T) {
+	for seed := range uint64(3) {
+		records := newCrowd(200+seed).records(t, 250)
+		want, _ := reference(t, records)
+		d := newTestDatabase(t)
+		var both errgroup.Group
+		var told [2]map[int64]decided
+		for n := range told {
+			told[n] = map[int64]decided{}
+			both.Go(func() error {
+				i := newInstance(d, 0, int64(len(records)))
+				return i.live(t.Context(), rand.New(rand.NewPCG(seed, uint64(n))), records, func(e effects) { //nolint:gosec // to be repeated
+					told[n][e.input.source.Offset] = tell(t, e)
+				})
+			})
+		}
+		require.NoError(t, both.Wait())
+		for n, w := range want {
+			found := false
+			for _, by := range told {
+				if got, ok := by[int64(n)]; ok { // else the other has stored it, and told it before that
+					found = true
+					require.Equal(t, w.Code, got.Code, "seed %d, record %d", seed, n)
+					require.Equal(t, w.Message, got.Message, "seed %d, record %d", seed, n)
+				}
+			}
+			require.True(t, found, "seed %d: nobody told of record %d", seed, n)
+		}
+		for _, w := range want {
+			if w.Outcome != accepted {
+				continue
+			}
+			var m wire.Message
+			require.NoError(t, json.Unmarshal([]byte(w.Message), &m))
+			page, err := d.page(t.Context(), m.Conversation, m.Seq, m.Seq)
+			require.NoError(t, err)
+			require.Equal(t, m.ClientID, page[0].ClientID)
+		}
+	}
+}
+
+// live decides, tells, stores and projects all records, as the pipeline does: what is stored was told.
+func (i *instance) live(ctx context.Context, random *rand.Rand, records []*kgo.Record, tell func(effects)) error {
+	var waiting []*batch
+	store := func() error {
+		var all []effects
+		for _, b := range waiting {
+			all = append(all, b.effects...)
+		}
+		if err := i.store(ctx, all); err != nil {
+			return err
+		}
+		for _, b := range waiting {
+			i.projector.add(b)
+		}
+		waiting = nil
+		return nil
+	}
+	for _, chunk := range chunks(random, records) {
+		b, err := i.decide(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		for _, e := range b.effects {
+			if e.outcome != done {
+				tell(e)
+			}
+		}
+		waiting = append(waiting, b)
+		if random.IntN(3) == 0 {
+			if err := store(); err != nil {
+				return err
+			}
+		}
+		if random.IntN(6) == 0 {
+			if err := i.projector.write(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	if err := store(); err != nil {
+		return err
+	}
+	return i.projector.write(ctx)
+}
+
+// newMortalDatabase gives a database, and what has something called at the n-th write from then on.
+func newMortalDatabase(t *testing.T) (d *database, die func(n int64, call func())) {
+	t.Helper()
+	var mu sync.Mutex
+	var left int64
+	var then func()
+	d = openTestDatabase(t, &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		if e.CommandName != "insert" && e.CommandName != "update" {
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if left--; left == 0 {
+			then()
+		}
+	}})
+	return d, func(n int64, call func()) {
+		mu.Lock()
+		defer mu.Unlock()
+		left, then = n, call
+	}
+}
