@@ -180,6 +180,7 @@ func (c *consumer) work(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() {
 		err := <-staged
+		cancel() // nobody would take what is decided
 		end()
 		failed <- err
 	}()

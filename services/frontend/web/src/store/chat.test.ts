@@ -226,6 +226,28 @@ describe('receiving', () => {
     expect(server.frames.filter((f) => f.type === 'resume').at(-1)).toMatchObject({ have: { [dm]: 1 } });
   });
 
+  it('resumes again where the server could not say what was missed', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    const room = server.direct('u-alice', 'u-bob');
+    server.say(room, 'u-bob', 'before');
+    await settle();
+    const resumes = () => server.frames.filter((f) => f.type === 'resume').length;
+    const before = resumes();
+    server.failResumes = 2;
+    server.cut();
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(resumes()).toBe(before + 1);
+    await vi.advanceTimersByTimeAsync(1_000);
+    expect(resumes()).toBe(before + 2);
+    await vi.advanceTimersByTimeAsync(900);
+    expect(resumes()).toBe(before + 2); // each time it waits longer
+    await vi.advanceTimersByTimeAsync(2_000);
+    expect(resumes()).toBe(before + 3);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(resumes()).toBe(before + 3);
+  });
+
   it('reaches every device of a user, the sending one included, in one order', async () => {
     const phone = await alice();
     await withBob(phone);

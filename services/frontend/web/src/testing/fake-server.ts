@@ -45,6 +45,8 @@ export class FakeServer {
   readonly frames: ClientFrame[] = [];
   // Knobs.
   down = false;
+  // How many times the next resumes are answered by an error.
+  failResumes = 0;
   dropFrame: (frame: ServerFrame, to: string) => boolean = () => false;
   refuseSend: ((frame: ClientFrame & { client_id: string }) => { code: string; retry: boolean } | null) | null = null;
   now: () => number = Date.now;
@@ -312,6 +314,11 @@ export class FakeServer {
         this.give(link, { type: 'pong', id: frame.id });
         return;
       case 'resume':
+        if (this.failResumes > 0) {
+          this.failResumes--;
+          this.give(link, { type: 'error', code: 'unavailable', message: 'try again', retry: true, id: frame.id });
+          return;
+        }
         for (const [id, have] of Object.entries(frame.have)) {
           const room = this.rooms.get(id);
           if (!room || !isMember(room, link.user)) continue;
