@@ -36,7 +36,7 @@ func TestARoomOfTenThousand(t *testing.T) {
 	for i := range 10_000 {
 		add(fmt.Sprintf("00000000-0000-4000-8000-%012d", i), "member")
 	}
-	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"members": members, "large": true}})
+	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"stays": members, "large": true}})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, res.MatchedCount)
 	w.start("messaging")

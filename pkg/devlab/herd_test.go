@@ -35,7 +35,7 @@ func TestAllOfALargeGroupComeBackAtOnce(t *testing.T) {
 		ids[i] = fmt.Sprintf("00000000-0000-4000-8000-%012d", i)
 		members = append(members, bson.M{"user": ids[i], "role": "member", "first": int64(1)})
 	}
-	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"members": members, "large": true}})
+	res, err := w.database("messaging").Collection("rosters").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"stays": members, "large": true}})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, res.MatchedCount)
 	w.start("messaging")

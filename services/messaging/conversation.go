@@ -141,13 +141,10 @@ type roster struct {
 	Seq     int64    `bson:"seq"`     // of the last event in it; 0: no event yet
 	Version int64    `bson:"version"` // of that event
 	Title   string   `bson:"title"`
-	Members []member `bson:"members"` // in the order of coming
-	Large   bool     `bson:"large"`   // it had more members at some time than are told of each other's reading
+	Members []member `bson:"stays"` // in the order of coming
+	Large   bool     `bson:"large"` // it had more members at some time than are told of each other's reading
 
 	Blocks map[string]block `bson:"blocks,omitempty"` // by who blocks
-
-	// Stays is what Members were made of before there were any: all intervals of membership, of which those without an end count.
-	Stays []stay `bson:"stays,omitempty"`
 
 	index map[string]int // of Members, by user
 }
@@ -157,14 +154,7 @@ type member struct {
 	User  string `bson:"user"`
 	Role  string `bson:"role"`
 	First int64  `bson:"first"`
-}
-
-// stay is a member of before Members.
-type stay struct {
-	User  string `bson:"user"`
-	Role  string `bson:"role"`
-	First int64  `bson:"first"`
-	Last  int64  `bson:"last"` // 0: still here
+	Last  int64  `bson:"last"` // not 0: they have left. An earlier version kept those, too, and called all of them stays
 }
 
 // block is whether a user blocks the other, as the record of that version says.
@@ -175,12 +165,7 @@ type block struct {
 
 // settle makes a roster that was read, or changed, ready for use.
 func (r *roster) settle() *roster {
-	for _, s := range r.Stays {
-		if s.Last == 0 {
-			r.Members = append(r.Members, member{User: s.User, Role: s.Role, First: s.First})
-		}
-	}
-	r.Stays = nil
+	r.Members = slices.DeleteFunc(r.Members, func(m member) bool { return m.Last != 0 })
 	r.index = make(map[string]int, len(r.Members))
 	for i, m := range r.Members {
 		r.index[m.User] = i

@@ -186,13 +186,10 @@ func (d *database) putMessages(ctx context.Context, messages []message) error {
 
 // putRoster writes a roster, unless one as new is there.
 func (d *database) putRoster(ctx context.Context, r *roster) error {
-	matched, err := store.Update(ctx, d.rosters, r.ID, bson.D{
-		{Key: "$set", Value: bson.D{
-			{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "members", Value: r.Members},
-			{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks},
-		}},
-		{Key: "$unset", Value: bson.D{{Key: "stays", Value: ""}}},
-	}, bson.E{Key: "seq", Value: bson.D{{Key: "$lt", Value: r.Seq}}})
+	matched, err := store.Update(ctx, d.rosters, r.ID, bson.D{{Key: "$set", Value: bson.D{
+		{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Members},
+		{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks},
+	}}}, bson.E{Key: "seq", Value: bson.D{{Key: "$lt", Value: r.Seq}}})
 	if err == nil && !matched {
 		_, err = store.Insert(ctx, d.rosters, r)
 	}
