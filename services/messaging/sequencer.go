@@ -169,7 +169,8 @@ func (s *state) decide(c *conversation, e *effects) {
 		e.outcome = done
 		return
 	}
-	if k, ok := s.keys[id]; ok && k.Source.before(at) && (r.Again || w.has(id, at.Offset)) {
+	k, ok := s.keys[id]
+	if ok && k.Source.before(at) && (r.Again || w.has(id, at.Offset)) {
 		m := c.messages[k.Seq].of(r)
 		if k.Refused != "" || m != nil {
 			e.outcome, e.code, e.message = repeated, k.Refused, m
@@ -177,12 +178,17 @@ func (s *state) decide(c *conversation, e *effects) {
 		}
 	}
 	e.key = &idempotencyKey{ID: id, At: r.At.Time, Source: at}
-	if e.code = c.judge(r); e.code != "" {
+	if ok && k.Source == at && k.Refused != "" {
+		e.code = k.Refused // by who was killed then: what is stored may be of later, when it would be accepted
+	} else {
+		e.code = c.judge(r)
+	}
+	if e.code != "" {
 		e.outcome, e.key.Refused = refused, e.code
 	} else {
 		e.outcome, e.key.Seq = accepted, c.next
 	}
-	k := *e.key
+	k = *e.key
 	k.batch = s.batch
 	s.keys[id] = k
 	s.hold(held{key: id})

@@ -287,6 +287,82 @@ func TestCrashesDoNotMatter(t *testing.T) {
 	}
 }
 
+// Who was killed has refused a text of somebody who was let in later, and has stored both. The text stays refused.
+func TestARefusalIsFinal(t *testing.T) {
+	d := newTestDatabase(t)
+	ctx := t.Context()
+	c := newCrowd(0)
+	var records []*kgo.Record
+	add := func(r wire.Record) {
+		r.At = wire.At(time.Unix(1, 0))
+		require.NoError(t, r.Check(r.Conversation))
+		records = append(records, &kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(len(records)), Key: []byte(r.Conversation), Value: wire.Encode(r)})
+	}
+	block := func(version int64, what string) {
+		add(wire.Record{Type: wire.RecordBlock, Conversation: c.dm, Sender: c.users[1], ClientID: wire.BlockID(version), Event: &wire.GroupEvent{Type: what}})
+	}
+	say := func(id string, again bool) {
+		add(wire.Record{Type: wire.RecordSend, Conversation: c.dm, Sender: c.users[0], ClientID: id, Body: "let me", Again: again})
+	}
+	block(1, wire.Blocked)
+	say("no", false)
+	block(2, wire.Unblocked)
+	first, err := newInstance(d, 0, 0).decide(ctx, records)
+	require.NoError(t, err)
+	require.NoError(t, d.store(ctx, first.effects))
+
+	say("no", true)
+	say("yes", false)
+	successor := newInstance(d, 0, 3)
+	second, err := successor.decide(ctx, records[:3])
+	require.NoError(t, err)
+	require.Equal(t, tell(t, first.effects[1]), tell(t, second.effects[1]))
+	require.Equal(t, refused, second.effects[1].outcome)
+	third, err := successor.decide(ctx, records[3:])
+	require.NoError(t, err)
+	require.Equal(t, repeated, third.effects[0].outcome)
+	require.Equal(t, wire.CodeBlocked, third.effects[0].code)
+	require.Equal(t, accepted, third.effects[1].outcome)
+}
+
+// An instance finds a text as another one has left it that has decided further: so it goes on from there.
+func TestAnotherInstanceIsAhead(t *testing.T) {
+	d := newTestDatabase(t)
+	ctx := t.Context()
+	c := newCrowd(0)
+	var records []*kgo.Record
+	for i, r := range []wire.Record{
+		{Type: wire.RecordSend, ClientID: "a", Body: "first"},
+		{Type: wire.RecordSend, ClientID: "b", Body: "second"},
+		{Type: wire.RecordDelete, ClientID: "c", Target: 1},
+		{Type: wire.RecordReact, ClientID: "d", Target: 1, Emoji: "x", On: true},
+		{Type: wire.RecordSend, ClientID: "e", Body: "third"},
+	} {
+		r.Conversation, r.Sender, r.At = c.dm, c.users[0], wire.At(time.Unix(1, 0))
+		require.NoError(t, r.Check(r.Conversation))
+		records = append(records, &kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(i), Key: []byte(r.Conversation), Value: wire.Encode(r)})
+	}
+	one, other := newInstance(d, 0, 0), newInstance(d, 0, 0)
+	b, err := one.decide(ctx, records[:2])
+	require.NoError(t, err)
+	require.NoError(t, d.store(ctx, b.effects))
+	b, err = other.decide(ctx, records[:3])
+	require.NoError(t, err)
+	require.NoError(t, d.store(ctx, b.effects))
+
+	clear(one.state.conversations[c.dm].messages) // it has made room
+	b, err = one.decide(ctx, records[2:])
+	require.NoError(t, err)
+	var got []outcome
+	for _, e := range b.effects {
+		if e.input.source.Log != "" {
+			got = append(got, e.outcome)
+		}
+	}
+	require.Equal(t, []outcome{done, refused, accepted}, got)
+	require.EqualValues(t, 4, b.effects[len(b.effects)-1].message.Seq)
+}
+
 // Two instances decide the same records at once, as where one was paused and goes on after the other has taken over. Both come to the same.
 func TestTwoInstancesDoNotMatter(t *testing.T) {
 	for seed := range uint64(3) {
