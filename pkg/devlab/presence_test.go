@@ -144,6 +144,23 @@ func (w *world) acquainted(by *device, other *client.Session) {
 	by.send(client.DirectID(by.s.User.ID, other.User.ID), "hello")
 }
 
+// Who has just begun to talk to somebody asks at once whether they are there.
+func TestPresenceOfWhomOneHasJustWrittenTo(t *testing.T) {
+	w := newWorld(t)
+	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
+	a := w.device(alice)
+	w.device(bob)
+	eventually(t, "presence to know bob", func() bool {
+		of, err := bob.Presence(t.Context(), bob.User.ID)
+		return err == nil && of[0].Online
+	})
+	w.acquainted(a, carol) // which is being stored
+	a.send(client.DirectID(alice.User.ID, bob.User.ID), "are you there?")
+	of, err := alice.Presence(t.Context(), bob.User.ID)
+	require.NoError(t, err)
+	require.True(t, of[0].Online)
+}
+
 // Up at once, down after 30 s, and nothing in between: neither a reload, nor another gateway, nor a tab left for a moment is seen.
 func TestPresenceDoesNotFlicker(t *testing.T) {
 	w := newWorld(t, "presence")

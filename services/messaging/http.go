@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
+	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
@@ -75,6 +76,10 @@ func (s *messaging) reach(ctx context.Context, position string) error {
 	if err != nil {
 		return service.BadRequest("position: %v", err)
 	}
+	return s.reachAll(ctx, to)
+}
+
+func (s *messaging) reachAll(ctx context.Context, to wire.Position) error {
 	if len(to) == 0 {
 		return nil
 	}
@@ -120,6 +125,26 @@ func (s *messaging) current(r *http.Request) error {
 		h, err := s.database.end(ctx, id)
 		return h.Seq >= seq, err
 	})
+}
+
+// settleTime bounds how long settle waits: who is online is better shown soon than completely.
+const settleTime = time.Second
+
+// settle waits until all is stored that is in the topic now, if that is soon. It is for who asks about a user and can't know what the user was told.
+func (s *messaging) settle(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	ends, err := s.ends.Get(ctx, bus.Messages, func(ctx context.Context) (map[int32]int64, error) { return bus.Ends(ctx, s.kafka, bus.Messages) })
+	if err != nil {
+		return
+	}
+	at := wire.Position{}
+	for partition, end := range ends {
+		if end > 0 {
+			at[partition] = end - 1
+		}
+	}
+	_ = s.reachAll(ctx, at)
 }
 
 const (

@@ -71,6 +71,7 @@ type messaging struct {
 
 	reading, searching bulkhead
 	searches           *limit.Buckets
+	ends               store.Shared[map[int32]int64]
 	fulls              chan full
 
 	stored, repeated, refused, dead, missing, pruned prometheus.Counter
@@ -131,6 +132,7 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("POST /internal/typing", service.Handle(s.typing))
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		s.settle(r.Context())
 		return s.answer(s.reading, w, r, func() (any, error) { return s.peers(r) })
 	}))
 	srv := service.Server{
