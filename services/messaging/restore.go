@@ -28,18 +28,18 @@ const readsAhead = 8
 var errOvertaken = errors.New("another instance has stored more of this conversation")
 
 // load loads what records need. It gives what follows from messages that an instance has stored just before it was killed: that is to be
-// stored with what follows from the records. replayed says of a record that it may have been handled before.
+// stored with what follows from the records, also where the rest could not be loaded. replayed says of a record that it may have been handled
+// before.
 func (r *restorer) load(ctx context.Context, batch []input, replayed func(source) bool) (unfinished []effects, err error) {
 	for {
 		found, err := r.loadConversations(ctx, batch)
-		if err != nil {
-			return nil, err
-		}
 		unfinished = append(unfinished, found...)
-		if err := r.loadKeys(ctx, batch, replayed); err != nil {
-			return nil, err
+		if err == nil {
+			err = r.loadKeys(ctx, batch, replayed)
 		}
-		err = r.loadMessages(ctx, batch)
+		if err == nil {
+			err = r.loadMessages(ctx, batch)
+		}
 		if !errors.Is(err, errOvertaken) {
 			return unfinished, err
 		}

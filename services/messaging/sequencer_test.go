@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -323,6 +324,42 @@ func TestARefusalIsFinal(t *testing.T) {
 	require.Equal(t, repeated, third.effects[0].outcome)
 	require.Equal(t, wire.CodeBlocked, third.effects[0].code)
 	require.Equal(t, accepted, third.effects[1].outcome)
+}
+
+// What a killed instance has left undone is found when a conversation is loaded. It is not forgotten where something else can't be loaded then.
+func TestWhatIsUnfinishedOutlivesAnError(t *testing.T) {
+	var fail func()
+	d := openTestDatabase(t, &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		if name, _ := e.Command.Lookup("find").StringValueOK(); name == "sends" && fail != nil {
+			fail()
+		}
+	}})
+	c := newCrowd(0)
+	var inputs []input
+	for i, r := range []wire.Record{{Type: wire.RecordSend, ClientID: "a", Body: "first"}, {Type: wire.RecordEdit, ClientID: "b", Target: 1, Body: "edited"}} {
+		r.Conversation, r.Sender, r.At = c.dm, c.users[0], wire.At(time.Unix(1, 0))
+		inputs = append(inputs, parse(&kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(i), Key: []byte(r.Conversation), Value: wire.Encode(r)}, "log"))
+		require.NoError(t, inputs[i].invalid)
+	}
+	killed := newInstance(d, 0, 0)
+	_, err := killed.load(t.Context(), inputs, func(source) bool { return false })
+	require.NoError(t, err)
+	said, edited := killed.state.apply(inputs[0]), killed.state.apply(inputs[1])
+	require.NoError(t, d.putMessages(t.Context(), []message{*said.message, *edited.message}))
+
+	successor := newInstance(d, 0, 0)
+	over, cancel := context.WithCancel(t.Context())
+	fail = cancel
+	unfinished, err := successor.load(over, inputs, func(source) bool { return true })
+	require.Error(t, err)
+	fail = nil
+	more, err := successor.load(t.Context(), inputs, func(source) bool { return true })
+	require.NoError(t, err)
+	require.NoError(t, d.store(t.Context(), append(unfinished, more...)))
+	m, ok, err := store.Get[message](t.Context(), d.messages, said.message.ID)
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, "edited", m.now().Body)
 }
 
 // An instance finds a text as another one has left it that has decided further: so it goes on from there.
