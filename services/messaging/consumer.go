@@ -32,6 +32,44 @@ type partition struct {
 	replayed  int64 // the records before may have been decided by another instance; 0: not known yet
 }
 
+// finishTime is how long what is being handled may go on after the service is told to stop.
+const finishTime = 5 * time.Second
+
+// work handles records until ctx ends. What it is handling then is finished if the database and Kafka are there, and
+// repeated by the next instance if not.
+func (c *consumer) work(ctx context.Context) error {
+	finish, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(finishTime, cancel) })()
+	beside, stop := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+	all.Go(func() { c.keepPruned(beside) })
+	all.Go(func() { c.filterAll(beside) })
+	all.Go(func() { c.projector.run(beside) })
+	staged := make(chan error, 1)
+	go func() { staged <- c.pipeline.run(finish, c.projector.take) }()
+	reading, end := context.WithCancel(ctx)
+	defer end()
+	failed := make(chan error, 1)
+	go func() {
+		err := <-staged
+		cancel() // nobody would take what is decided
+		end()
+		failed <- err
+	}()
+	err := c.read(reading, finish)
+	if err == nil {
+		c.drain(context.WithoutCancel(ctx))
+	}
+	cancel()
+	if staged := <-failed; ctx.Err() == nil {
+		return staged // why it does not go on
+	}
+	return err
+}
+
 // assigned takes partitions over. They are read from some records before their commit on.
 func (c *consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
 	if len(offsets[bus.Messages]) == 0 {

@@ -101,11 +101,11 @@ func (d *database) rosterAt(ctx context.Context, id string, event int64) (*roste
 	}
 	var events []message
 	for event > r.Seq { // each names the one before it
-		m, ok, err := store.Get[message](ctx, d.messages, messageID(id, event))
+		m, err := d.readMessage(ctx, id, event)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || m.Kind != wire.Event {
+		if m.Kind != wire.Event {
 			return nil, fmt.Errorf("message %s is no event", messageID(id, event))
 		}
 		events = append(events, m)
@@ -161,11 +161,8 @@ func (d *database) pick(ctx context.Context, b bucket, conversation string, n, f
 		e, ok := b.Messages[key]
 		m := e.message(conversation, seq)
 		if !ok || m.Changed < b.Changed[key] {
-			if m, ok, err = store.Get[message](ctx, d.messages, messageID(conversation, seq)); err != nil {
+			if m, err = d.readMessage(ctx, conversation, seq); err != nil {
 				return nil, err
-			}
-			if !ok {
-				return nil, fmt.Errorf("message %s is missing", messageID(conversation, seq))
 			}
 		}
 		found = append(found, m)
@@ -220,6 +217,15 @@ func (d *database) page(ctx context.Context, conversation string, from, to int64
 	return found, err
 }
 
+// readMessage reads the document of a message that is there.
+func (d *database) readMessage(ctx context.Context, conversation string, seq int64) (message, error) {
+	m, ok, err := store.Get[message](ctx, d.messages, messageID(conversation, seq))
+	if err == nil && !ok {
+		err = fmt.Errorf("message %s is missing", messageID(conversation, seq))
+	}
+	return m, err
+}
+
 // readMessages reads the documents of messages, from one seq to another, both included.
 func (d *database) readMessages(ctx context.Context, conversation string, from, to int64) ([]message, error) {
 	if from > to {
@@ -230,12 +236,8 @@ func (d *database) readMessages(ctx context.Context, conversation string, from, 
 		seqs = append(seqs, seq)
 	}
 	found := make([]message, len(seqs))
-	err := eachOf(ctx, readsAhead, seqs, func(ctx context.Context, seq int64) error {
-		m, ok, err := store.Get[message](ctx, d.messages, messageID(conversation, seq))
-		if err == nil && !ok {
-			err = fmt.Errorf("message %s is missing", messageID(conversation, seq))
-		}
-		found[seq-from] = m
+	err := eachOf(ctx, readsAhead, seqs, func(ctx context.Context, seq int64) (err error) {
+		found[seq-from], err = d.readMessage(ctx, conversation, seq)
 		return err
 	})
 	return found, err

@@ -1,7 +1,6 @@
 package messaging
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"net/http"
@@ -10,14 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
 
-	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
-	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -70,243 +65,6 @@ func (s *messaging) answers(b bulkhead, read func(r *http.Request, user string) 
 	})
 }
 
-// reach waits until all up to a position is stored. Whoever has one was told that it is there.
-func (s *messaging) reach(ctx context.Context, position string) error {
-	to, err := wire.ParsePosition(position)
-	if err != nil {
-		return service.BadRequest("position: %v", err)
-	}
-	return s.reachAll(ctx, to)
-}
-
-func (s *messaging) reachAll(ctx context.Context, to wire.Position) error {
-	if len(to) == 0 {
-		return nil
-	}
-	current := s.log.Load()
-	if current == nil {
-		return service.Unavailable("messaging", nil)
-	}
-	return s.await(ctx, func(ctx context.Context) (bool, error) {
-		at, err := s.database.readPositions(ctx)
-		if err != nil {
-			return false, err
-		}
-		for partition, offset := range to {
-			if !at.reached(source{Log: *current, Partition: partition, Offset: offset}) {
-				return false, nil
-			}
-		}
-		return true, nil
-	})
-}
-
-// current waits until all is stored of which the one who asks was told: up to a position, or, of one conversation, a seq. It does so before there is
-// room at the bulkhead, so that nobody holds others up by waiting.
-func (s *messaging) current(r *http.Request) error {
-	q := r.URL.Query()
-	if q.Has("position") {
-		if q.Get("position") == "" {
-			return service.BadRequest("position is empty")
-		}
-		if err := s.reach(r.Context(), q.Get("position")); err != nil {
-			return err
-		}
-	}
-	id := cmp.Or(r.PathValue("id"), q.Get("conversation"))
-	seq, err := number(q, "at_least", 0)
-	if err != nil || seq < 0 {
-		return service.BadRequest("at_least must be a seq")
-	}
-	if seq == 0 || !wire.ValidConversation(id) {
-		return nil
-	}
-	return s.await(r.Context(), func(ctx context.Context) (bool, error) {
-		h, err := s.database.end(ctx, id)
-		return h.Seq >= seq, err
-	})
-}
-
-// settleTime bounds how long settle waits: who is online is better shown soon than completely.
-const settleTime = time.Second
-
-// settle waits until all is stored that is in the topic now, if that is soon. It is for who asks about a user and can't know what the user was told.
-func (s *messaging) settle(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
-	ends, err := s.ends.Get(ctx, bus.Messages, func(ctx context.Context) (map[int32]int64, error) { return bus.Ends(ctx, s.kafka, bus.Messages) })
-	if err != nil {
-		return
-	}
-	at := wire.Position{}
-	for partition, end := range ends {
-		if end > 0 {
-			at[partition] = end - 1
-		}
-	}
-	_ = s.reachAll(ctx, at)
-}
-
-const (
-	// freshTime bounds how long a request waits for what is not stored yet.
-	freshTime = 5 * time.Second
-	// freshPause is the first pause between two looks, and the last is twenty times as long.
-	freshPause = 5 * time.Millisecond
-)
-
-// await looks again until it is so.
-func (s *messaging) await(ctx context.Context, so func(context.Context) (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, freshTime)
-	defer cancel()
-	for pause := freshPause; ; pause = min(2*pause, 20*freshPause) {
-		ok, err := so(ctx)
-		if err == nil && !ok {
-			err = service.Sleep(ctx, pause)
-		}
-		if err != nil {
-			return service.Unavailable("the database", err)
-		}
-		if ok {
-			return nil
-		}
-	}
-}
-
-// view is what a user may read of a conversation: from first to the head's seq, both included.
-type view struct {
-	id     string
-	roster *roster
-	head   head
-	first  int64
-}
-
-// view looks a conversation up for a user. ok is false for who is no member. The end is read before the roster: whatever stands
-// below that end was said before any removal that the roster does not have.
-func (d *database) view(ctx context.Context, user, id string) (v view, ok bool, err error) {
-	if v.id = id; !v.open(user) {
-		return v, false, nil
-	}
-	if v.head, err = d.end(ctx, id); err != nil {
-		return v, false, err
-	}
-	ok, err = d.admit(ctx, user, &v)
-	return v, ok, err
-}
-
-// earlier gives a page of messages, the last of them with seq to, and the view of it, in fewer reads than view and page take: where that page is
-// there, the conversation goes at least as far, and no more has to be known of its end. ok is false where that is not enough to answer.
-func (d *database) earlier(ctx context.Context, user, id string, to, limit int64) (v view, messages []message, ok bool, err error) {
-	if v.id = id; to < 1 || !v.open(user) {
-		return v, nil, false, nil
-	}
-	if messages, ok, err = d.below(ctx, id, max(1, to-limit+1), to); err != nil || !ok {
-		return v, nil, false, err
-	}
-	v.head.Seq = to
-	if ok, err = d.admit(ctx, user, &v); err != nil || !ok {
-		return v, nil, false, err
-	}
-	messages = slices.DeleteFunc(messages, func(m message) bool { return m.Seq < v.first })
-	return v, messages, true, nil
-}
-
-func (v view) direct() bool {
-	_, _, direct := wire.Direct(v.id)
-	return direct
-}
-
-// open says whether an id may be that of a conversation of the user's.
-func (v view) open(user string) bool {
-	return wire.ValidConversation(v.id) && (!v.direct() || (&roster{}).member(v.id, user))
-}
-
-// admit reads who is in a conversation, and so what the user may see of it. ok is false for who is no member.
-func (d *database) admit(ctx context.Context, user string, v *view) (ok bool, err error) {
-	v.roster = &roster{}
-	if !v.direct() {
-		if v.roster, err = d.rosterAt(ctx, v.id, v.head.EventSeq); err != nil {
-			return false, err
-		}
-	}
-	v.first, ok = v.roster.since(v.id, user)
-	return ok, nil
-}
-
-// see gives messages as a user may see them. A change that was made since v was read may be one of after the user's removal, so then
-// the roster is asked once more; ok is false for who is no member any more.
-func (d *database) see(ctx context.Context, user string, v view, messages []message) (seen []wire.Message, ok bool, err error) {
-	seen = make([]wire.Message, 0, len(messages))
-	later := false
-	for _, m := range messages {
-		later = later || m.Changed > v.head.Seq
-		seen = append(seen, seenFrom(m.wire(), v.first))
-	}
-	if !later || v.direct() {
-		return seen, true, nil
-	}
-	r, err := d.readRoster(ctx, v.id)
-	if err != nil {
-		return nil, false, err
-	}
-	first, ok := r.since(v.id, user)
-	return seen, ok && first == v.first, nil
-}
-
-// show gives what a user sees of a conversation. ok is false for who is no member.
-// Its reads are given if all is asked for.
-func (d *database) show(ctx context.Context, user, id string, all bool) (c wire.Conversation, ok bool, err error) {
-	v, ok, err := d.view(ctx, user, id)
-	if err != nil || !ok {
-		return c, false, err
-	}
-	c = wire.Conversation{ID: id, Kind: "group", Title: v.roster.Title, Members: v.roster.list(id), FirstSeq: v.first, LastSeq: v.head.Seq}
-	if v.direct() {
-		c.Kind = "direct"
-	}
-	if c.LastSeq == 0 {
-		return c, true, nil
-	}
-	m, found, err := store.Get[message](ctx, d.messages, messageID(id, v.head.Shown))
-	if err != nil || !found {
-		return c, found, err
-	}
-	// What was just said is read by who said it, though the head may not know yet.
-	if m.Kind == wire.Text && m.Seq > v.head.Reads[m.Sender].Seq {
-		v.head.Reads = maps.Clone(v.head.Reads)
-		if v.head.Reads == nil {
-			v.head.Reads = map[string]readCursor{}
-		}
-		v.head.Reads[m.Sender] = readCursor{Seq: m.Seq, Texts: m.Texts}
-	}
-	read, err := d.cursor(ctx, user, v.head, v)
-	if err != nil {
-		return c, false, err
-	}
-	c.Read, c.Unread = read.Seq, v.head.Texts-read.Texts
-	if all {
-		c.Reads = v.reads()
-	}
-	seen, ok, err := d.see(ctx, user, v, []message{m})
-	if ok {
-		c.LastMessage = &seen[0]
-	}
-	return c, ok, err
-}
-
-// reads gives how far each member has read, for those conversations whose members are told.
-func (v view) reads() map[string]int64 {
-	if v.roster.Large {
-		return nil
-	}
-	reads := map[string]int64{}
-	for _, u := range v.roster.users(v.id) {
-		if r := v.head.Reads[u]; r.Seq > 0 {
-			reads[u] = r.Seq
-		}
-	}
-	return reads
-}
-
 func (s *messaging) conversation(r *http.Request, user string) (any, error) {
 	v, ok, err := s.database.show(r.Context(), user, r.PathValue("id"), true)
 	if err != nil {
@@ -325,21 +83,17 @@ func (s *messaging) list(r *http.Request, user string) (any, error) {
 	}
 	views := []wire.Conversation{}
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(r.Context())
-	g.SetLimit(8)
-	for _, id := range ids {
-		g.Go(func() error {
-			v, ok, err := s.database.show(ctx, user, id, false)
-			if err != nil || !ok || v.LastMessage == nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			views = append(views, v)
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err = eachOf(r.Context(), readsAhead, ids, func(ctx context.Context, id string) error {
+		v, ok, err := s.database.show(ctx, user, id, false)
+		if err != nil || !ok || v.LastMessage == nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		views = append(views, v)
+		return nil
+	})
+	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
 	slices.SortFunc(views, func(a, b wire.Conversation) int {
@@ -453,28 +207,24 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 func (s *messaging) resumed(ctx context.Context, req wire.ResumeRequest) (any, error) {
 	answer := wire.ResumeAnswer{Messages: []wire.Message{}, Behind: map[string]int64{}}
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(8)
-	for id, have := range req.Have {
-		g.Go(func() error {
-			messages, behind, err := s.missed(ctx, req.User, id, have)
-			if err != nil {
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case behind > 0:
-				answer.Behind[id] = behind
-			case len(messages) > 0 && len(answer.Messages)+len(messages) > maxResumed:
-				answer.Behind[id] = messages[len(messages)-1].Seq
-			default:
-				answer.Messages = append(answer.Messages, messages...)
-			}
-			return nil
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err := eachOf(ctx, readsAhead, slices.Collect(maps.Keys(req.Have)), func(ctx context.Context, id string) error {
+		messages, behind, err := s.missed(ctx, req.User, id, req.Have[id])
+		if err != nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case behind > 0:
+			answer.Behind[id] = behind
+		case len(messages) > 0 && len(answer.Messages)+len(messages) > maxResumed:
+			answer.Behind[id] = messages[len(messages)-1].Seq
+		default:
+			answer.Messages = append(answer.Messages, messages...)
+		}
+		return nil
+	})
+	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
 	return answer, nil

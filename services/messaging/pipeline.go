@@ -29,7 +29,7 @@ type pipeline struct {
 	added     int64         // the last batch
 	stored    int64         // the last batch that is stored
 	unstored  int           // effects
-	haste     bool          // somebody waits for what is not stored
+	flush     bool          // somebody waits for what is not stored
 }
 
 const (
@@ -44,13 +44,13 @@ func newPipeline(publish func(context.Context, []*batch) error, store func(conte
 	return &pipeline{publish: publish, store: store, change: make(chan struct{})}
 }
 
-// until waits until ok, which is called with mu held. haste: storing is not to pause meanwhile.
-func (p *pipeline) until(ctx context.Context, haste bool, ok func() bool) error {
+// until waits until ok, which is called with mu held. flush: storing is not to pause meanwhile.
+func (p *pipeline) until(ctx context.Context, flush bool, ok func() bool) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for !ok() {
-		if haste && !p.haste {
-			p.haste = true
+		if flush && !p.flush {
+			p.flush = true
 			p.changed()
 		}
 		change := p.change
@@ -132,10 +132,7 @@ func (p *pipeline) run(ctx context.Context, then func(context.Context, *batch) e
 		if err != nil {
 			return err
 		}
-		var all []effects
-		for _, b := range batches {
-			all = append(all, b.effects...)
-		}
+		all := allEffects(batches)
 		if err := p.store(ctx, all); err != nil {
 			return err
 		}
@@ -146,13 +143,20 @@ func (p *pipeline) run(ctx context.Context, then func(context.Context, *batch) e
 		}
 		p.mu.Lock()
 		p.stored, p.unstored = batches[len(batches)-1].number, p.unstored-len(all)
-		p.haste = false
+		p.flush = false
 		p.changed()
 		p.mu.Unlock()
 		return p.pause(ctx)
 	})
 	stages.Wait()
 	return context.Cause(ctx)
+}
+
+func allEffects(batches []*batch) (all []effects) {
+	for _, b := range batches {
+		all = append(all, b.effects...)
+	}
+	return all
 }
 
 // take waits for batches, and takes all of them.
@@ -168,6 +172,6 @@ func (p *pipeline) take(ctx context.Context, from *[]*batch) (all []*batch, err 
 func (p *pipeline) pause(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, storePause)
 	defer cancel()
-	_ = p.until(ctx, false, func() bool { return p.haste })
+	_ = p.until(ctx, false, func() bool { return p.flush })
 	return nil
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -20,7 +18,7 @@ type restorer struct {
 	state *state
 }
 
-// readsAhead is how many documents are read at once for a batch.
+// readsAhead is how many documents are read at once for one batch of records, or for one request.
 const readsAhead = 8
 
 // errOvertaken says that another instance has stored more of a conversation than the state has. It had this partition before, and its last
@@ -121,10 +119,7 @@ func (r *restorer) loadMessages(ctx context.Context, batch []input) error {
 		}
 		var mu sync.Mutex
 		err := eachOf(ctx, readsAhead, missing, func(ctx context.Context, p place) error {
-			m, ok, err := store.Get[message](ctx, r.messages, messageID(p.c.id, p.seq))
-			if err == nil && !ok {
-				err = fmt.Errorf("message %s is missing", messageID(p.c.id, p.seq))
-			}
+			m, err := r.readMessage(ctx, p.c.id, p.seq)
 			if err != nil {
 				return err
 			}
@@ -147,39 +142,39 @@ func (r *restorer) loadMessages(ctx context.Context, batch []input) error {
 // missing gives the messages that records need and the state lacks.
 func (r *restorer) missing(batch []input) []place {
 	missing := map[place]bool{}
-	want := func(c *conversation, seq int64) {
-		if seq > 0 && seq < c.next && c.messages[seq] == nil {
-			missing[place{c, seq}] = true
-		}
-	}
 	for _, in := range batch {
 		if in.invalid != nil {
 			continue
 		}
 		c := r.state.conversations[in.record.Conversation]
+		want := []int64{}
 		if in.record.Type != wire.RecordRead || in.record.Target < c.next-1 {
-			want(c, targetOf(in.record))
-		}
-		if t := c.messages[in.record.Target]; t != nil && in.record.Type == wire.RecordDelete {
-			for _, seq := range t.now().Edits {
-				want(c, seq)
-			}
+			want = c.lacks(targetOf(in.record), in.record.Type == wire.RecordDelete)
 		}
 		if hasKey(in.record) {
-			want(c, r.state.keys[keyID(in.record)].Seq)
+			want = append(want, c.lacks(r.state.keys[keyID(in.record)].Seq, false)...)
+		}
+		for _, seq := range want {
+			missing[place{c, seq}] = true
 		}
 	}
 	return slices.Collect(maps.Keys(missing))
 }
 
-// eachOf calls f for all of list, for so many of them at once.
-func eachOf[T any](ctx context.Context, atOnce int, list []T, f func(context.Context, T) error) error {
-	g, inner := errgroup.WithContext(ctx)
-	g.SetLimit(atOnce)
-	for _, v := range list {
-		g.Go(func() error { return f(inner, v) })
+// lacks gives what is not in memory of a message that somebody points to: itself, or, where it is to be deleted, its edits.
+func (c *conversation) lacks(seq int64, deletes bool) (missing []int64) {
+	absent := func(seq int64) bool { return seq > 0 && seq < c.next && c.messages[seq] == nil }
+	if absent(seq) {
+		return []int64{seq}
 	}
-	return g.Wait()
+	if t := c.messages[seq]; t != nil && deletes {
+		for _, edit := range t.now().Edits {
+			if absent(edit) {
+				missing = append(missing, edit)
+			}
+		}
+	}
+	return missing
 }
 
 // restore reads where a conversation stands: as it was projected last, and with the messages since then taken in as they were when they
@@ -218,18 +213,21 @@ func (d *database) tryRestore(ctx context.Context, id string) (*conversation, []
 		return nil, nil, err
 	}
 	if len(tail) == 0 && last > 0 {
-		m, _, err := store.Get[message](ctx, d.messages, messageID(id, last))
+		m, err := d.readMessage(ctx, id, last)
 		if err != nil {
 			return nil, nil, err
 		}
 		c.source = m.Source
 	}
 	for _, m := range tail {
-		if !wire.Changes(m.Kind) {
-			continue
-		}
-		if err := d.loadChanged(ctx, c, m); err != nil {
-			return nil, nil, err
+		for want := c.lacks(m.Target, m.Kind == wire.Delete); len(want) > 0; want = c.lacks(m.Target, m.Kind == wire.Delete) {
+			for _, seq := range want {
+				t, err := d.readMessage(ctx, id, seq)
+				if err != nil {
+					return nil, nil, err
+				}
+				c.messages[seq] = &t
+			}
 		}
 	}
 	var unfinished []effects
@@ -237,27 +235,4 @@ func (d *database) tryRestore(ctx context.Context, id string) (*conversation, []
 		unfinished = append(unfinished, effects{outcome: done, message: &m, consequences: c.take(&m), members: c.roster})
 	}
 	return c, unfinished, nil
-}
-
-// loadChanged loads the text that a message changes, and its edits if it deletes it, as far as they come before the messages that are taken in.
-func (d *database) loadChanged(ctx context.Context, c *conversation, m message) error {
-	get := func(seq int64) error {
-		if seq >= c.next || c.messages[seq] != nil {
-			return nil
-		}
-		t, ok, err := store.Get[message](ctx, d.messages, messageID(c.id, seq))
-		if ok {
-			c.messages[seq] = &t
-		}
-		return err
-	}
-	if err := get(m.Target); err != nil || m.Kind != wire.Delete || c.messages[m.Target] == nil {
-		return err
-	}
-	for _, seq := range c.messages[m.Target].now().Edits {
-		if err := get(seq); err != nil {
-			return err
-		}
-	}
-	return nil
 }

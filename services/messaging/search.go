@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"unicode/utf8"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
@@ -23,6 +21,8 @@ const (
 	maxWords     = 10
 	// searchReads is how many documents one search may read, beyond which it says that there may be more.
 	searchReads = 1000
+	// searchesAhead is how many conversations one search looks into at once.
+	searchesAhead = 4
 )
 
 // search gives texts with all the words of a query.
@@ -57,18 +57,14 @@ func (s *messaging) search(r *http.Request, user string) (any, error) {
 	}{Messages: []wire.Message{}}
 	var mu sync.Mutex
 	var reads atomic.Int64
-	g, ctx := errgroup.WithContext(r.Context())
-	g.SetLimit(4)
-	for _, id := range ids {
-		g.Go(func() error {
-			found, more, err := s.find(ctx, user, id, wanted, int(limit), &reads)
-			mu.Lock()
-			defer mu.Unlock()
-			answer.Messages, answer.More = append(answer.Messages, found...), answer.More || more
-			return err
-		})
-	}
-	if err := g.Wait(); err != nil {
+	err = eachOf(r.Context(), searchesAhead, ids, func(ctx context.Context, id string) error {
+		found, more, err := s.find(ctx, user, id, wanted, int(limit), &reads)
+		mu.Lock()
+		defer mu.Unlock()
+		answer.Messages, answer.More = append(answer.Messages, found...), answer.More || more
+		return err
+	})
+	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
 	slices.SortFunc(answer.Messages, func(a, b wire.Message) int {

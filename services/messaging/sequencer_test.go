@@ -228,11 +228,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 			}
 			waiting = append(waiting, b)
 			if random.IntN(3) == 0 {
-				var all []effects
-				for _, b := range waiting {
-					all = append(all, b.effects...)
-				}
-				require.NoError(t, d.store(t.Context(), all))
+				require.NoError(t, d.store(t.Context(), allEffects(waiting)))
 				for _, b := range waiting {
 					i.projector.add(b)
 				}
@@ -446,11 +442,7 @@ func TestTwoInstancesDoNotMatter(t *testing.T) {
 func (i *instance) live(ctx context.Context, random *rand.Rand, records []*kgo.Record, tell func(effects)) error {
 	var waiting []*batch
 	store := func() error {
-		var all []effects
-		for _, b := range waiting {
-			all = append(all, b.effects...)
-		}
-		if err := i.store(ctx, all); err != nil {
+		if err := i.store(ctx, allEffects(waiting)); err != nil {
 			return err
 		}
 		for _, b := range waiting {

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/store"
 )
@@ -274,4 +275,14 @@ func (d *database) readPositions(ctx context.Context) (positions, error) {
 		doc, _, err := store.Get[positionsDoc](ctx, d.positions, positionsID)
 		return doc.Stored, err
 	})
+}
+
+// eachOf calls f for all of list, for so many of them at once.
+func eachOf[T any](ctx context.Context, atOnce int, list []T, f func(context.Context, T) error) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.SetLimit(atOnce)
+	for _, v := range list {
+		g.Go(func() error { return f(inner, v) })
+	}
+	return g.Wait()
 }

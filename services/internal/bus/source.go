@@ -21,13 +21,11 @@ func SourceOf(r *kgo.Record) (topic string, partition int32, offset int64, ok bo
 		if h.Key != SourceHeader {
 			continue
 		}
-		parts := strings.Split(string(h.Value), "/")
-		if len(parts) != 3 {
-			return "", 0, 0, false
-		}
-		p, bad := strconv.ParseInt(parts[1], 10, 32)
-		o, worse := strconv.ParseInt(parts[2], 10, 64)
-		return parts[0], int32(p), o, bad == nil && worse == nil
+		topic, at, _ := strings.Cut(string(h.Value), "/")
+		n, o, _ := strings.Cut(at, "/")
+		p, bad := strconv.ParseInt(n, 10, 32)
+		offset, worse := strconv.ParseInt(o, 10, 64)
+		return topic, int32(p), offset, bad == nil && worse == nil
 	}
 	return "", 0, 0, false
 }
