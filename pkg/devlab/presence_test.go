@@ -3,13 +3,16 @@ package devlab
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -144,21 +147,33 @@ func (w *world) acquainted(by *device, other *client.Session) {
 	by.send(client.DirectID(by.s.User.ID, other.User.ID), "hello")
 }
 
-// Who has just begun to talk to somebody asks at once whether they are there.
+// Who has just begun to talk to somebody asks at once whether they are there, as the page does. (A Device waits for the conversation first.) Others talk
+// meanwhile, so what was said waits to be stored.
 func TestPresenceOfWhomOneHasJustWrittenTo(t *testing.T) {
 	w := newWorld(t)
-	alice, bob, carol := w.user("alice"), w.user("bob"), w.user("carol")
-	a := w.device(alice)
-	w.device(bob)
-	eventually(t, "presence to know bob", func() bool {
-		of, err := bob.Presence(t.Context(), bob.User.ID)
-		return err == nil && of[0].Online
-	})
-	w.acquainted(a, carol) // which is being stored
-	a.send(client.DirectID(alice.User.ID, bob.User.ID), "are you there?")
-	of, err := alice.Presence(t.Context(), bob.User.ID)
-	require.NoError(t, err)
-	require.True(t, of[0].Online)
+	ctx := t.Context()
+	alice, carol, dave := w.user("alice"), w.user("carol"), w.user("dave")
+	ws, c := w.dial(w.url, alice), w.device(carol)
+	for n := range 3 {
+		bob := w.user(fmt.Sprint("bob", n))
+		w.device(bob)
+		eventually(t, "presence to know bob", func() bool {
+			of, err := bob.Presence(ctx, bob.User.ID)
+			return err == nil && of[0].Online
+		})
+		w.acquainted(c, dave)
+		frame, err := json.Marshal(map[string]any{"type": "send", "conversation": client.DirectID(alice.User.ID, bob.User.ID), "client_id": fmt.Sprint(n), "body": "are you there?"})
+		require.NoError(t, err)
+		require.NoError(t, ws.Write(ctx, websocket.MessageText, frame))
+		for told := ""; !strings.Contains(told, "are you there?"); {
+			_, frame, err := ws.Read(ctx)
+			require.NoError(t, err)
+			told = string(frame)
+		}
+		of, err := alice.Presence(ctx, bob.User.ID)
+		require.NoError(t, err)
+		require.True(t, of[0].Online)
+	}
 }
 
 // Up at once, down after 30 s, and nothing in between: neither a reload, nor another gateway, nor a tab left for a moment is seen.

@@ -477,9 +477,9 @@ func (d *Device) take(ctx context.Context, m Message) error {
 	d.s.hear(m.Conversation, m.Seq)
 	l := d.logs[m.Conversation]
 	if l == nil { // new since the list was read
+		d.acknowledge(m) // who sent it need not wait for the conversation to be stored
 		c, err := d.s.Conversation(ctx, m.Conversation)
 		if IsCode(err, "not_found") { // and gone again
-			d.acknowledge(m)
 			return nil
 		}
 		if err != nil {
