@@ -99,6 +99,7 @@ func TestChat(t *testing.T) {
 	})
 
 	t.Run("conversations", func(t *testing.T) {
+		w.stored()
 		list, err := bob.Conversations(ctx)
 		require.NoError(t, err)
 		require.Len(t, list, 2)
@@ -194,6 +195,7 @@ func TestGroups(t *testing.T) {
 	b.send(g.ID, "hello all")
 	_, err = owner.RenameGroup(ctx, g.ID, "Laboratory")
 	require.NoError(t, err)
+	w.stored()
 	c, err := ben.Conversation(ctx, g.ID)
 	require.NoError(t, err)
 	require.EqualValues(t, 3, c.FirstSeq)
@@ -230,6 +232,7 @@ func TestGroups(t *testing.T) {
 	wg.Wait()
 	_, err = b.Send(ctx, g.ID, "still here?")
 	require.True(t, client.IsCode(err, "not_member"), err)
+	w.stored()
 	_, _, err = ben.History(ctx, g.ID, client.Page{})
 	require.True(t, client.IsCode(err, "not_found"), err)
 	_, err = ben.Conversation(ctx, g.ID)

@@ -32,6 +32,7 @@ func TestPagesOfHistory(t *testing.T) {
 	_, err = o.Change(ctx, g.ID, 80, client.Edit("late, edited"))
 	require.NoError(t, err)
 	const last = 134
+	w.stored()
 
 	for _, s := range []*client.Session{owner, late} {
 		all, err := s.HistoryAfter(ctx, g.ID, 0, 0)
@@ -66,6 +67,7 @@ func TestPagesOfHistory(t *testing.T) {
 	_, err = owner.RemoveMember(ctx, g.ID, late.User.ID)
 	require.NoError(t, err)
 	o.has(g.ID, last+1)
+	w.stored()
 	_, _, err = late.History(ctx, g.ID, client.Page{Before: 100})
 	require.True(t, client.IsCode(err, "not_found"), err)
 }
