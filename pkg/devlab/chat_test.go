@@ -377,6 +377,17 @@ func TestSockets(t *testing.T) {
 			require.Equal(t, tc.code, websocket.CloseStatus(err), "%s: %v", name, err)
 		}
 	})
+	t.Run("a field of a wrong type is answered", func(t *testing.T) {
+		ws, err := dial(ticket(), "")
+		require.NoError(t, err)
+		defer func() { _ = ws.CloseNow() }()
+		_, _, err = ws.Read(ctx) // hello
+		require.NoError(t, err)
+		require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(`{"type":"send","conversation":"g:1","client_id":"c-1","body":7}`)))
+		_, raw, err := ws.Read(ctx)
+		require.NoError(t, err)
+		require.JSONEq(t, `{"type":"error","code":"bad_frame","message":"a field has a wrong type: body","retry":false,"client_id":"c-1"}`, string(raw))
+	})
 	t.Run("ping", func(t *testing.T) {
 		ws, err := dial(ticket(), "")
 		require.NoError(t, err)

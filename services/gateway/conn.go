@@ -1,12 +1,9 @@
 package gateway
 
 import (
-	"bufio"
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"strings"
@@ -14,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
 	otel "go.opentelemetry.io/otel/trace"
 
 	"github.com/labctl/labctl/services/internal/limit"
@@ -26,12 +23,12 @@ import (
 // conn is one device's socket. At rest it costs a reading goroutine, a timer and what is here: a gateway has many, and most are silent.
 type conn struct {
 	g       *gateway
-	ws      *websocket.Conn
+	socket  *socket
 	id      string
 	user    string
 	session string
 	address string
-	frames  limit.Bucket // of this connection; used by read
+	frames  limit.Bucket // of this connection; used by its reader
 
 	away atomic.Bool // its client says that nobody is there
 
@@ -40,23 +37,23 @@ type conn struct {
 	writing bool        // a goroutine writes, or ends the socket
 	begin   int         // how many of queue the socket begins with, which do not count
 	queue   []*frame    // what came from Kafka and answers; a client that lets it fill up is closed
-	timer   *time.Timer // until the first frame, and then until the next ping
+	timer   *time.Timer // until the first frame, and then until the next ping or its answer is due
+	pinged  bool        // no answer yet
 
 	position string // what was passed on before the socket opened
 
-	under  net.Conn // what is beneath the socket
 	once   sync.Once
 	done   chan struct{} // closed by close
-	code   websocket.StatusCode
+	code   ws.StatusCode
 	reason string
 	last   []byte         // written before the close, if not nil
 	ending sync.WaitGroup // until the last frame is written
 	gone   chan struct{}  // closed when nothing of it is left
 }
 
-// frame is one on its way to a client. It is small and pointed to, since the place of each that might wait is there for every socket.
+// frame is one on its way to clients.
 type frame struct {
-	data []byte
+	data []byte    // as it is written
 	span otel.Span // of its delivery; nil: it is not traced
 }
 
@@ -102,19 +99,13 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 		g.flooding.Inc()
 		return service.Busy("too much at once from this user", wait)
 	}
-	under := &hijack{ResponseWriter: w}
-	ws, err := websocket.Accept(under, r, &websocket.AcceptOptions{
-		InsecureSkipVerify: true, // the Origin is checked above
-		CompressionMode:    websocket.CompressionDisabled,
-	})
-	if err != nil {
-		g.Log.Debug("no upgrade", "error", err)
-		return nil // Accept has answered
-	}
-	ws.SetReadLimit(wire.MaxFrame)
 	c := &conn{
-		g: g, ws: ws, under: under.conn, id: wire.NewID(), user: t.User, session: t.Session, address: address,
+		g: g, id: wire.NewID(), user: t.User, session: t.Session, address: address,
 		frames: limit.NewBucket(g.ConnectionRate, g.Now()), done: make(chan struct{}), gone: make(chan struct{}),
+	}
+	if c.socket, err = upgrade(w, r, c.control, c.more); err != nil {
+		g.Log.Debug("no upgrade", "error", err)
+		return nil // it is answered
 	}
 	c.ending.Add(1)
 	// A socket lives for hours. It needs nothing of the request that began it, which ends here, nor of the depth of its stack.
@@ -123,7 +114,7 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// handshake says why no socket can be made of a request. websocket.Accept would say it too, but not in JSON, and when the ticket is used up.
+// handshake says why no socket can be made of a request. The upgrade would say it too, but not in JSON, and when the ticket is used up.
 func handshake(w http.ResponseWriter, r *http.Request) error {
 	keys := r.Header.Values("Sec-Websocket-Key")
 	switch {
@@ -153,32 +144,6 @@ func lists(h http.Header, name, word string) bool {
 	return false
 }
 
-// hijack keeps the connection beneath a socket, which alone can be cut while the socket is being closed. It gives the socket buffers for frames of
-// usual size in place of the server's, which are 4 KiB each.
-type hijack struct {
-	http.ResponseWriter
-	conn net.Conn
-}
-
-const (
-	readBuffer  = 256
-	writeBuffer = 512
-)
-
-func (h *hijack) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	// Where a client did not wait for the answer, its frames are read already.
-	if rw.Reader.Buffered() == 0 {
-		rw.Reader = bufio.NewReaderSize(conn, readBuffer)
-	}
-	rw.Writer = bufio.NewWriterSize(conn, writeBuffer)
-	h.conn = conn
-	return conn, rw, nil
-}
-
 // open makes the socket known. Its first frame is the hello, whose position is read once the hub knows the socket: what was passed on before, the
 // position covers, and what is passed on after, the socket gets.
 func (c *conn) open() {
@@ -187,10 +152,10 @@ func (c *conn) open() {
 	c.mu.Lock()
 	g.hub.add(c)
 	c.position = g.position.String()
-	c.queue, c.begin = []*frame{{data: wire.Encode(wire.Hello{
+	c.queue, c.begin = []*frame{text(wire.Encode(wire.Hello{
 		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id, Position: c.position,
 		Heartbeat: int(g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
-	})}}, 1
+	}))}, 1
 	c.kick()
 	c.mu.Unlock()
 	if g.ended.Has(c.session) { // its end may have come before the hub knew the socket
@@ -207,8 +172,11 @@ func (c *conn) open() {
 // does, so that runs apart.
 func (c *conn) serve() {
 	for {
-		kind, data, err := c.ws.Read(context.Background())
+		op, data, err := c.socket.read()
 		if err != nil {
+			if code, ok := unreadable(err); ok {
+				c.close(code, err.Error())
+			}
 			break
 		}
 		handled := make(chan struct{})
@@ -217,19 +185,56 @@ func (c *conn) serve() {
 			defer func() {
 				if p := recover(); p != nil { // of one frame, which should not end all sockets
 					c.g.Log.Error("panic", "value", fmt.Sprint(p), "stack", string(debug.Stack()))
-					c.close(websocket.StatusInternalError, "an error of the gateway")
+					c.close(ws.StatusInternalServerError, "an error of the gateway")
 				}
 			}()
-			c.handle(kind, data)
+			if op.IsControl() {
+				c.control(op, data)
+			} else {
+				c.handle(op, data)
+			}
 		}()
 		<-handled
+		if op == ws.OpClose {
+			break
+		}
 	}
 	c.end()
 }
 
+// control handles a ping, a pong or a close of the client.
+func (c *conn) control(op ws.OpCode, payload []byte) {
+	switch {
+	case op == ws.OpClose:
+		code, reason := ws.ParseCloseFrameData(payload)
+		switch {
+		case len(payload) == 0:
+			c.close(ws.StatusNormalClosure, "")
+		case ws.CheckCloseFrameData(code, reason) != nil:
+			c.close(ws.StatusProtocolError, "a close frame that is none")
+		default:
+			c.close(code, "")
+		}
+	case !c.may():
+		c.refuse(nil)
+	case op == ws.OpPing:
+		c.put(&frame{data: ws.MustCompileFrame(ws.NewPongFrame(payload))})
+	default:
+		c.alive()
+	}
+}
+
+// more counts a further part of a message, as a frame.
+func (c *conn) more() {
+	if !c.may() {
+		c.refuse(nil)
+	}
+}
+
 func (c *conn) end() {
-	c.close(websocket.StatusNormalClosure, "")
+	c.close(ws.StatusNormalClosure, "")
 	c.ending.Wait()
+	c.cut()
 	c.g.hub.remove(c)
 	c.g.connections.Dec()
 	c.g.announce(c.user)
@@ -237,13 +242,13 @@ func (c *conn) end() {
 }
 
 // cut ends the connection at once.
-func (c *conn) cut() { _ = c.under.Close() }
+func (c *conn) cut() { _ = c.socket.conn.Close() }
 
 // close asks the socket to end with that code. The first call counts; it does not wait.
-func (c *conn) close(code websocket.StatusCode, reason string) { c.closeAfter(nil, code, reason) }
+func (c *conn) close(code ws.StatusCode, reason string) { c.closeAfter(nil, code, reason) }
 
 // closeAfter is close, with a last frame that says why.
-func (c *conn) closeAfter(last []byte, code websocket.StatusCode, reason string) {
+func (c *conn) closeAfter(last []byte, code ws.StatusCode, reason string) {
 	c.once.Do(func() {
 		c.last, c.code, c.reason = last, code, reason
 		close(c.done)
@@ -269,7 +274,7 @@ const (
 )
 
 // enqueue queues a frame. A client whose queue is full is closed; it reconnects and resumes.
-func (c *conn) enqueue(data []byte) bool { return c.put(&frame{data: data}) }
+func (c *conn) enqueue(data []byte) bool { return c.put(text(data)) }
 
 func (c *conn) put(f *frame) bool {
 	c.mu.Lock()
@@ -322,38 +327,39 @@ func (c *conn) start() {
 	c.kick()
 }
 
-// ping asks the client whether it is there. The answer takes a round trip, for which no frame waits.
+// ping asks the client whether it is there. A client that has not answered the ping before is closed.
 func (c *conn) ping() {
-	ctx, cancel := context.WithTimeout(context.Background(), c.g.HeartbeatTimeout)
-	defer cancel()
-	if c.ws.Ping(ctx) != nil {
+	c.mu.Lock()
+	late := c.pinged
+	c.mu.Unlock()
+	if late {
 		c.close(wire.CloseNoHeartbeat, "no answer to ping")
 		return
 	}
+	c.expect(true, c.g.HeartbeatTimeout)
+	c.put(&frame{data: ws.CompiledPing})
+}
+
+// alive notes the answer to a ping.
+func (c *conn) alive() { c.expect(false, c.g.Heartbeat) }
+
+// expect notes whether there is to be an answer, and when to look next.
+func (c *conn) expect(answer bool, within time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	select {
 	case <-c.done:
 	default:
-		c.timer.Reset(c.g.Heartbeat)
+		if c.said {
+			c.pinged = answer
+			c.timer.Reset(within)
+		}
 	}
 }
 
-// send writes one frame, beside others that are written.
-func (c *conn) send(data []byte) bool {
-	ctx, cancel := context.WithTimeout(context.Background(), c.g.WriteTimeout)
-	defer cancel()
-	return c.sent(c.ws.Write(ctx, websocket.MessageText, data))
-}
-
-// deliver writes a frame of the queue. Its time is bounded by the connection, which costs less than a context does; next lifts the bound.
-func (c *conn) deliver(data []byte) bool {
-	_ = c.under.SetWriteDeadline(time.Now().Add(c.g.WriteTimeout))
-	return c.sent(c.ws.Write(context.Background(), websocket.MessageText, data))
-}
-
-// sent closes a socket to which a frame could not be written.
-func (c *conn) sent(err error) bool {
+// send writes frames, beside those of the queue.
+func (c *conn) send(frames ...*frame) bool {
+	err := c.socket.write(c.g.WriteTimeout, frames...)
 	if err != nil {
 		c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
 	}
@@ -363,46 +369,43 @@ func (c *conn) sent(err error) bool {
 // write sends frames until none waits. If the socket is to close, it closes it.
 func (c *conn) write() {
 	for {
-		f, closing := c.next()
+		frames, closing := c.next()
 		switch {
 		case closing:
+			var last []*frame
 			if c.last != nil {
-				c.send(c.last)
+				last = append(last, text(c.last))
 			}
-			// Close waits for the client's answer, and ends the read.
-			_ = c.ws.Close(c.code, c.reason)
+			// The client's answer, or the time for it, ends the reader.
+			c.send(append(last, &frame{data: ws.MustCompileFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(c.code, c.reason)))})...)
 			c.ending.Done()
 			return
-		case f == nil:
+		case frames == nil:
 			return
-		case c.deliver(f.data):
-			f.end("")
-		default:
-			f.end("not written")
+		}
+		why := ""
+		if !c.send(frames...) {
+			why = "not written"
+		}
+		for _, f := range frames {
+			f.end(why)
 		}
 	}
 }
 
-// next takes a frame from the queue. Without one the writing is over, but for the end of a socket that is closing.
-func (c *conn) next() (f *frame, closing bool) {
+// next takes all frames from the queue. Without one the writing is over, but for the end of a socket that is closing.
+func (c *conn) next() (frames []*frame, closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	frames, c.queue, c.begin = c.queue, nil, 0
 	select {
 	case <-c.done:
-		for _, f := range c.queue {
+		for _, f := range frames {
 			f.end("closed")
 		}
-		c.queue = nil
 		return nil, true
 	default:
+		c.writing = len(frames) > 0
+		return frames, false
 	}
-	if len(c.queue) == 0 {
-		// What is written without the queue, pings and answers to them, has a time of its own.
-		_ = c.under.SetWriteDeadline(time.Time{})
-		c.queue, c.writing = nil, false
-		return nil, false
-	}
-	f, c.queue = c.queue[0], c.queue[1:]
-	c.begin = max(c.begin-1, 0)
-	return f, false
 }

@@ -1,98 +1,268 @@
 package gateway
 
 import (
-	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"sync"
+	"runtime"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/trace"
+	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// unconnected is what is beneath a socket in tests that write nothing.
-type unconnected struct{ net.Conn }
-
-func (unconnected) SetWriteDeadline(time.Time) error { return nil }
-func (unconnected) Close() error                     { return nil }
-
-// timed keeps the times that writing was given.
-type timed struct {
+// counted counts what is written to a connection.
+type counted struct {
 	net.Conn
-	mu  sync.Mutex
-	all []time.Time
+	writes atomic.Int64
 }
 
-func (t *timed) SetWriteDeadline(at time.Time) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.all = append(t.all, at)
-	return t.Conn.SetWriteDeadline(at)
+func (c *counted) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
 }
 
-// connected gives a socket whose client has spoken, and the client.
-func connected(t *testing.T, config Config) (c *conn, client *websocket.Conn, under *timed) {
-	t.Helper()
-	accepted := make(chan struct{})
+// accepting is a server whose sockets are served, and given to sockets.
+func accepting(tb testing.TB, config Config) (g *gateway, address string, sockets chan *conn) {
+	tb.Helper()
+	config.Now = time.Now
+	m := service.NewMetrics()
+	g = &gateway{
+		Config: config, hub: newHub(), leases: newLeases(), byUser: limit.New(config.UserRate, time.Now), byAddress: limit.New(config.AddressRate, time.Now),
+		connections: m.Gauge("connections", "x"), received: m.Counter("received", "x"), delivered: m.Counter("delivered", "x"),
+		slow: m.Counter("slow", "x"), flooding: m.Counter("flooding", "x"),
+	}
+	sockets = make(chan *conn, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(accepted)
-		h := &hijack{ResponseWriter: w}
-		ws, err := websocket.Accept(h, r, nil)
-		if err != nil {
-			t.Error(err)
+		c := &conn{
+			g: g, user: r.URL.Query().Get("user"), frames: limit.NewBucket(config.ConnectionRate, time.Now()),
+			done: make(chan struct{}), gone: make(chan struct{}), timer: time.AfterFunc(time.Hour, func() {}),
+		}
+		var err error
+		if c.socket, err = upgrade(w, r, c.control, c.more); err != nil {
+			tb.Error(err)
 			return
 		}
-		under = &timed{Conn: h.conn}
-		c = &conn{g: &gateway{Config: config, slow: service.NewMetrics().Counter("x", "x")}, ws: ws, under: under, said: true, done: make(chan struct{})}
+		c.socket.conn = &counted{Conn: c.socket.conn}
 		c.ending.Add(1)
+		g.hub.add(c)
+		go c.serve()
+		sockets <- c
 	}))
-	t.Cleanup(server.Close)
-	client, res, err := websocket.Dial(t.Context(), server.URL, nil)
+	tb.Cleanup(server.Close)
+	return g, "ws" + strings.TrimPrefix(server.URL, "http"), sockets
+}
+
+// connected gives a socket that is served, and its client, which has not spoken.
+func connected(t *testing.T, config Config) (c *conn, client net.Conn) {
+	t.Helper()
+	_, address, sockets := accepting(t, config)
+	client, _, _, err := ws.Dial(t.Context(), address)
 	require.NoError(t, err)
-	require.Equal(t, http.StatusSwitchingProtocols, res.StatusCode)
-	<-accepted
+	c = <-sockets
+	require.NoError(t, client.SetDeadline(time.Now().Add(time.Minute)))
 	t.Cleanup(func() {
-		_ = client.CloseNow()
-		c.close(websocket.StatusNormalClosure, "")
-		c.cut()
-		c.ending.Wait()
+		_ = client.Close()
+		<-c.gone
 	})
-	return c, client, under
+	return c, client
+}
+
+// say sends a frame as clients do.
+func say(t *testing.T, client net.Conn, f ws.Frame) {
+	t.Helper()
+	require.NoError(t, ws.WriteFrame(client, ws.MaskFrame(f)))
+}
+
+// closing reads until the socket is closed, and gives the code.
+func closing(t *testing.T, client net.Conn) ws.StatusCode {
+	t.Helper()
+	for {
+		f, err := ws.ReadFrame(client)
+		require.NoError(t, err)
+		if f.Header.OpCode == ws.OpClose {
+			code, _ := ws.ParseCloseFrameData(f.Payload)
+			return code
+		}
+	}
 }
 
 func TestAClientThatReadsNothingIsClosed(t *testing.T) {
-	c, _, _ := connected(t, Config{Queue: 1000, WriteTimeout: 100 * time.Millisecond})
+	c, _ := connected(t, Config{Queue: 1000, WriteTimeout: 50 * time.Millisecond, Heartbeat: time.Hour})
+	c.start()
 	for range 100 { // more than the system keeps for a connection
-		require.True(t, c.enqueue(make([]byte, 1<<20)))
+		c.enqueue(make([]byte, 1<<20))
 	}
 	<-c.done
-	require.EqualValues(t, 4409, c.code)
+	require.EqualValues(t, wire.CloseTooSlow, c.code)
 	require.Contains(t, c.reason, "not read in time")
 }
 
-// The bound of a frame's time must not be there when something else is written later.
-func TestTheTimeOfAFrameEndsWithTheQueue(t *testing.T) {
-	c, client, under := connected(t, Config{Queue: 2, WriteTimeout: time.Hour})
-	begin := time.Now()
+func TestWhatWaitsGoesOutInOneWrite(t *testing.T) {
+	c, client := connected(t, Config{Queue: 1000, WriteTimeout: time.Hour, Heartbeat: time.Hour})
+	long := strings.Repeat("x", writeBuffer)
+	sent := []string{"one", "", "three", long, "five"}
+	for _, s := range sent {
+		require.True(t, c.enqueue([]byte(s)))
+	}
+	require.Zero(t, c.socket.conn.(*counted).writes.Load(), "the client speaks first")
+	c.start()
+	for _, s := range sent {
+		got, err := wsutil.ReadServerText(client)
+		require.NoError(t, err)
+		require.Equal(t, s, string(got))
+	}
+	require.EqualValues(t, 3, c.socket.conn.(*counted).writes.Load(), "before the long one, the long one, behind it")
+}
+
+// The bound of a write that was long ago must not end the next one.
+func TestASocketThatWasSilentCanBeWritten(t *testing.T) {
+	c, client := connected(t, Config{Queue: 10, WriteTimeout: time.Minute, Heartbeat: time.Hour})
+	c.start()
+	c.socket.mu.Lock()
+	c.socket.until = time.Now().Add(-time.Second)
+	require.NoError(t, c.socket.conn.SetWriteDeadline(c.socket.until))
+	c.socket.mu.Unlock()
 	require.True(t, c.enqueue([]byte("one")))
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	_, data, err := client.Read(ctx)
+	got, err := wsutil.ReadServerText(client)
 	require.NoError(t, err)
-	require.Equal(t, "one", string(data))
+	require.Equal(t, "one", string(got))
+	require.WithinRange(t, c.socket.until, time.Now().Add(time.Minute), time.Now().Add(2*time.Minute))
+}
+
+// All that a client makes the gateway read counts.
+func TestEveryFrameCounts(t *testing.T) {
+	ping, part := ws.NewPingFrame(nil), ws.NewFrame(ws.OpContinuation, false, nil)
+	for name, frames := range map[string]struct{ first, more ws.Frame }{
+		"pings": {ping, ping}, "pongs": {ws.NewPongFrame(nil), ws.NewPongFrame(nil)},
+		"empty parts":         {ws.NewFrame(ws.OpText, false, nil), part},
+		"pings between parts": {ws.NewFrame(ws.OpText, false, nil), ping},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, client := connected(t, Config{
+				ConnectionRate: limit.Rate{PerSecond: 1e-9, Burst: 10}, Queue: 100, WriteTimeout: time.Hour, Heartbeat: time.Hour,
+			})
+			c.start()
+			say(t, client, frames.first)
+			for range 11 {
+				say(t, client, frames.more)
+			}
+			require.EqualValues(t, wire.CloseTooMany, closing(t, client))
+		})
+	}
+}
+
+func TestClosing(t *testing.T) {
+	t.Run("by the client", func(t *testing.T) {
+		c, client := connected(t, Config{WriteTimeout: time.Hour})
+		say(t, client, ws.NewCloseFrame(ws.NewCloseFrameBody(4000, "enough")))
+		require.EqualValues(t, 4000, closing(t, client), "the same code comes back")
+		<-c.gone
+		_, err := client.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+	})
+	t.Run("by the gateway", func(t *testing.T) {
+		c, client := connected(t, Config{WriteTimeout: time.Hour})
+		c.closeAfter([]byte("why"), wire.CloseSessionEnded, "the session has ended")
+		got, err := wsutil.ReadServerText(client)
+		require.NoError(t, err)
+		require.Equal(t, "why", string(got))
+		require.EqualValues(t, wire.CloseSessionEnded, closing(t, client))
+		say(t, client, ws.NewCloseFrame(nil))
+		<-c.gone
+	})
+	for name, tc := range map[string]struct {
+		frame ws.Frame
+		code  ws.StatusCode
+	}{
+		"reserved bits":       {ws.Frame{Header: ws.Header{Fin: true, Rsv: 4, OpCode: ws.OpText}}, ws.StatusProtocolError},
+		"part of nothing":     {ws.NewFrame(ws.OpContinuation, true, nil), ws.StatusProtocolError},
+		"no close code":       {ws.NewCloseFrame([]byte{3, 237}), ws.StatusProtocolError},
+		"half a close code":   {ws.NewCloseFrame([]byte{3}), ws.StatusProtocolError},
+		"a frame too large":   {ws.NewTextFrame(make([]byte, wire.MaxFrame+1)), ws.StatusMessageTooBig},
+		"a close without why": {ws.NewCloseFrame(nil), ws.StatusNormalClosure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, client := connected(t, Config{WriteTimeout: time.Hour})
+			go func() { _ = ws.WriteFrame(client, ws.MaskFrame(tc.frame)) }() // it may be refused before it is all there
+			require.Equal(t, tc.code, closing(t, client))
+		})
+	}
+}
+
+func TestPing(t *testing.T) {
+	c, client := connected(t, Config{Queue: 10, WriteTimeout: time.Hour, Heartbeat: time.Hour, HeartbeatTimeout: time.Hour})
+	c.start()
+	say(t, client, ws.NewPingFrame([]byte("mine")))
+	f, err := ws.ReadFrame(client)
+	require.NoError(t, err)
+	require.Equal(t, ws.OpPong, f.Header.OpCode)
+	require.Equal(t, "mine", string(f.Payload))
+
+	c.ping()
+	f, err = ws.ReadFrame(client)
+	require.NoError(t, err)
+	require.Equal(t, ws.OpPing, f.Header.OpCode)
+	say(t, client, ws.NewPongFrame(f.Payload))
 	require.Eventually(t, func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return !c.writing
+		return !c.pinged
 	}, 10*time.Second, time.Millisecond)
-	under.mu.Lock()
-	defer under.mu.Unlock()
-	require.Len(t, under.all, 2)
-	require.WithinRange(t, under.all[0], begin.Add(time.Hour), time.Now().Add(time.Hour))
-	require.Zero(t, under.all[1])
+	c.ping()
+	c.ping() // no answer came
+	require.EqualValues(t, wire.CloseNoHeartbeat, closing(t, client))
+}
+
+// BenchmarkFanOut delivers to a room of 1000, all of whom read. One operation is a delivery.
+func BenchmarkFanOut(b *testing.B) {
+	const members = 1000
+	g, address, sockets := accepting(b, Config{Queue: 256, WriteTimeout: time.Minute, Heartbeat: time.Hour})
+	g.tracer = &trace.Tracer{}
+	payload := []byte(strings.Repeat("x", 350))
+	var read atomic.Int64
+	var users []string
+	for i := range members {
+		users = append(users, wire.NewID())
+		client, _, _, err := ws.Dial(b.Context(), address+"?user="+users[i])
+		require.NoError(b, err)
+		c := <-sockets
+		c.start()
+		b.Cleanup(func() {
+			_ = client.Close()
+			<-c.gone
+		})
+		go func() {
+			buffer := make([]byte, 32<<10)
+			for {
+				n, err := client.Read(buffer)
+				if err != nil {
+					return
+				}
+				read.Add(int64(n))
+			}
+		}()
+	}
+	r := bus.For("room", users, payload)
+	size := int64(len(text(payload).data))
+	for sent := int64(0); b.Loop(); {
+		if sent++; sent%members != 1 {
+			continue
+		}
+		g.deliver(r)
+		for read.Load() < size*(sent-100*members) { // a client that does not keep up would be closed
+			runtime.Gosched()
+		}
+	}
 }

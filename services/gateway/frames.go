@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/coder/websocket"
+	"github.com/gobwas/ws"
 	"github.com/twmb/franz-go/pkg/kgo"
 	otel "go.opentelemetry.io/otel/trace"
 
@@ -17,7 +17,7 @@ import (
 )
 
 // handle handles a frame of the client.
-func (c *conn) handle(kind websocket.MessageType, data []byte) {
+func (c *conn) handle(op ws.OpCode, data []byte) {
 	ctx := context.Background()
 	c.start()
 	select {
@@ -26,8 +26,8 @@ func (c *conn) handle(kind websocket.MessageType, data []byte) {
 	default:
 	}
 	c.g.received.Inc()
-	if kind != websocket.MessageText {
-		c.close(websocket.StatusUnsupportedData, "frames are text")
+	if op != ws.OpText {
+		c.close(ws.StatusUnsupportedData, "frames are text")
 		return
 	}
 	if !c.may() {
@@ -35,7 +35,11 @@ func (c *conn) handle(kind websocket.MessageType, data []byte) {
 		return
 	}
 	f, err := wire.DecodeFrame(data)
-	if err != nil {
+	switch {
+	case errors.Is(err, wire.ErrField):
+		c.complain(f, wire.CodeBadFrame, err.Error())
+		return
+	case err != nil:
 		c.close(wire.CloseBadFrame, err.Error())
 		return
 	}
@@ -97,19 +101,30 @@ func (c *conn) may() bool {
 // refuse closes for a frame too many, and says which message was in it.
 func (c *conn) refuse(data []byte) {
 	c.g.flooding.Inc()
-	e := wire.ErrorFrame{Type: wire.FrameError, Code: wire.CodeRateLimited, Message: "too many frames; reconnect and send more slowly", Retry: true}
-	if f, err := wire.DecodeFrame(data); err == nil {
-		if wire.ValidClientID(f.ClientID) {
-			e.ClientID = f.ClientID
-		}
-		if wire.ValidConversation(f.Conversation) {
-			e.Conversation = f.Conversation
-		}
-		if len(f.ID) <= wire.MaxFrameID {
-			e.ID = f.ID
-		}
-	}
+	f, _ := wire.DecodeFrame(data) // of what is none, nothing is said
+	e := about(f, wire.CodeRateLimited, "too many frames; reconnect and send more slowly")
+	e.Retry = true
 	c.closeAfter(wire.Encode(e), wire.CloseTooMany, "too many frames")
+}
+
+// about is an error that names what of a frame it is about.
+func about(f wire.ClientFrame, code, message string) wire.ErrorFrame {
+	e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable}
+	if wire.ValidClientID(f.ClientID) {
+		e.ClientID = f.ClientID
+	}
+	if wire.ValidConversation(f.Conversation) {
+		e.Conversation = f.Conversation
+	}
+	if len(f.ID) <= wire.MaxFrameID {
+		e.ID = f.ID
+	}
+	return e
+}
+
+// complain answers a frame with an error.
+func (c *conn) complain(f wire.ClientFrame, code, message string) {
+	c.enqueue(wire.Encode(about(f, code, message)))
 }
 
 // record is what a frame says, for messaging. Both have the same types.
@@ -134,14 +149,7 @@ func (c *conn) record(f wire.ClientFrame) wire.Record {
 func (c *conn) say(ctx context.Context, f wire.ClientFrame) {
 	refuse := func(code, message string) {
 		trace.Refused(ctx, code)
-		e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable}
-		if wire.ValidClientID(f.ClientID) {
-			e.ClientID = f.ClientID
-		}
-		if wire.ValidConversation(f.Conversation) {
-			e.Conversation = f.Conversation
-		}
-		c.enqueue(wire.Encode(e))
+		c.complain(f, code, message)
 	}
 	if !wire.ValidClientID(f.ClientID) {
 		refuse(wire.CodeBadFrame, "client_id must be 1 to 64 of A-Z a-z 0-9 _ . -")
@@ -192,15 +200,6 @@ func (c *conn) mayBeIn(conversation string) bool {
 	return wire.ValidGroupID(conversation) || (direct && (c.user == a || c.user == b))
 }
 
-// complain says that a frame without a client id is wrong.
-func (c *conn) complain(f wire.ClientFrame, code, message string) {
-	e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message}
-	if wire.ValidConversation(f.Conversation) {
-		e.Conversation = f.Conversation
-	}
-	c.enqueue(wire.Encode(e))
-}
-
 // markRead tells messaging how far the user has read. A mark that is lost on the way is made up for by the next one.
 func (c *conn) markRead(ctx context.Context, f wire.ClientFrame) {
 	r := c.record(f)
@@ -235,9 +234,7 @@ func (c *conn) resume(ctx context.Context, f wire.ClientFrame) {
 	if len(f.ID) > wire.MaxFrameID {
 		f.ID = ""
 	}
-	fail := func(code, message string) {
-		c.enqueue(wire.Encode(wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable, ID: f.ID}))
-	}
+	fail := func(code, message string) { c.complain(wire.ClientFrame{ID: f.ID}, code, message) }
 	if len(f.Have) > wire.MaxResume {
 		fail(wire.CodeBadFrame, fmt.Sprintf("have names %d conversations; at most %d", len(f.Have), wire.MaxResume))
 		return
@@ -254,21 +251,14 @@ func (c *conn) resume(ctx context.Context, f wire.ClientFrame) {
 		fail(wire.CodeUnavailable, "try again")
 		return
 	}
-	frames := make([][]byte, 0, len(missed.Messages)+1)
-	for _, m := range missed.Messages {
-		frames = append(frames, wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: m}))
-	}
 	if missed.Behind == nil {
 		missed.Behind = map[string]int64{}
 	}
-	frames = append(frames, wire.Encode(wire.Resumed{Type: wire.FrameResumed, ID: f.ID, Behind: missed.Behind}))
-	// One after the other, as the client takes them, beside what waits in the queue.
-	for _, frame := range frames {
-		select {
-		case <-c.done:
-			return
-		default:
-			c.send(frame)
-		}
+	frames := make([]*frame, 0, len(missed.Messages)+1)
+	for _, m := range missed.Messages {
+		frames = append(frames, text(wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: m})))
 	}
+	frames = append(frames, text(wire.Encode(wire.Resumed{Type: wire.FrameResumed, ID: f.ID, Behind: missed.Behind})))
+	// As the client takes them, beside what waits in the queue, which has less room.
+	c.send(frames...)
 }

@@ -213,7 +213,13 @@ func (g *gateway) work(ctx context.Context) error {
 			}
 		})
 	})
-	wg.Go(func() { g.every(ctx, g.Lease, func() { g.hub.each(g.announce) }) })
+	wg.Go(func() {
+		g.every(ctx, g.Lease, func() {
+			for _, user := range g.hub.present() {
+				g.announce(user)
+			}
+		})
+	})
 	wg.Go(func() { g.announceAll(ctx) })
 	wg.Go(func() { g.tidy(ctx) })
 	wg.Go(func() {
@@ -260,22 +266,22 @@ func (g *gateway) every(ctx context.Context, d time.Duration, f func()) {
 func (g *gateway) deliver(r *kgo.Record) {
 	g.position.pass(r) // before the sockets are looked up: one that opens meanwhile is found here, or finds it there
 	// One for all; those who follow a trace want to see each socket's.
-	f := &frame{data: r.Value}
+	f := text(r.Value)
 	ctx, traced := context.Background(), false
 	if g.tracer.On() {
 		ctx, traced = trace.In(ctx, r)
 	}
-	for user := range bus.Audience(r) {
-		for _, c := range g.hub.of(user) {
-			if traced {
-				_, span := g.tracer.Consume(ctx, "deliver", r)
-				f = &frame{data: r.Value, span: span}
-			}
-			if c.put(f) {
-				g.delivered.Inc()
-			}
+	n := 0
+	for c := range g.hub.each(bus.Audience(r)) {
+		if traced {
+			_, span := g.tracer.Consume(ctx, "deliver", r)
+			f = &frame{data: f.data, span: span}
+		}
+		if c.put(f) {
+			n++
 		}
 	}
+	g.delivered.Add(float64(n))
 }
 
 // drain sends the clients elsewhere, a few at a time, and lets Kafka have what they sent.

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"net"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -11,6 +12,11 @@ import (
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
 )
+
+// unconnected is what is beneath a socket in tests that write nothing.
+type unconnected struct{ net.Conn }
+
+func (unconnected) Close() error { return nil }
 
 func TestAllowed(t *testing.T) {
 	g := &gateway{Config: Config{Settings: service.Settings{AllowedOrigins: []string{"https://chat.example", "http://localhost:5173"}}}}
@@ -107,7 +113,7 @@ func FuzzTicket(f *testing.F) {
 }
 
 func TestSlowClientIsClosed(t *testing.T) {
-	c := &conn{under: unconnected{}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
+	c := &conn{socket: &socket{conn: unconnected{}}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
 	c.writing = true // by nobody, as if the client did not read
 	require.True(t, c.enqueue(nil))
 	require.True(t, c.enqueue(nil))
@@ -131,25 +137,23 @@ func TestLeasesAreToldTogether(t *testing.T) {
 
 // What a socket begins with does not count as waiting for a slow client, and is written first. Nothing is before the client has spoken.
 func TestQueue(t *testing.T) {
-	c := &conn{under: unconnected{}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
-	for _, text := range []string{"hello", "early"} {
-		c.queue = append(c.queue, &frame{data: []byte(text)})
-	}
-	c.begin = 2
+	c := &conn{socket: &socket{conn: unconnected{}}, g: &gateway{Config: Config{Queue: 2}, slow: service.NewMetrics().Counter("x", "x")}, done: make(chan struct{})}
+	c.queue, c.begin = []*frame{text([]byte("hello")), text([]byte("early"))}, 2
 	require.True(t, c.enqueue([]byte("one")))
 	require.True(t, c.enqueue([]byte("two")))
 	require.False(t, c.writing)
 	c.writing = true // by this test
-	for _, text := range []string{"hello", "early", "one"} {
-		f, closing := c.next()
-		require.False(t, closing)
-		require.Equal(t, text, string(f.data))
+	frames, closing := c.next()
+	require.False(t, closing)
+	for i, s := range []string{"hello", "early", "one", "two"} {
+		require.Equal(t, text([]byte(s)), frames[i])
 	}
 	require.True(t, c.enqueue([]byte("three")))
-	require.False(t, c.enqueue([]byte("four")), "two wait")
-	f, closing := c.next()
-	require.Nil(t, f)
+	require.True(t, c.enqueue([]byte("four")))
+	require.False(t, c.enqueue([]byte("five")), "two wait")
+	frames, closing = c.next()
+	require.Nil(t, frames)
 	require.True(t, closing)
 	require.EqualValues(t, 4409, c.code)
-	require.False(t, c.enqueue([]byte("five")))
+	require.False(t, c.enqueue([]byte("six")))
 }

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"iter"
+	"maps"
 	"slices"
 	"sync"
 )
@@ -31,6 +33,21 @@ func (h *hub) remove(c *conn) {
 		return
 	}
 	h.users[c.user] = rest
+}
+
+// each gives the sockets of all users of an audience.
+func (h *hub) each(audience iter.Seq[[]byte]) iter.Seq[*conn] {
+	return func(yield func(*conn) bool) {
+		h.mu.RLock()
+		defer h.mu.RUnlock()
+		for user := range audience {
+			for _, c := range h.users[string(user)] {
+				if !yield(c) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // of gives a user's sockets. The slice must not be changed.
@@ -64,15 +81,9 @@ func (h *hub) all() (l []*conn) {
 	return l
 }
 
-// each calls f for each user with a socket here.
-func (h *hub) each(f func(user string)) {
+// present gives the users with a socket here.
+func (h *hub) present() []string {
 	h.mu.RLock()
-	users := make([]string, 0, len(h.users))
-	for u := range h.users {
-		users = append(users, u)
-	}
-	h.mu.RUnlock()
-	for _, u := range users {
-		f(u)
-	}
+	defer h.mu.RUnlock()
+	return slices.Collect(maps.Keys(h.users))
 }

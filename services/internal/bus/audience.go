@@ -3,6 +3,7 @@ package bus
 import (
 	"bytes"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -20,19 +21,12 @@ func For(key string, users []string, value []byte) *kgo.Record {
 	}
 }
 
-// Audience gives the users whom a record of the topic users is for.
-func Audience(r *kgo.Record) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for _, h := range r.Headers {
-			if h.Key == audienceHeader {
-				for id := range bytes.SplitSeq(h.Value, []byte(",")) {
-					if !yield(string(id)) {
-						return
-					}
-				}
-				return
-			}
+// Audience gives the ids of the users whom a record of the topic users is for.
+func Audience(r *kgo.Record) iter.Seq[[]byte] {
+	for _, h := range r.Headers {
+		if h.Key == audienceHeader {
+			return bytes.SplitSeq(h.Value, []byte(","))
 		}
-		yield(string(r.Key))
 	}
+	return slices.Values([][]byte{r.Key})
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -24,7 +25,10 @@ type ClientFrame struct {
 	Again        bool             `json:"again,omitempty"`
 }
 
-// DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none.
+// ErrField is a field of a wrong type in a frame that is good otherwise.
+var ErrField = errors.New("a field has a wrong type")
+
+// DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none. With ErrField comes what else is in the frame.
 func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	switch {
 	case len(data) > MaxFrame:
@@ -36,12 +40,19 @@ func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	}
 	// A pointer, because null would leave a struct as it is.
 	var p *ClientFrame
-	if json.Unmarshal(data, &p) != nil || p == nil {
+	err = json.Unmarshal(data, &p)
+	var wrong *json.UnmarshalTypeError
+	if errors.As(err, &wrong) && p != nil {
+		if field, _, _ := strings.Cut(wrong.Field, "."); field != "" {
+			err = fmt.Errorf("%w: %s", ErrField, field) // the name is ours: json names fields that it knows
+		}
+	}
+	if p == nil || (err != nil && !errors.Is(err, ErrField)) {
 		return f, errors.New("a frame is not a JSON object as expected")
 	}
 	switch p.Type {
 	case FrameHello, FrameSend, FrameEdit, FrameDelete, FrameReact, FrameRead, FrameTyping, FrameResume, FramePing, FrameAway:
-		return *p, nil
+		return *p, err
 	}
 	return f, errors.New("a frame has no type or an unknown one")
 }

@@ -27,15 +27,15 @@ func TestDecodeFrame(t *testing.T) {
 		"no type":             {`{}`, "no type", ClientFrame{}},
 		"an unknown type":     {`{"type":"dance"}`, "unknown one", ClientFrame{}},
 		"a type of another kind": {
-			`{"type":{"$ne":""}}`, "not a JSON object", ClientFrame{}},
-		"an operator":   {`{"type":"send","conversation":{"$gt":""},"client_id":"1","body":"x"}`, "not a JSON object", ClientFrame{}},
-		"seqs as texts": {`{"type":"resume","have":{"a":"1"}}`, "not a JSON object", ClientFrame{}},
+			`{"type":{"$ne":""}}`, "no type", ClientFrame{}},
+		"an operator":   {`{"type":"send","conversation":{"$gt":""},"client_id":"1","body":"x"}`, "wrong type: conversation", ClientFrame{Type: "send", ClientID: "1", Body: "x"}},
+		"seqs as texts": {`{"type":"resume","id":"7","have":{"a":"1"}}`, "wrong type: have", ClientFrame{Type: "resume", ID: "7", Have: map[string]int64{"a": 0}}},
 		"an operator in place of a seq": {
-			`{"type":"edit","conversation":"g:1","client_id":"1","seq":{"$gt":0},"body":"x"}`, "not a JSON object", ClientFrame{}},
-		"a seq that is no whole number": {`{"type":"read","conversation":"g:1","seq":1.5}`, "not a JSON object", ClientFrame{}},
-		"an operator among mentions":    {`{"type":"send","mentions":[{"$ne":""}]}`, "not a JSON object", ClientFrame{}},
-		"an operator as an emoji":       {`{"type":"react","seq":1,"emoji":{"$ne":""},"on":true}`, "not a JSON object", ClientFrame{}},
-		"on that is neither":            {`{"type":"react","seq":1,"emoji":"x","on":1}`, "not a JSON object", ClientFrame{}},
+			`{"type":"edit","conversation":"g:1","client_id":"1","seq":{"$gt":0},"body":"x"}`, "wrong type: seq", ClientFrame{Type: "edit", Conversation: "g:1", ClientID: "1", Body: "x"}},
+		"a seq that is no whole number": {`{"type":"read","conversation":"g:1","seq":1.5}`, "wrong type: seq", ClientFrame{Type: "read", Conversation: "g:1"}},
+		"an operator among mentions":    {`{"type":"send","mentions":[{"$ne":""}]}`, "wrong type: mentions", ClientFrame{Type: "send", Mentions: []string{""}}},
+		"an operator as an emoji":       {`{"type":"react","seq":1,"emoji":{"$ne":""},"on":true}`, "wrong type: emoji", ClientFrame{Type: "react", Seq: 1, On: true}},
+		"on that is neither":            {`{"type":"react","seq":1,"emoji":"x","on":1}`, "wrong type: on", ClientFrame{Type: "react", Seq: 1, Emoji: "x"}},
 		"a reaction": {`{"type":"react","conversation":"g:1","client_id":"1","seq":2,"emoji":"x","on":true}`, "",
 			ClientFrame{Type: "react", Conversation: "g:1", ClientID: "1", Seq: 2, Emoji: "x", On: true}},
 		"null":           {`null`, "not a JSON object", ClientFrame{}},
@@ -46,7 +46,7 @@ func TestDecodeFrame(t *testing.T) {
 		"half a letter":  {"{\"type\":\"ping\",\"id\":\"\xc3\"}", "not UTF-8", ClientFrame{}},
 		"a surrogate":    {"{\"type\":\"ping\",\"id\":\"\xed\xa0\x80\"}", "not UTF-8", ClientFrame{}},
 		"too large":      {`{"type":"ping","id":"` + strings.Repeat("x", MaxFrame) + `"}`, "larger than", ClientFrame{}},
-		"a seq too high": {`{"type":"resume","have":{"a":9223372036854775808}}`, "not a JSON object", ClientFrame{}},
+		"a seq too high": {`{"type":"resume","have":{"a":9223372036854775808}}`, "wrong type: have", ClientFrame{Type: "resume", Have: map[string]int64{"a": 0}}},
 	} {
 		got, err := DecodeFrame([]byte(tc.frame))
 		require.Equal(t, tc.want, got, name)
