@@ -102,6 +102,8 @@ type run struct {
 // said is a message on its way.
 type said struct {
 	conversation, sender, clientID, body string
+	kind                                 load.Kind
+	target                               *said // what a reply, an edit or a reaction is about
 	person, device                       int
 	at, answered                         time.Duration
 	outcome                              load.Outcome
@@ -290,19 +292,30 @@ func (r *run) talk(talk, late context.Context) {
 			id = r.groups[rng.IntN(len(r.groups))]
 		}
 		of := r.of[id]
-		s := &said{conversation: id, person: of[rng.IntN(len(of))], device: rng.IntN(each), clientID: fmt.Sprintf("%s-%d", r.name, i), body: fmt.Sprintf("text %d", i)}
+		s := &said{
+			conversation: id, person: of[rng.IntN(len(of))], device: rng.IntN(each), kind: load.Chat.Draw(rng),
+			clientID: fmt.Sprintf("%s-%d", r.name, i), body: fmt.Sprintf("text %d", i),
+		}
 		s.sender = r.sessions[s.person][0].User.ID
 		twice := rng.IntN(10) == 0
 		if sleep(talk, time.Until(due)) != nil {
 			return
 		}
 		r.mu.Lock()
-		r.said = append(r.said, s)
+		last := r.point(s)
+		if s.kind != load.Read {
+			r.said = append(r.said, s)
+		}
 		r.mu.Unlock()
+		if s.kind == load.Read {
+			// Nobody waits for it, and a later one makes up for it.
+			_ = r.devices[s.person][s.device].MarkRead(late, s.conversation, last)
+			continue
+		}
 		s.at = time.Since(r.begin)
 		sending.Go(func() { r.send(late, s) })
 		if twice { // an impatient client, on both devices
-			sending.Go(func() { _, _ = r.devices[s.person][1-s.device].SendAs(late, s.conversation, s.clientID, s.body) })
+			sending.Go(func() { _, _ = r.post(late, s, 1-s.device) })
 		}
 		if i%100 == 0 {
 			r.Report.At(int64(time.Since(r.begin).Seconds()), int64(r.Duration.Seconds()), "talking")
@@ -310,8 +323,58 @@ func (r *run) talk(talk, late context.Context) {
 	}
 }
 
+// point gives s the text that it points to: the last of its conversation that was acknowledged, the sender's own for an edit. Without one it is a
+// text. last is the highest acknowledged seq. The caller holds mu.
+func (r *run) point(s *said) (last int64) {
+	for _, o := range slices.Backward(r.said) {
+		if o.conversation != s.conversation || o.outcome != load.Stored {
+			continue
+		}
+		last = max(last, o.seq)
+		if text := o.kind == load.Text || o.kind == load.Reply; s.target == nil && text && (s.kind != load.Edit || o.sender == s.sender) {
+			s.target = o
+		}
+	}
+	switch {
+	case s.kind == load.Text || s.kind == load.Read:
+		s.target = nil
+	case s.target == nil:
+		s.kind = load.Text
+	}
+	return last
+}
+
+// post says s on one of its sender's devices.
+func (r *run) post(ctx context.Context, s *said, device int) (client.Message, error) {
+	d := r.devices[s.person][device]
+	switch s.kind {
+	case load.Edit:
+		return d.ChangeAs(ctx, s.conversation, s.clientID, s.target.seq, client.Edit(s.body))
+	case load.Reaction:
+		return d.ChangeAs(ctx, s.conversation, s.clientID, s.target.seq, client.React(load.Emoji, true))
+	case load.Reply:
+		return d.Post(ctx, s.conversation, client.Post{ClientID: s.clientID, Body: s.body, ReplyTo: s.target.seq})
+	}
+	return d.SendAs(ctx, s.conversation, s.clientID, s.body)
+}
+
+// message is what s says.
+func (s *said) message() load.Message {
+	m := load.Message{Conversation: s.conversation, Sender: s.sender, ClientID: s.clientID, Body: s.body}
+	if s.target != nil {
+		m.Target = s.target.seq
+	}
+	switch s.kind {
+	case load.Edit:
+		m.Kind = load.Edit
+	case load.Reaction:
+		m.Kind, m.Body, m.Emoji = load.Reaction, "", load.Emoji
+	}
+	return m
+}
+
 func (r *run) send(ctx context.Context, s *said) {
-	m, err := r.devices[s.person][s.device].SendAs(ctx, s.conversation, s.clientID, s.body)
+	m, err := r.post(ctx, s, s.device)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s.answered = time.Since(r.begin)
@@ -401,7 +464,7 @@ func (r *run) retry(ctx context.Context) error {
 	for _, s := range again {
 		sending.Go(func() {
 			// The answer to a repetition is the first one's; whether it is stored once, the checker sees.
-			_, _ = r.devices[s.person][1-s.device].SendAs(ctx, s.conversation, s.clientID, s.body)
+			_, _ = r.post(ctx, s, 1-s.device)
 		})
 	}
 	sending.Wait()
@@ -494,8 +557,19 @@ func (d *recorder) last(conversation string) (seq int64) {
 // record puts together what the checker looks at.
 func (r *run) record(ctx context.Context, histories []history) (*load.Record, error) {
 	rec := &load.Record{}
+	byID, edits := map[string]*said{}, map[*said][]string{}
+	for _, s := range r.said {
+		byID[s.clientID] = s
+		if s.kind == load.Edit {
+			edits[s.target] = append(edits[s.target], s.body)
+		}
+	}
 	entry := func(m client.Message) load.Entry {
-		return load.Entry{Conversation: rec.Conversation(m.Conversation), Message: rec.Number(load.MessageOf(m)), Seq: m.Seq}
+		as := load.MessageOf(m)
+		if s := byID[m.ClientID]; s != nil {
+			as = load.Recognize(m, s.message(), edits[s], true) // guests see of some changes only that there was one
+		}
+		return load.Entry{Conversation: rec.Conversation(m.Conversation), Message: rec.Number(as), Seq: m.Seq}
 	}
 	ours := func(m client.Message) bool { return r.of[m.Conversation] != nil }
 	for i := range people {
@@ -522,8 +596,7 @@ func (r *run) record(ctx context.Context, histories []history) (*load.Record, er
 	}
 	for _, s := range r.said {
 		guest := s.person >= people-guests && slices.Contains(r.groups, s.conversation)
-		m := load.Message{Conversation: s.conversation, Sender: s.sender, ClientID: s.clientID, Body: s.body}
-		rec.Said = append(rec.Said, load.Said{Message: rec.Number(m), Outcome: s.outcome, Seq: s.seq, At: s.at, Answered: s.answered, Guest: guest})
+		rec.Said = append(rec.Said, load.Said{Message: rec.Number(s.message()), Outcome: s.outcome, Seq: s.seq, At: s.at, Answered: s.answered, Guest: guest})
 	}
 	for id, v := range r.versions {
 		rec.Changes = append(rec.Changes, load.Change{Conversation: rec.Conversation(id), Version: v})

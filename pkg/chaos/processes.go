@@ -241,6 +241,27 @@ func (p *Processes) Gateway(i int) (address string, pid int) {
 	return "http://" + q.address, q.cmd.Process.Pid
 }
 
+// PIDs gives the process ids of all parts that run, for whoever measures them.
+func (p *Processes) PIDs() map[string]int {
+	all := map[string]int{}
+	for name, q := range p.parts {
+		q.mu.Lock()
+		if q.cmd != nil {
+			all[name] = q.cmd.Process.Pid
+		}
+		q.mu.Unlock()
+	}
+	return all
+}
+
+// Restart kills a part and waits until the chat is well again.
+func (p *Processes) Restart(ctx context.Context, part string) error {
+	if _, err := p.Strike(ctx, Fault{Kind: Kill, Part: part}); err != nil {
+		return err
+	}
+	return p.Ready(ctx)
+}
+
 // Broker is the address of Kafka itself, without a link.
 func (p *Processes) Broker() string { return p.parts[devlab.Broker].address }
 
@@ -450,13 +471,20 @@ func (p *Processes) Stored(ctx context.Context) ([]client.Message, error) {
 		ClientID     string             `bson:"client_id"`
 		Body         string             `bson:"body"`
 		Event        *client.GroupEvent `bson:"event"`
+		Kind         string             `bson:"kind"`
+		ReplyTo      int64              `bson:"reply_to"`
+		Target       int64              `bson:"target"`
+		Emoji        string             `bson:"emoji"`
 	}
 	if err := cursor.All(ctx, &stored); err != nil {
 		return nil, fmt.Errorf("read the database: %w", err)
 	}
 	var all []client.Message
 	for _, m := range stored {
-		all = append(all, client.Message{Conversation: m.Conversation, Seq: m.Seq, Sender: m.Sender, ClientID: m.ClientID, Body: m.Body, Event: m.Event})
+		all = append(all, client.Message{
+			Conversation: m.Conversation, Seq: m.Seq, Sender: m.Sender, ClientID: m.ClientID, Body: m.Body, Event: m.Event,
+			Kind: m.Kind, ReplyTo: m.ReplyTo, Target: m.Target, Emoji: m.Emoji,
+		})
 	}
 	return all, nil
 }

@@ -13,7 +13,11 @@ import (
 // Message is what was said, without its place.
 type Message struct {
 	Conversation, Sender, ClientID, Body string
-	Event                                Event // its Type is empty unless it is a change of a group
+
+	Kind   Kind   // of an edit or a reaction, else empty
+	Target int64  // the seq of the text that a reply, an edit or a reaction points to
+	Emoji  string // of a reaction
+	Event  Event  // its Type is empty unless it is a change of a group
 }
 
 // Event is a change of a group.
@@ -314,8 +318,10 @@ func (c *checker) stored() {
 
 // answers holds what senders were told against what is stored.
 func (c *checker) answers() {
-	said := map[Message]*Said{} // by all but the body
-	key := func(m Message) Message { m.Body, m.Event = "", Event{}; return m }
+	said := map[Message]*Said{} // by who said it, and where
+	key := func(m Message) Message {
+		return Message{Conversation: m.Conversation, Sender: m.Sender, ClientID: m.ClientID}
+	}
 	for i := range c.Said {
 		s := &c.Said[i]
 		m := c.Messages[s.Message]
@@ -348,7 +354,7 @@ func (c *checker) answers() {
 			case s == nil:
 				c.find(&c.Different, "%s, %s, was never said", c.place(n, seq), c.name(m))
 			case s.Message != m:
-				c.find(&c.Different, "%s, %s, has another text than was said", c.place(n, seq), c.name(m))
+				c.find(&c.Different, "%s, %s, is not what was said", c.place(n, seq), c.name(m))
 			case s.Outcome == Refused:
 				c.find(&c.Different, "%s, %s, was refused and is stored", c.place(n, seq), c.name(m))
 			}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"slices"
@@ -139,6 +140,21 @@ func (d *device) cut() {
 	}
 }
 
+// read says that the user has read what is in a room.
+func (d *device) read(room int) {
+	seq := d.r.top[room].Load()
+	if seq == 0 {
+		return
+	}
+	d.mu.Lock()
+	s := d.s
+	d.mu.Unlock()
+	if s != nil {
+		// Nobody waits for it, and a later one makes up for it.
+		_ = s.write(fmt.Appendf(nil, `{"type":"read","conversation":%q,"seq":%d}`, d.r.conversations[room], seq))
+	}
+}
+
 // send sends the i-th message, or leaves it to the next socket.
 func (d *device) send(i int) {
 	d.mu.Lock()
@@ -154,14 +170,34 @@ func (d *device) send(i int) {
 func (d *device) frame(i int, again bool) []byte {
 	s := &d.r.said[i]
 	b := make([]byte, 0, 160+len(s.body))
-	b = append(b, `{"type":"send","conversation":"`...)
+	b = append(b, `{"type":"`...)
+	switch s.does() {
+	case Edit:
+		b = append(b, `edit`...)
+	case Reaction:
+		b = append(b, `react`...)
+	default:
+		b = append(b, `send`...)
+	}
+	b = append(b, `","conversation":"`...)
 	b = append(b, d.r.conversations[s.room]...)
 	b = append(b, `","client_id":"`...)
 	b = append(b, d.r.name...)
 	b = append(b, '-')
 	b = strconv.AppendInt(b, int64(i), 10)
-	b = append(b, `","body":"`...)
-	b = append(append(b, s.body...), '"')
+	switch s.does() {
+	case Reaction:
+		b = append(b, `","on":true,"emoji":"`+Emoji...)
+	default:
+		b = append(append(b, `","body":"`...), s.body...)
+	}
+	b = append(b, '"')
+	switch s.does() {
+	case Reply:
+		b = strconv.AppendInt(append(b, `,"reply_to":`...), s.seqOf.Load(), 10)
+	case Edit, Reaction:
+		b = strconv.AppendInt(append(b, `,"seq":`...), s.seqOf.Load(), 10)
+	}
 	if again {
 		b = append(b, `,"again":true`...)
 	}
@@ -185,7 +221,7 @@ func number(b []byte) (n int64) {
 	return n
 }
 
-// handle takes a frame in. Messages of this run are read without a JSON parser: of all that the generator does, this is done most.
+// handle takes a frame in. Plain texts of this run are read without a JSON parser: of all that the generator does, this is done most.
 func (d *device) handle(ctx context.Context, raw []byte) error {
 	now := time.Since(d.r.begin)
 	if bytes.HasPrefix(raw, messageFrame) {
@@ -194,7 +230,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 			if rest, ours := bytes.CutPrefix(id, []byte(d.r.name)); ours && len(rest) > 1 {
 				n := int(number(rest[1:]))
 				at := bytes.Index(raw, seqField)
-				if n < len(d.r.said) && at >= 0 && at < i && bytes.Contains(raw, []byte(d.r.said[n].body)) &&
+				if n < len(d.r.said) && d.r.said[n].seqOf.Load() == 0 && at >= 0 && at < i && bytes.Contains(raw, []byte(d.r.said[n].body)) &&
 					bytes.Contains(raw[:at], []byte(d.r.conversations[d.r.said[n].room])) {
 					return d.take(ctx, d.r.said[n].room, number(raw[at+len(seqField):]), int32(n), now)
 				}
@@ -218,7 +254,7 @@ func (d *device) handle(ctx context.Context, raw []byte) error {
 			return err
 		}
 		if room, ok := d.r.byName[m.Conversation]; ok {
-			return d.take(ctx, room, m.Seq, d.r.foreign(m), now)
+			return d.take(ctx, room, m.Seq, d.r.number(m), now)
 		}
 	case "resumed":
 		if d.resumes--; d.resumes == 0 {
@@ -296,6 +332,12 @@ func (d *device) answer(i int, o Outcome, seq int64, now time.Duration) {
 	s.outcome, s.seq, s.answered = o, seq, now
 	d.r.answered.Add(1)
 	if o == Stored {
+		s.acked.Store(seq)
+		for top := &d.r.top[s.room]; ; {
+			if was := top.Load(); was >= seq || top.CompareAndSwap(was, seq) {
+				break
+			}
+		}
 		d.stored.Add(now - d.r.due(s))
 		d.r.lastAck.Store(int64(now))
 	}

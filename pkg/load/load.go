@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,15 +27,17 @@ type Options struct {
 	Users   int
 	Devices int // sockets of each user
 	Shape   Shape
-	Rate    float64 // messages a second, of all; 0: none, only connections
+	Mix     Mix     // of what people do; the zero Mix is texts
+	Rate    float64 // of what all do in a second; 0: nothing, only connections
 	// Duration is how long messages are sent for. Settle is how long the last ones may take after it.
 	Duration, Settle time.Duration
 	Seed             uint64
-	Key              []byte // of the users' passwords
-	Size             int    // bytes of a message's text, about
-	Storm            bool   // break all sockets at once in the middle
-	NoHistory        bool   // do not read the history at the end
-	PID              int    // of a gateway on this machine, to read its memory
+	Key              []byte         // of the users' passwords
+	Size             int            // bytes of a message's text, about
+	Storm            bool           // break all sockets at once in the middle
+	NoHistory        bool           // do not read the history at the end
+	PID              int            // of a gateway on this machine, to read its memory
+	PIDs             map[string]int // of processes on this machine, by name, to read their processor time
 	Report           event.Report
 }
 
@@ -50,7 +51,8 @@ type Result struct {
 	Rate        float64 `json:"rate"`
 	Seconds     float64 `json:"seconds"`
 
-	Sent               int64   `json:"sent"`
+	Mix                string  `json:"mix"`
+	Sent               int64   `json:"sent"`      // messages; the marks of what was read are not counted
 	Stored             Latency `json:"stored"`    // due until the sending device has the acknowledgement
 	Delivered          Latency `json:"delivered"` // due until a device has it, of all devices
 	Late               Latency `json:"late"`      // due until sent: how late the generator was
@@ -62,6 +64,9 @@ type Result struct {
 	Reconnects  int64   `json:"reconnects"`
 	BackSeconds float64 `json:"back_seconds,omitempty"`       // from the storm until the last one is back
 	Memory      float64 `json:"kib_per_connection,omitempty"` // of the process with PID, at the end
+
+	// CPU is the seconds of processor time that each of PIDs, and the generator, used from the first message until the last was delivered.
+	CPU map[string]float64 `json:"cpu_seconds,omitempty"`
 
 	Verdict Verdict `json:"verdict"`
 }
@@ -78,6 +83,8 @@ type runner struct {
 	byName        map[string]int // conversations
 	devices       []*device
 	said          []said
+	messages      int64          // of said
+	top           []atomic.Int64 // the last acknowledged seq by room
 	arrivals      []arrival
 	begin         time.Time    // zero of all times; before the first socket, since each reads the clock
 	first         atomic.Int64 // nanoseconds since begin: when sending began
@@ -91,14 +98,26 @@ type runner struct {
 	other map[int32]Message // what came that is not as it was said
 }
 
-// said is a message of this run. What is sent is known before; the sending device's reader writes what it was told.
+// said is a message of this run, or what a reader says. What is sent is known before, but for the seq of what it points to; the sending device's
+// reader writes what it was told.
 type said struct {
 	arrival
 	body     string
+	edits    []string     // what other arrivals may make of it
+	seqOf    atomic.Int64 // of its target, from the time of sending on
+	acked    atomic.Int64 // its own seq, for those that point to it
 	sent     time.Duration
 	outcome  Outcome
 	seq      int64
 	answered time.Duration
+}
+
+// does gives what is sent. What points to a text that has no seq in time is a text itself.
+func (s *said) does() Kind {
+	if s.kind != Read && s.seqOf.Load() == 0 {
+		return Text
+	}
+	return s.kind
 }
 
 // Run makes the users and rooms, opens the sockets, sends, waits and checks.
@@ -118,7 +137,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	r.rooms = o.Shape.rooms(o.Users, rng)
 	r.conversations, r.base = make([]string, len(r.rooms)), make([]int64, len(r.rooms))
 	if o.Rate > 0 {
-		r.arrivals = arrivals(rng, o.Shape, r.rooms, o.Devices, o.Rate, o.Duration)
+		r.arrivals = arrivals(rng, o.Shape, o.Mix, r.rooms, o.Devices, o.Rate, o.Duration)
 	}
 	c := client.New(o.Address)
 	defer c.Close()
@@ -135,9 +154,10 @@ func Run(ctx context.Context, o Options) (Result, error) {
 
 func (r *runner) run(ctx context.Context) (Result, error) {
 	res := Result{
-		Seed: r.Seed, Rooms: r.Shape.String(), Users: r.Users, Connections: r.Users * r.Devices, Rate: r.Rate, Seconds: r.Duration.Seconds(), Sent: int64(len(r.arrivals)),
+		Seed: r.Seed, Rooms: r.Shape.String(), Users: r.Users, Connections: r.Users * r.Devices, Rate: r.Rate, Seconds: r.Duration.Seconds(), Mix: r.Mix.String(),
 	}
 	r.prepare()
+	res.Sent = r.messages
 	before, known := memory(r.PID)
 	r.begin = time.Now()
 	start := r.begin
@@ -161,11 +181,13 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 			return err
 		})
 	}
+	idle := processors(r.watched())
 	late := r.send(ctx)
 	if err := errors.Join(ctx.Err(), storm.Wait()); err != nil {
 		return res, fmt.Errorf("load: %w", err)
 	}
 	r.wait(ctx)
+	res.CPU = since(idle, processors(r.watched()))
 	if after, ok := memory(r.PID); known && ok {
 		res.Memory = float64(after-before) / float64(len(r.devices))
 	}
@@ -192,8 +214,16 @@ func (r *runner) prepare() {
 	r.said = make([]said, len(r.arrivals))
 	pad := strings.Repeat("x", max(r.Size-16, 0))
 	for i, a := range r.arrivals {
-		r.said[i] = said{arrival: a, body: "message " + strconv.Itoa(i) + " " + pad + "."}
+		s := &r.said[i]
+		s.arrival, s.body = a, "message "+strconv.Itoa(i)+" "+pad+"."
+		if a.kind != Read {
+			r.messages++
+		}
+		if a.kind == Edit {
+			r.said[a.target].edits = append(r.said[a.target].edits, s.body)
+		}
 	}
+	r.top = make([]atomic.Int64, len(r.rooms))
 	of := make([][]int, r.Users)
 	if r.Rate > 0 {
 		for i, room := range r.rooms {
@@ -282,7 +312,15 @@ func (r *runner) send(ctx context.Context) *Histogram {
 				}
 				s.sent = time.Since(r.begin)
 				late[k].Add(s.sent - due)
-				r.devices[r.rooms[s.room].members[s.sender]*r.Devices+s.device].send(i)
+				d := r.devices[r.rooms[s.room].members[s.sender]*r.Devices+s.device]
+				switch s.kind {
+				case Read:
+					d.read(s.room)
+					continue
+				case Reply, Edit, Reaction:
+					s.seqOf.Store(r.said[s.target].acked.Load())
+				}
+				d.send(i)
 			}
 		})
 	}
@@ -296,7 +334,9 @@ func (r *runner) send(ctx context.Context) *Histogram {
 // expected is how often the messages of the run must be shown.
 func (r *runner) expected() (n int64) {
 	for i := range r.said {
-		n += int64(len(r.rooms[r.said[i].room].members) * r.Devices)
+		if r.said[i].kind != Read {
+			n += int64(len(r.rooms[r.said[i].room].members) * r.Devices)
+		}
 	}
 	return n
 }
@@ -306,7 +346,7 @@ func (r *runner) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, r.Settle)
 	defer cancel()
 	want := r.expected()
-	for r.answered.Load() < int64(len(r.said)) || r.shown.Load() < want {
+	for r.answered.Load() < r.messages || r.shown.Load() < want {
 		r.Report.At(r.shown.Load(), want, "waiting for the last deliveries")
 		if sleep(ctx, 20*time.Millisecond) != nil {
 			return
@@ -347,22 +387,4 @@ func (r *runner) sum(res *Result) {
 	if t := time.Duration(r.lastShow.Load() - r.first.Load()).Seconds(); t > 0 {
 		res.DeliveredPerSecond = float64(shown.Count()) / t
 	}
-}
-
-// memory gives the resident KiB of a process.
-func memory(pid int) (kib int64, ok bool) {
-	if pid == 0 {
-		return 0, false
-	}
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, found := strings.CutPrefix(line, "VmRSS:"); found {
-			n, err := strconv.ParseInt(strings.Fields(v)[0], 10, 64)
-			return n, err == nil
-		}
-	}
-	return 0, false
 }

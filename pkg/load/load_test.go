@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,7 +95,7 @@ func TestArrivals(t *testing.T) {
 	make := func(seed uint64) ([]room, []arrival) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		rooms := s.rooms(40, rng)
-		return rooms, arrivals(rng, s, rooms, 3, 200, 30*time.Second)
+		return rooms, arrivals(rng, s, Chat, rooms, 3, 200, 30*time.Second)
 	}
 	rooms, all := make(7)
 	_, again := make(7)
@@ -111,6 +112,26 @@ func TestArrivals(t *testing.T) {
 		count[a.room]++
 	}
 	require.InDelta(t, 2, float64(count[0])/float64(count[1]), 0.3, "the second room is half as busy as the first")
+
+	kinds := map[Kind]int{}
+	for _, a := range all {
+		kinds[a.kind]++
+		switch a.kind {
+		case Reply, Edit, Reaction:
+			text := all[a.target]
+			require.Contains(t, []Kind{Text, Reply}, text.kind)
+			require.Equal(t, a.room, text.room)
+			require.LessOrEqual(t, text.at, a.at-settled)
+			if a.kind == Edit {
+				require.Equal(t, a.sender, text.sender, "an edit is of one's own")
+			}
+		}
+	}
+	n := float64(len(all))
+	require.InDelta(t, 0.10, float64(kinds[Read])/n, 0.02)
+	require.InDelta(t, 0.05, float64(kinds[Reaction])/n, 0.02)
+	require.InDelta(t, 0.03, float64(kinds[Edit])/n, 0.02)
+	require.InDelta(t, 0.02, float64(kinds[Reply])/n, 0.01)
 }
 
 func TestOptions(t *testing.T) {
@@ -139,7 +160,7 @@ func TestOptions(t *testing.T) {
 
 // What a message waits begins when it is due, and its due time when sending begins: the clock runs from before the sockets.
 func TestLatencyBeginsWhenAMessageIsDue(t *testing.T) {
-	r := &runner{Options: Options{Devices: 1}, rooms: []room{{members: []int{0}}}, said: []said{{arrival: arrival{at: time.Second}}}}
+	r := &runner{Options: Options{Devices: 1}, rooms: []room{{members: []int{0}}}, said: []said{{arrival: arrival{at: time.Second}}}, top: make([]atomic.Int64, 1)}
 	r.first.Store(int64(time.Minute))
 	d := &device{r: r, last: map[int]int64{}}
 	r.devices = []*device{d}
@@ -152,7 +173,7 @@ func TestLatencyBeginsWhenAMessageIsDue(t *testing.T) {
 // meanwhile, and the checker would find an order that never was.
 func TestWhatIsFetchedIsShownWhenItHasCome(t *testing.T) {
 	r := &runner{
-		Options: Options{Devices: 1}, name: "run", rooms: []room{{members: []int{0}}}, conversations: []string{"c"}, begin: time.Now(),
+		Options: Options{Devices: 1}, name: "run", top: make([]atomic.Int64, 1), rooms: []room{{members: []int{0}}}, conversations: []string{"c"}, begin: time.Now(),
 		said: []said{{body: "one"}, {body: "two"}}, other: map[int32]Message{},
 	}
 	var asked time.Duration
@@ -178,5 +199,31 @@ func TestWhatIsFetchedIsShownWhenItHasCome(t *testing.T) {
 	for i := range r.said {
 		require.Equal(t, Stored, r.said[i].outcome)
 		require.Greater(t, r.said[i].answered, asked)
+	}
+}
+
+func TestRecognize(t *testing.T) {
+	now := client.Message{}.Edited
+	now.Time = time.Now()
+	text := Message{Conversation: "c", Sender: "ann", ClientID: "1", Body: "one"}
+	edit := Message{Conversation: "c", Sender: "ann", ClientID: "2", Kind: Edit, Target: 7, Body: "two"}
+	for name, tc := range map[string]struct {
+		got    client.Message
+		said   Message
+		hidden bool
+		is     bool
+	}{
+		"as it was said":              {client.Message{Kind: "text", Body: "one"}, text, false, true},
+		"another text":                {client.Message{Kind: "text", Body: "two"}, text, false, false},
+		"edited":                      {client.Message{Kind: "text", Body: "two", Edited: now}, text, false, true},
+		"edited as nobody has":        {client.Message{Kind: "text", Body: "three", Edited: now}, text, false, false},
+		"an answer to nothing":        {client.Message{Kind: "text", Body: "one", ReplyTo: 3}, text, false, false},
+		"an edit":                     {client.Message{Kind: "edit", Body: "two", Target: 7}, edit, false, true},
+		"an edit of another":          {client.Message{Kind: "edit", Body: "two", Target: 8}, edit, false, false},
+		"an edit that lost its text":  {client.Message{Kind: "edit", Target: 7}, edit, false, false},
+		"an edit of before they came": {client.Message{Kind: "edit", Target: 7}, edit, true, true},
+	} {
+		tc.got.Conversation, tc.got.Sender, tc.got.ClientID = tc.said.Conversation, tc.said.Sender, tc.said.ClientID
+		require.Equal(t, tc.is, Recognize(tc.got, tc.said, []string{"two"}, tc.hidden) == tc.said, name)
 	}
 }

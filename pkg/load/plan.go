@@ -82,29 +82,32 @@ func (s Shape) weights(rooms int) []float64 {
 	return sum
 }
 
-// arrival is one message that is to be sent.
+// arrival is one thing that somebody is to do.
 type arrival struct {
 	at     time.Duration // from the beginning
 	room   int
 	sender int // among the room's members
 	device int
+	kind   Kind
+	target int // the arrival that a reply, an edit or a reaction is about
 }
 
 // arrivals decides by the seed alone what is sent when: a Poisson process of that rate, as of many who do not know of each other. It
 // does not depend on answers, so a server that stands still is measured with all that should have been sent meanwhile.
-func arrivals(rng *rand.Rand, s Shape, rooms []room, devices int, rate float64, duration time.Duration) []arrival {
+func arrivals(rng *rand.Rand, s Shape, mix Mix, rooms []room, devices int, rate float64, duration time.Duration) []arrival {
 	sums := s.weights(len(rooms))
 	var all []arrival
 	for t := 0.0; ; {
 		t += -math.Log(1-rng.Float64()) / rate
 		at := time.Duration(t * float64(time.Second))
 		if at >= duration {
+			point(all)
 			return all
 		}
 		x := rng.Float64() * sums[len(sums)-1]
 		r, _ := slices.BinarySearch(sums, x)
 		r = min(r, len(rooms)-1)
-		all = append(all, arrival{at: at, room: r, sender: rng.IntN(len(rooms[r].members)), device: rng.IntN(devices)})
+		all = append(all, arrival{at: at, room: r, sender: rng.IntN(len(rooms[r].members)), device: rng.IntN(devices), kind: mix.Draw(rng)})
 	}
 }
 

@@ -16,7 +16,10 @@ import (
 
 // MessageOf gives a message without its place.
 func MessageOf(m client.Message) Message {
-	out := Message{Conversation: m.Conversation, Sender: m.Sender, ClientID: m.ClientID, Body: m.Body}
+	out := Message{Conversation: m.Conversation, Sender: m.Sender, ClientID: m.ClientID, Body: m.Body, Target: m.ReplyTo}
+	if k := Kind(m.Kind); k == Edit || k == Reaction {
+		out.Kind, out.Target, out.Emoji = k, m.Target, m.Emoji
+	}
 	if m.Event != nil {
 		users := slices.Sorted(slices.Values(m.Event.Users))
 		out.Event = Event{Type: m.Event.Type, Title: m.Event.Title, Users: strings.Join(users, ","), Owner: m.Event.Owner}
@@ -28,14 +31,23 @@ func MessageOf(m client.Message) Message {
 func (r *runner) own(i int) Message {
 	s := &r.said[i]
 	sender := r.sessions[r.rooms[s.room].members[s.sender]].User.ID
-	return Message{Conversation: r.conversations[s.room], Sender: sender, ClientID: r.name + "-" + strconv.Itoa(i), Body: s.body}
+	m := Message{Conversation: r.conversations[s.room], Sender: sender, ClientID: r.name + "-" + strconv.Itoa(i), Body: s.body, Target: s.seqOf.Load()}
+	switch s.does() {
+	case Edit:
+		m.Kind = Edit
+	case Reaction:
+		m.Kind, m.Body, m.Emoji = Reaction, "", Emoji
+	}
+	return m
 }
 
 // number gives the number of a message: its own, or a negative one if it is not exactly one that was said.
 func (r *runner) number(m client.Message) int32 {
 	if rest, ours := strings.CutPrefix(m.ClientID, r.name+"-"); ours {
-		if i, err := strconv.ParseInt(rest, 10, 32); err == nil && i >= 0 && int(i) < len(r.said) && r.own(int(i)) == MessageOf(m) {
-			return int32(i)
+		if i, err := strconv.ParseInt(rest, 10, 32); err == nil && i >= 0 && int(i) < len(r.said) {
+			if own := r.own(int(i)); own == Recognize(m, own, r.said[i].edits, false) {
+				return int32(i)
+			}
 		}
 	}
 	return r.foreign(m)
@@ -84,7 +96,7 @@ func (r *runner) histories(ctx context.Context) ([]History, error) {
 	within, cancel := context.WithTimeout(ctx, Takeover)
 	defer cancel()
 	acked := make([]int64, len(r.rooms))
-	if r.answered.Load() == int64(len(r.said)) { // else the devices may still write their answers
+	if r.answered.Load() == r.messages { // else the devices may still write their answers
 		for i := range r.said {
 			s := &r.said[i]
 			acked[s.room] = max(acked[s.room], s.seq)
@@ -127,7 +139,10 @@ func (r *runner) record(histories []History) *Record {
 	}
 	for i := range r.said {
 		s := &r.said[i]
-		rec.Said = append(rec.Said, Said{Message: rec.Number(r.own(i)), Outcome: s.outcome, Seq: s.seq, At: s.sent, Answered: s.answered})
+		n := rec.Number(r.own(i))
+		if s.kind != Read {
+			rec.Said = append(rec.Said, Said{Message: n, Outcome: s.outcome, Seq: s.seq, At: s.sent, Answered: s.answered})
+		}
 	}
 	for n := range int32(len(r.other)) {
 		rec.Number(r.other[-1-n])

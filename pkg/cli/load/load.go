@@ -26,6 +26,7 @@ import (
 type Options struct {
 	Factory *cli.Factory
 	Rooms   string
+	Mix     string
 	JSON    bool
 	load.Options
 }
@@ -60,7 +61,8 @@ derived from a key in labctl's cache. The first registration of each user costs 
 	flags.IntVar(&opts.Users, "users", 20, "use `NUMBER` users")
 	flags.IntVar(&opts.Devices, "devices", 2, "connect `NUMBER` devices for each user")
 	flags.StringVar(&opts.Rooms, "rooms", "rooms:10", "shape of the conversations: pairs, rooms:N or zipf:N")
-	flags.Float64Var(&opts.Rate, "rate", 50, "send `MESSAGES` per second, over all users; 0 only connects")
+	flags.StringVar(&opts.Mix, "mix", load.Chat.String(), "content of the traffic: chat (10 % read receipts, 5 % reactions, 3 % edits, 2 % replies) or texts")
+	flags.Float64Var(&opts.Rate, "rate", 50, "send `NUMBER` messages and receipts per second, over all users; 0 only connects")
 	flags.DurationVar(&opts.Duration, "duration", 20*time.Second, "duration of the traffic")
 	flags.DurationVar(&opts.Settle, "settle", 30*time.Second, "time to wait at the end for outstanding deliveries")
 	flags.IntVar(&opts.Size, "size", 100, "approximate size of a message's text in `BYTES`")
@@ -74,6 +76,9 @@ derived from a key in labctl's cache. The first registration of each user costs 
 func run(ctx context.Context, opts *Options) error {
 	var err error
 	if opts.Shape, err = load.ParseShape(opts.Rooms); err != nil {
+		return cli.Usagef("labctl load", "%w", err)
+	}
+	if opts.Options.Mix, err = load.ParseMix(opts.Mix); err != nil {
 		return cli.Usagef("labctl load", "%w", err)
 	}
 	if opts.Address == "" {

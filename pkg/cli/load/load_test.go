@@ -33,10 +33,10 @@ func TestFlags(t *testing.T) {
 	f, _ := factory(t)
 	var got *Options
 	cmd := NewCmdLoad(f, func(o *Options) error { got = o; return nil })
-	cmd.SetArgs([]string{"--address", "http://x", "--users", "4", "--devices", "3", "--rooms", "zipf:3", "--rate", "7.5", "--duration", "3s", "--settle", "4s",
+	cmd.SetArgs([]string{"--address", "http://x", "--users", "4", "--devices", "3", "--rooms", "zipf:3", "--mix", "texts", "--rate", "7.5", "--duration", "3s", "--settle", "4s",
 		"--size", "9", "--seed", "5", "--storm", "--pid", "6", "--json"})
 	require.NoError(t, cmd.Execute())
-	require.Equal(t, Options{Factory: f, Rooms: "zipf:3", JSON: true, Options: load.Options{Address: "http://x", Users: 4, Devices: 3, Rate: 7.5,
+	require.Equal(t, Options{Factory: f, Rooms: "zipf:3", Mix: "texts", JSON: true, Options: load.Options{Address: "http://x", Users: 4, Devices: 3, Rate: 7.5,
 		Duration: 3 * time.Second, Settle: 4 * time.Second, Size: 9, Seed: 5, Storm: true, PID: 6}}, *got)
 }
 

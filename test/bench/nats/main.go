@@ -30,8 +30,8 @@ const (
 	rate     = 500
 	seconds  = 15
 	bigRoom  = 1000
-	bigRate  = 65
-	bigTime  = 10
+	bigRate  = 1000 // more than can be delivered
+	bigTime  = 5
 	pairs    = 200
 	pairTime = 5
 	size     = 100 // bytes of a text
