@@ -1,6 +1,7 @@
 package devlab
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -22,7 +23,10 @@ func TestOpenAPIOfGroups(t *testing.T) {
 	w := newWorld(t, "groups")
 	ctx := t.Context()
 	const many = 40
-	w.startGroups(func(c *groups.Config) { c.People.PerSecond, c.People.Burst = 1e-6, many })
+	w.startGroups(func(c *groups.Config) {
+		c.People.PerSecond, c.People.Burst = 1e-6, many
+		c.Changes.PerSecond, c.Changes.Burst = 1e-6, many
+	})
 	users, tokens := map[string]*client.Session{}, map[string]string{"": ""}
 	for _, name := range []string{"owner", "member", "invited", "barred", "other", "enemy", "busy", "full"} {
 		users[name] = w.user(name)
@@ -69,6 +73,16 @@ func TestOpenAPIOfGroups(t *testing.T) {
 		peers[uuid.NewString()] = bson.M{"state": "outgoing"}
 	}
 	change("people", id("full"), bson.M{"peers": peers})
+	_, err = owner.Invite(ctx, open.ID, id("busy"))
+	require.NoError(t, err)
+	hers, err := users["busy"].CreateGroup(ctx, "Hers", id("member"))
+	require.NoError(t, err)
+	_, err = users["busy"].Invite(ctx, hers.ID, id("other"))
+	require.NoError(t, err)
+	for i := range many {
+		_, err = users["busy"].RenameGroup(ctx, hers.ID, fmt.Sprint("Hers ", i))
+	}
+	require.True(t, client.IsCode(err, "busy"), err)
 	for range many + 1 {
 		_, err = users["busy"].Unblock(ctx, id("enemy"))
 	}
@@ -79,6 +93,7 @@ func TestOpenAPIOfGroups(t *testing.T) {
 	// How to get the statuses, in this order; those of bad bodies and of no token are the same for all.
 	tries := []try{
 		{what: "POST /api/groups 201", bearer: tokens["owner"], body: `{"title":"New"}`},
+		{what: "POST /api/groups 429", bearer: tokens["busy"], body: `{"title":"New"}`},
 		{what: "POST /api/groups 403", bearer: tokens["enemy"], body: `{"title":"New","members":["` + id("owner") + `"]}`},
 		{what: "GET /api/groups 200", bearer: tokens["owner"]},
 		{what: "GET /api/groups/public 200", bearer: tokens["other"]},
@@ -87,17 +102,21 @@ func TestOpenAPIOfGroups(t *testing.T) {
 		{what: "GET /api/groups/{id} 404", bearer: tokens["other"], path: in(open, "")},
 		{what: "PATCH /api/groups/{id} 200", bearer: tokens["owner"], path: in(open, ""), body: `{"title":"Opened"}`},
 		{what: "PATCH /api/groups/{id} 403", bearer: tokens["member"], path: in(open, ""), body: `{"title":"Opened"}`},
+		{what: "PATCH /api/groups/{id} 429", bearer: tokens["busy"], path: in(hers, ""), body: `{"title":"Closed"}`},
 		{what: "PATCH /api/groups/{id} 404", bearer: tokens["other"], path: in(open, ""), body: `{"title":"Opened"}`},
 		{what: "POST /api/groups/{id}/members 200", bearer: tokens["owner"], path: in(open, "/members"), body: user("member")},
 		{what: "POST /api/groups/{id}/members 403", bearer: tokens["member"], path: in(open, "/members"), body: user("other")},
 		{what: "POST /api/groups/{id}/members 404", bearer: tokens["other"], path: in(open, "/members"), body: user("other")},
 		{what: "POST /api/groups/{id}/members 409", bearer: tokens["owner"], path: in(crowded, "/members"), body: user("member")},
+		{what: "POST /api/groups/{id}/members 429", bearer: tokens["busy"], path: in(hers, "/members"), body: user("invited")},
 		{what: "PUT /api/groups/{id}/members/{user} 200", bearer: tokens["owner"], path: in(open, "/members/"+id("member")), body: `{"role":"member"}`},
 		{what: "PUT /api/groups/{id}/members/{user} 403", bearer: tokens["member"], path: in(open, "/members/"+id("member")), body: `{"role":"owner"}`},
 		{what: "PUT /api/groups/{id}/members/{user} 404", bearer: tokens["owner"], path: in(open, "/members/"+nobody), body: `{"role":"member"}`},
+		{what: "PUT /api/groups/{id}/members/{user} 429", bearer: tokens["busy"], path: in(hers, "/members/"+id("member")), body: `{"role":"admin"}`},
 		{what: "DELETE /api/groups/{id}/members/{user} 200", bearer: tokens["owner"], path: in(open, "/members/"+nobody)},
 		{what: "DELETE /api/groups/{id}/members/{user} 403", bearer: tokens["member"], path: in(open, "/members/"+nobody)},
 		{what: "DELETE /api/groups/{id}/members/{user} 404", bearer: tokens["other"], path: in(open, "/members/"+nobody)},
+		{what: "DELETE /api/groups/{id}/members/{user} 429", bearer: tokens["busy"], path: in(hers, "/members/"+id("member"))},
 		{what: "POST /api/groups/{id}/invitations 200", bearer: tokens["owner"], path: in(open, "/invitations"), body: user("invited")},
 		{what: "POST /api/groups/{id}/invitations 403", bearer: tokens["owner"], path: in(open, "/invitations"), body: user("enemy")},
 		{what: "POST /api/groups/{id}/invitations 404", bearer: tokens["other"], path: in(open, "/invitations"), body: user("other")},
@@ -106,9 +125,12 @@ func TestOpenAPIOfGroups(t *testing.T) {
 		{what: "DELETE /api/groups/{id}/invitations/{user} 200", bearer: tokens["owner"], path: in(open, "/invitations/"+nobody)},
 		{what: "DELETE /api/groups/{id}/invitations/{user} 403", bearer: tokens["member"], path: in(open, "/invitations/"+nobody)},
 		{what: "DELETE /api/groups/{id}/invitations/{user} 404", bearer: tokens["other"], path: in(open, "/invitations/"+nobody)},
+		{what: "DELETE /api/groups/{id}/invitations/{user} 429", bearer: tokens["busy"], path: in(hers, "/invitations/"+id("other"))},
 		{what: "GET /api/invitations 200", bearer: tokens["invited"]},
 		{what: "POST /api/invitations/{id}/accept 404", bearer: tokens["barred"], path: "/api/invitations/" + open.ID + "/accept"},
 		{what: "POST /api/invitations/{id}/accept 409", bearer: tokens["other"], path: "/api/invitations/" + crowded.ID + "/accept"},
+		{what: "POST /api/invitations/{id}/decline 429", bearer: tokens["busy"], path: "/api/invitations/" + open.ID + "/decline"},
+		{what: "POST /api/invitations/{id}/accept 429", bearer: tokens["busy"], path: "/api/invitations/" + open.ID + "/accept"},
 		{what: "POST /api/invitations/{id}/decline 204", bearer: tokens["other"], path: "/api/invitations/" + crowded.ID + "/decline"},
 		{what: "POST /api/invitations/{id}/decline 404", bearer: tokens["other"], path: "/api/invitations/" + crowded.ID + "/decline"},
 		{what: "POST /api/invitations/{id}/accept 200", bearer: tokens["invited"], path: "/api/invitations/" + open.ID + "/accept"},
@@ -119,6 +141,7 @@ func TestOpenAPIOfGroups(t *testing.T) {
 		{what: "POST /api/groups/{id}/join 429", bearer: tokens["busy"], path: in(open, "/join")},
 		{what: "POST /api/groups/{id}/leave 204", bearer: tokens["invited"], path: in(open, "/leave")},
 		{what: "POST /api/groups/{id}/leave 404", bearer: tokens["invited"], path: in(open, "/leave")},
+		{what: "POST /api/groups/{id}/leave 429", bearer: tokens["busy"], path: in(hers, "/leave")},
 		{what: "GET /api/contacts 200", bearer: tokens["owner"]},
 		{what: "POST /api/contacts/requests 200", bearer: tokens["member"], body: user("owner")},
 		{what: "GET /api/contacts 200", bearer: tokens["owner"]},

@@ -18,8 +18,9 @@ const maxTries = 50
 var errBusy = errors.New("too many change it at once")
 
 // change lets f change a group that is not gone, on behalf of a user, and publishes the events that f gives, each a version of its own. With no
-// event nothing is changed. f may run more than once, each time on the group as it is then.
+// event nothing is changed, and nothing counts. f may run more than once, each time on the group as it is then.
 func (s *groups) change(ctx context.Context, id, by string, f func(*group) ([]event, error)) (group, error) {
+	counted := false
 	for range maxTries {
 		g, _, err := store.Get[group](ctx, s.groups(), id)
 		if err != nil {
@@ -28,10 +29,16 @@ func (s *groups) change(ctx context.Context, id, by string, f func(*group) ([]ev
 		if g.gone() {
 			return g, service.NotFound("group")
 		}
-		before := g.Version
+		before, role := g.Version, g.role(by)
 		events, err := f(&g)
 		if err != nil || len(events) == 0 {
 			return g, err
+		}
+		if !counted {
+			if err := s.mayChangeGroup(id, role, by, len(events)); err != nil {
+				return g, err
+			}
+			counted = true
 		}
 		set := bson.D{}
 		for _, e := range events {

@@ -103,6 +103,9 @@ func (s *groups) create(w http.ResponseWriter, r *http.Request, caller token.Cla
 	if len(users) > wire.MaxMembers {
 		return service.BadRequest("%d members; at most %d", len(users), wire.MaxMembers)
 	}
+	if err := s.mayCreate(caller.User, len(users)); err != nil {
+		return err
+	}
 	if err := s.addable(r.Context(), caller.User, users[1:]...); err != nil {
 		return err
 	}

@@ -34,28 +34,48 @@ type Config struct {
 	Sweep time.Duration
 	// People is how often a user may ask, invite, join or block (PEOPLE_RATE, 1/100).
 	People limit.Rate
+	// Changes is how often a user may change groups (CHANGE_RATE, 2/200), GroupChanges how often a group may be changed (GROUP_RATE, 2/1000).
+	Changes, GroupChanges limit.Rate
 	// Now is the clock.
 	Now func() time.Time
 }
 
 // Variables gives what ConfigFromEnv reads.
 func Variables() []env.Variable {
-	return append(service.Variables("groups"), env.Variable{
-		Name: "PEOPLE_RATE", Default: "1/100", Form: limit.Form,
-		Meaning: "How often a user may ask, invite, join or block, at each instance.",
-	})
+	return append(service.Variables("groups"),
+		env.Variable{
+			Name: "PEOPLE_RATE", Default: "1/100", Form: limit.Form,
+			Meaning: "How often a user may ask, invite, join or block, at each instance.",
+		},
+		env.Variable{
+			Name: "CHANGE_RATE", Default: "2/200", Form: limit.Form,
+			Meaning: "How often a user may change groups, at each instance. Each ten members of a new group count as one change.",
+		},
+		env.Variable{
+			Name: "GROUP_RATE", Default: "2/1000", Form: limit.Form,
+			Meaning: "How often a group may be changed, at each instance: by its owner and admins, and as often by all others together.",
+		},
+	)
 }
 
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
-	c := Config{Sweep: 5 * time.Second, People: limit.Rate{PerSecond: 1, Burst: 100}, Now: time.Now}
+	c := Config{
+		Sweep: 5 * time.Second, People: limit.Rate{PerSecond: 1, Burst: 100},
+		Changes: limit.Rate{PerSecond: 2, Burst: 200}, GroupChanges: limit.Rate{PerSecond: 2, Burst: 1000}, Now: time.Now,
+	}
 	var err error
 	if c.Settings, err = service.FromEnv("groups", getenv); err != nil {
 		return c, err
 	}
-	if v := getenv("PEOPLE_RATE"); v != "" {
-		if c.People, err = limit.ParseRate(v); err != nil {
-			return c, fmt.Errorf("configure groups: PEOPLE_RATE: %w", err)
+	for _, r := range []struct {
+		name string
+		rate *limit.Rate
+	}{{"PEOPLE_RATE", &c.People}, {"CHANGE_RATE", &c.Changes}, {"GROUP_RATE", &c.GroupChanges}} {
+		if v := getenv(r.name); v != "" {
+			if *r.rate, err = limit.ParseRate(v); err != nil {
+				return c, fmt.Errorf("configure groups: %s: %w", r.name, err)
+			}
 		}
 	}
 	return c, nil
@@ -67,6 +87,9 @@ type groups struct {
 	kafka *kgo.Client
 	auth  peer.Auth
 	often *limit.Buckets // by user
+
+	changes      *limit.Buckets // by user
+	groupChanges *limit.Buckets // by group, and for those who moderate it apart
 }
 
 // groups: by id. members: "<user>", the groups the user is or was in. outbox: "<group or pair>/<version>", written before a change and
@@ -103,7 +126,10 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer kafka.Close()
 	client := peer.NewHTTPClient()
-	s := &groups{Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL}, often: limit.New(c.People, c.Now)}
+	s := &groups{
+		Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL}, often: limit.New(c.People, c.Now),
+		changes: limit.New(c.Changes, c.Now), groupChanges: limit.New(c.GroupChanges, c.Now),
+	}
 	over, err := ended.Open(c.Kafka, "groups", c.Log, c.Now)
 	if err != nil {
 		return fmt.Errorf("groups: %w", err)
@@ -172,4 +198,37 @@ func (s *groups) notTooOften(user string) error {
 		return service.Busy("you ask, invite, join or block too often; try again later", wait)
 	}
 	return nil
+}
+
+// membersEach is how many members of a new group count as one change: each costs a look at the user and a place in their inbox.
+const membersEach = 10
+
+// mayCreate counts a new group as changes of who makes it.
+func (s *groups) mayCreate(by string, members int) error {
+	return s.mayChange(by, (members+membersEach-1)/membersEach)
+}
+
+// mayChange counts n changes of groups by a user.
+func (s *groups) mayChange(by string, n int) error {
+	if wait, ok := s.changes.TakeN(by, n); !ok {
+		return service.Busy("you have changed groups too often; try again later", wait)
+	}
+	return nil
+}
+
+// mayChangeGroup counts n changes of a group by a user with that role in it. Those who moderate it are counted apart: whoever comes and goes all the
+// time must not keep them from ending that.
+func (s *groups) mayChangeGroup(id, role, by string, n int) error {
+	key := id
+	if may(role, edit) {
+		key += "/moderated"
+	}
+	if wait, ok := s.groupChanges.TakeN(key, n); !ok {
+		return service.Busy("this group has been changed too often; try again later", wait)
+	}
+	err := s.mayChange(by, n)
+	if err != nil {
+		s.groupChanges.ReturnN(key, n)
+	}
+	return err
 }

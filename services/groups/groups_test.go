@@ -17,17 +17,26 @@ func TestConfigFromEnv(t *testing.T) {
 	c, err := ConfigFromEnv(getenv)
 	require.NoError(t, err)
 	require.Equal(t, limit.Rate{PerSecond: 1, Burst: 100}, c.People)
-	env["PEOPLE_RATE"] = "0.5/3"
-	c, err = ConfigFromEnv(getenv)
-	require.NoError(t, err)
-	require.Equal(t, limit.Rate{PerSecond: 0.5, Burst: 3}, c.People)
-	env["PEOPLE_RATE"] = "off"
-	c, err = ConfigFromEnv(getenv)
-	require.NoError(t, err)
-	require.True(t, c.People.Off())
-	env["PEOPLE_RATE"] = "often"
-	_, err = ConfigFromEnv(getenv)
-	require.ErrorContains(t, err, "PEOPLE_RATE")
+	require.Equal(t, limit.Rate{PerSecond: 2, Burst: 200}, c.Changes)
+	require.Equal(t, limit.Rate{PerSecond: 2, Burst: 1000}, c.GroupChanges)
+	for name, rate := range map[string]func(Config) limit.Rate{
+		"PEOPLE_RATE": func(c Config) limit.Rate { return c.People },
+		"CHANGE_RATE": func(c Config) limit.Rate { return c.Changes },
+		"GROUP_RATE":  func(c Config) limit.Rate { return c.GroupChanges },
+	} {
+		env[name] = "0.5/3"
+		c, err = ConfigFromEnv(getenv)
+		require.NoError(t, err)
+		require.Equal(t, limit.Rate{PerSecond: 0.5, Burst: 3}, rate(c))
+		env[name] = "off"
+		c, err = ConfigFromEnv(getenv)
+		require.NoError(t, err)
+		require.True(t, rate(c).Off())
+		env[name] = "often"
+		_, err = ConfigFromEnv(getenv)
+		require.ErrorContains(t, err, name)
+		delete(env, name)
+	}
 }
 
 func TestBeginnings(t *testing.T) {

@@ -97,10 +97,14 @@ func New(rate Rate, now func() time.Time) *Buckets {
 const sweepEvery = time.Minute
 
 // Take takes one out of the bucket of key. If it is empty, ok is false and wait is how long until there is one.
-func (b *Buckets) Take(key string) (wait time.Duration, ok bool) {
+func (b *Buckets) Take(key string) (wait time.Duration, ok bool) { return b.TakeN(key, 1) }
+
+// TakeN takes n out of the bucket of key at once, or a full bucket where n is more than it holds. If there are not so many in it, none is taken.
+func (b *Buckets) TakeN(key string, n int) (wait time.Duration, ok bool) {
 	if b.rate.Off() {
 		return 0, true
 	}
+	want := float64(min(n, b.rate.Burst))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
@@ -118,19 +122,22 @@ func (b *Buckets) Take(key string) (wait time.Duration, ok bool) {
 		b.keys[key] = v
 	}
 	v.refill(b.rate, now)
-	if v.left < 1 {
-		return time.Duration((1 - v.left) / b.rate.PerSecond * float64(time.Second)), false
+	if v.left < want {
+		return time.Duration((want - v.left) / b.rate.PerSecond * float64(time.Second)), false
 	}
-	v.left--
+	v.left -= want
 	return 0, true
 }
 
 // Return gives back what Take took for something that does not count after all.
-func (b *Buckets) Return(key string) {
+func (b *Buckets) Return(key string) { b.ReturnN(key, 1) }
+
+// ReturnN gives back what TakeN took.
+func (b *Buckets) ReturnN(key string, n int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if v := b.keys[key]; v != nil {
-		if v.left++; v.left >= float64(b.rate.Burst) {
+		if v.left += float64(n); v.left >= float64(b.rate.Burst) {
 			delete(b.keys, key)
 		}
 	}

@@ -68,6 +68,23 @@ func TestBuckets(t *testing.T) {
 	now = now.Add(-time.Minute)
 	require.True(t, take("a"), "a clock that goes back takes nothing away")
 
+	wait, ok = b.TakeN("b", 3)
+	require.True(t, ok, wait)
+	now = now.Add(time.Second)
+	wait, ok = b.TakeN("b", 3)
+	require.False(t, ok)
+	require.Equal(t, 500*time.Millisecond, wait)
+	require.True(t, take("b"), "what was refused has taken nothing")
+	require.True(t, take("b"))
+	require.False(t, take("b"))
+	b.ReturnN("b", 2)
+	wait, ok = b.TakeN("b", 2)
+	require.True(t, ok, wait)
+	now = now.Add(time.Hour)
+	wait, ok = b.TakeN("b", 1000)
+	require.True(t, ok, "what is more than the burst takes all of it: %s", wait)
+	require.False(t, take("b"))
+
 	off := New(Rate{}, func() time.Time { return now })
 	for range 1000 {
 		_, ok := off.Take("a")
