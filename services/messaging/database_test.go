@@ -1,9 +1,14 @@
 package messaging
 
 import (
+	"context"
+	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -39,4 +44,61 @@ func openTestDatabase(t *testing.T, monitor *event.CommandMonitor) *database {
 
 func text(seq int64, body string) message {
 	return message{ID: messageID("room", seq), Conversation: "room", Seq: seq, Kind: wire.Text, Sender: "ann", Body: body, Texts: seq}
+}
+
+// openCountedDatabase gives a database and the number of reads from it.
+func openCountedDatabase(t *testing.T) (*database, *atomic.Int64) {
+	t.Helper()
+	var reads atomic.Int64
+	return openTestDatabase(t, &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		if e.CommandName == "find" {
+			reads.Add(1)
+		}
+	}}), &reads
+}
+
+// story stores what is said in a conversation.
+type story struct {
+	t *testing.T
+	d *database
+	c *conversation
+}
+
+func (d *database) begin(t *testing.T, id string) *story {
+	t.Helper()
+	return &story{t: t, d: d, c: newConversation(id)}
+}
+
+// group begins a group of those users, of which the first makes it.
+func (d *database) group(t *testing.T, at time.Time, users ...string) *story {
+	t.Helper()
+	s := d.begin(t, wire.NewGroupID())
+	s.say(wire.Record{Type: wire.RecordGroup, Sender: users[0], At: wire.At(at), Event: &wire.GroupEvent{Type: wire.Created, Title: "Lab", Users: users}})
+	return s
+}
+
+func (s *story) text(at time.Time, sender, body string) {
+	s.t.Helper()
+	s.say(wire.Record{Type: wire.RecordSend, Sender: sender, At: wire.At(at), Body: body})
+}
+
+// say stores a record as it is when all of it is projected.
+func (s *story) say(r wire.Record) {
+	s.t.Helper()
+	ctx := s.t.Context()
+	r.Conversation, r.ClientID = s.c.id, fmt.Sprint(s.c.next)
+	m := newMessage(r, s.c.next)
+	follows := s.c.take(&m)
+	require.NoError(s.t, s.d.putMessages(ctx, []message{m}))
+	if follows.roster != nil {
+		require.NoError(s.t, s.d.putRoster(ctx, follows.roster))
+	}
+	for _, u := range follows.joined {
+		require.NoError(s.t, s.d.putInbox(ctx, joining{u, s.c.id}))
+	}
+	end := headOf(m)
+	for user, c := range follows.cursors {
+		end = append(end, bson.E{Key: "reads." + user, Value: c})
+	}
+	require.NoError(s.t, store.Upsert(ctx, s.d.heads, s.c.id, bson.D{{Key: "$set", Value: end}}))
 }

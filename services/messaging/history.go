@@ -95,8 +95,11 @@ func (d *database) readRoster(ctx context.Context, id string) (*roster, error) {
 
 // rosterAt reads the roster of a conversation as it is at an event or later: that event may be stored, and the roster not yet.
 func (d *database) rosterAt(ctx context.Context, id string, event int64) (*roster, error) {
+	if r := d.known.at(id, event); r != nil {
+		return r, nil
+	}
 	r, err := d.readRoster(ctx, id)
-	if err != nil || !wire.ValidGroupID(id) || r.Seq >= event {
+	if err != nil || !wire.ValidGroupID(id) {
 		return r, err
 	}
 	var events []message
@@ -113,6 +116,9 @@ func (d *database) rosterAt(ctx context.Context, id string, event int64) (*roste
 	}
 	for _, m := range slices.Backward(events) {
 		r = r.with(id, &m)
+	}
+	if r.Seq > 0 {
+		d.known.keep(r)
 	}
 	return r, nil
 }

@@ -36,6 +36,8 @@ type database struct {
 	rosterReads   store.Shared[*roster]
 	bucketReads   store.Shared[bucket]
 	positionReads store.Shared[positions]
+
+	known rosters // those that were read
 }
 
 func newDatabase(db *store.DB) *database {
