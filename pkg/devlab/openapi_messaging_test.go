@@ -84,6 +84,9 @@ func TestOpenAPIOfMessaging(t *testing.T) {
 	c.get(good...)
 	c.get(
 		try{what: "GET /api/conversations 200", bearer: bearer(busy)},
+		try{what: "GET /api/conversations 200", bearer: hers, path: "/api/conversations?limit=1"},
+		try{what: "GET /api/conversations 200", bearer: hers, path: "/api/conversations?limit=1&cursor=" + url.QueryEscape(dm)},
+		try{what: "GET /api/conversations 400", bearer: hers, path: "/api/conversations?cursor=x"},
 		try{what: "GET /api/messages 200", bearer: hers, path: "/api/messages?conversation=" + group.ID},
 		try{what: "GET /api/messages 400", bearer: hers, path: page("&before=1&after=1")},
 		try{what: "GET /api/conversations 400", bearer: hers, path: "/api/conversations?position=here"},

@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -340,16 +341,27 @@ func (s *Session) Conversations(ctx context.Context) ([]Conversation, error) {
 }
 
 // conversations gives them as they are at a position, or later.
-func (s *Session) conversations(ctx context.Context, position string) ([]Conversation, error) {
-	var a struct {
-		Conversations []Conversation `json:"conversations"`
-	}
-	path := "/api/conversations"
+func (s *Session) conversations(ctx context.Context, position string) (all []Conversation, err error) {
+	q := url.Values{}
 	if position != "" {
-		path += "?" + url.Values{"position": {position}}.Encode()
+		q.Set("position", position)
 	}
-	err := s.do(ctx, http.MethodGet, path, nil, &a)
-	return a.Conversations, err
+	for {
+		var page struct {
+			Conversations []Conversation `json:"conversations"`
+			Next          string         `json:"next"`
+		}
+		if err := s.do(ctx, http.MethodGet, "/api/conversations?"+q.Encode(), nil, &page); err != nil {
+			return nil, err
+		}
+		all = append(all, page.Conversations...)
+		if page.Next == "" {
+			break
+		}
+		q.Set("cursor", page.Next)
+	}
+	slices.SortStableFunc(all, func(a, b Conversation) int { return b.LastMessage.At.Compare(a.LastMessage.At.Time) })
+	return all, nil
 }
 
 // Conversation gives one conversation.

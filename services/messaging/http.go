@@ -7,10 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
-
-	"golang.org/x/sync/semaphore"
 
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/token"
@@ -23,45 +20,17 @@ const (
 	// Beyond these, presence is not worth telling to everyone.
 	maxPeers     = 2000
 	maxPeerGroup = 200
-	// readsAtOnce is less than the connections to the database, which storing needs, too.
-	readsAtOnce = 16
-	// searchesAtOnce is less, since a search reads many documents.
-	searchesAtOnce = 4
 	// maxResumed is how many messages one resume gives in all.
 	maxResumed = 2000
 )
 
-// bulkhead bounds how many requests are read for at once; the others wait in their order. If all were read for at once, then a few more than the
-// database can serve within the time that callers have would have none of them served in time, and all of them come again.
-type bulkhead struct{ *semaphore.Weighted }
-
-func newBulkhead(n int64) bulkhead { return bulkhead{semaphore.NewWeighted(n)} }
-
-// answer writes what f has read, when there is room for it.
-func (s *messaging) answer(b bulkhead, w http.ResponseWriter, r *http.Request, f func() (any, error)) error {
-	v, err := b.do(r.Context(), f)
-	if err != nil {
-		return err
-	}
-	return service.Write(w, http.StatusOK, v)
-}
-
-// do runs f when there is room for it. Who reads an answer slowly takes nobody's room, so f writes none.
-func (b bulkhead) do(ctx context.Context, f func() (any, error)) (any, error) {
-	if err := b.Acquire(ctx, 1); err != nil {
-		return nil, service.Unavailable("messaging", err)
-	}
-	defer b.Release(1)
-	return f()
-}
-
 // answers makes a handler of what reads for a user, once what the user was told of is there.
-func (s *messaging) answers(b bulkhead, read func(r *http.Request, user string) (any, error)) http.Handler {
+func (s *messaging) answers(b *bulkhead, read func(r *http.Request, user string) (any, error)) http.Handler {
 	return service.Authenticated(s.verifier, func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
 		if err := s.current(r); err != nil {
 			return err
 		}
-		return s.answer(b, w, r, func() (any, error) { return read(r, caller.User) })
+		return b.answer(w, r, caller.User, func() (any, error) { return read(r, caller.User) })
 	})
 }
 
@@ -74,35 +43,6 @@ func (s *messaging) conversation(r *http.Request, user string) (any, error) {
 		return nil, service.NotFound("conversation")
 	}
 	return v, nil
-}
-
-func (s *messaging) list(r *http.Request, user string) (any, error) {
-	ids, err := s.database.inbox(r.Context(), user)
-	if err != nil {
-		return nil, service.Unavailable("the database", err)
-	}
-	views := []wire.Conversation{}
-	var mu sync.Mutex
-	err = eachOf(r.Context(), readsAhead, ids, func(ctx context.Context, id string) error {
-		v, ok, err := s.database.show(ctx, user, id, false)
-		if err != nil || !ok || v.LastMessage == nil {
-			return err
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		views = append(views, v)
-		return nil
-	})
-	if err != nil {
-		return nil, service.Unavailable("the database", err)
-	}
-	slices.SortFunc(views, func(a, b wire.Conversation) int {
-		if c := b.LastMessage.At.Compare(a.LastMessage.At.Time); c != 0 {
-			return c
-		}
-		return strings.Compare(a.ID, b.ID)
-	})
-	return map[string][]wire.Conversation{"conversations": views}, nil
 }
 
 func (s *messaging) history(r *http.Request, user string) (any, error) {
@@ -201,7 +141,7 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 	if err := s.reach(r.Context(), req.Position); err != nil {
 		return err
 	}
-	return s.answer(s.reading, w, r, func() (any, error) { return s.resumed(r.Context(), req) })
+	return s.reading.answer(w, r, req.User, func() (any, error) { return s.resumed(r.Context(), req) })
 }
 
 func (s *messaging) resumed(ctx context.Context, req wire.ResumeRequest) (any, error) {

@@ -68,10 +68,11 @@ type messaging struct {
 	pipeline  *pipeline
 	projector *projector
 
-	reading, searching bulkhead
-	searches           *limit.Buckets
-	ends               store.Shared[map[int32]int64]
-	fulls              chan full
+	reading, listing, searching *bulkhead
+
+	searches *limit.Buckets
+	ends     store.Shared[map[int32]int64]
+	fulls    chan full
 
 	stored, repeated, refused, dead, missing, pruned prometheus.Counter
 }
@@ -92,7 +93,7 @@ func Run(ctx context.Context, c Config) error {
 	s := &messaging{
 		Config: c, database: newDatabase(db), metrics: m, tracer: tracer,
 		verifier: token.NewVerifier(token.Remote(peer.NewHTTPClient(), c.AuthURL), c.Now),
-		reading:  newBulkhead(readsAtOnce), searching: newBulkhead(searchesAtOnce), searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
+		reading:  newReading(), listing: newListing(), searching: newSearching(), searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
 		repeated: m.Counter("messaging_repeated_total", "Records whose message was stored already."),
 		refused:  m.Counter("messaging_refused_total", "Messages and changes that were refused."),
@@ -124,7 +125,7 @@ func Run(ctx context.Context, c Config) error {
 	s.verifier.Refuse(over.Has)
 
 	mux := http.NewServeMux()
-	mux.Handle("GET /api/conversations", s.answers(s.reading, s.list))
+	mux.Handle("GET /api/conversations", s.answers(s.listing, s.list))
 	mux.Handle("GET /api/conversations/{id}", s.answers(s.reading, s.conversation))
 	mux.Handle("GET /api/messages", s.answers(s.reading, s.history))
 	mux.Handle("GET /api/messages/search", s.answers(s.searching, s.search))
@@ -132,7 +133,7 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		s.settle(r.Context())
-		return s.answer(s.reading, w, r, func() (any, error) { return s.peers(r) })
+		return s.reading.answer(w, r, r.PathValue("user"), func() (any, error) { return s.peers(r) })
 	}))
 	srv := service.Server{
 		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Tracer: tracer, Work: over.Beside(consumer.work),
