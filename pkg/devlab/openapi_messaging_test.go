@@ -95,7 +95,9 @@ func TestOpenAPIOfMessaging(t *testing.T) {
 		try{what: "GET /api/messages 404", bearer: hers, path: "/api/messages?conversation="},
 		try{what: "GET /api/messages/search 200", bearer: hers, path: find("&" + conversation)},
 		try{what: "GET /api/messages/search 400", bearer: hers, path: "/api/messages/search?q=a+b+c+d+e+f+g+h+i+j+k"},
+		try{what: "GET /api/messages/search 200", bearer: hers, path: find("&limit=1")},
 		try{what: "GET /api/messages/search 400", bearer: hers, path: "/api/messages/search?q=,"},
+		try{what: "GET /api/messages/search 400", bearer: hers, path: find("&cursor=.")},
 		try{what: "GET /api/messages/search 404", bearer: strange, path: find("&" + conversation)},
 		try{what: "GET /api/messages/search 429", bearer: bearer(busy), path: find("")},
 	)

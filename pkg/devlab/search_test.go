@@ -2,6 +2,7 @@ package devlab
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,11 @@ func TestSearchMessages(t *testing.T) {
 	require.Len(t, f.Messages, 100)
 	require.True(t, f.More)
 	require.Equal(t, wide[149], texts(f.Messages)[0])
+	rest, err := bob.SearchOn(ctx, "wide", dm, 100, f.Next)
+	require.NoError(t, err)
+	require.False(t, rest.More)
+	slices.Reverse(wide)
+	require.Equal(t, wide, append(texts(f.Messages), texts(rest.Messages)...))
 
 	// Without the filters all is found, too, and they are made again.
 	words := w.database("messaging").Collection("words")

@@ -126,20 +126,29 @@ func reacted(all map[string][]string, change Message) map[string][]string {
 	return all
 }
 
-// Found is what a search gives: the messages that match, newest first, and whether older ones were not looked at.
+// Found is what a search gives: the messages that match, newest first, whether there may be older ones, and then the cursor of the next page.
 type Found struct {
 	Messages []Message `json:"messages"`
 	More     bool      `json:"more"`
+	Next     string    `json:"next"`
 }
 
 // Search looks for texts with all the words of q: in one conversation, or in all of the user's if that is empty. limit 0: the server's.
-func (s *Session) Search(ctx context.Context, q, conversation string, limit int) (f Found, err error) {
+func (s *Session) Search(ctx context.Context, q, conversation string, limit int) (Found, error) {
+	return s.SearchOn(ctx, q, conversation, limit, "")
+}
+
+// SearchOn is Search from a cursor on.
+func (s *Session) SearchOn(ctx context.Context, q, conversation string, limit int, cursor string) (f Found, err error) {
 	v := url.Values{"q": {q}}
 	if conversation != "" {
 		v.Set("conversation", conversation)
 	}
 	if limit > 0 {
 		v.Set("limit", strconv.Itoa(limit))
+	}
+	if cursor != "" {
+		v.Set("cursor", cursor)
 	}
 	err = s.do(ctx, http.MethodGet, "/api/messages/search?"+v.Encode(), nil, &f)
 	return f, err
