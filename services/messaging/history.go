@@ -123,17 +123,24 @@ func (d *database) rosterAt(ctx context.Context, id string, event int64) (*roste
 	return r, nil
 }
 
-// cursor gives how far a user has read, with the head and roster of the conversation.
-func (d *database) cursor(ctx context.Context, user string, h head, v view) (readCursor, error) {
-	c := h.Reads[user]
-	if !v.roster.Large {
-		return c, nil
+// cursor gives how far a user has read of a conversation. What was said before they came is not theirs to read: that holds from the event on that
+// added them, though it may be stored some time before their read cursor is.
+func (d *database) cursor(ctx context.Context, user string, v view) (readCursor, error) {
+	c := v.head.Reads[user]
+	if v.roster.Large {
+		own, _, err := store.Get[readCursor](ctx, d.reads, cursorID(v.id, user))
+		if err != nil {
+			return c, err
+		}
+		if own.Seq > c.Seq {
+			c = own
+		}
 	}
-	own, _, err := store.Get[readCursor](ctx, d.reads, cursorID(v.id, user))
-	if own.Seq > c.Seq {
-		c = own
+	if first, ok := v.joined(user); ok && c.Seq < first {
+		m, err := d.readMessage(ctx, v.id, first)
+		return readCursor{Seq: first, Texts: m.Texts}, err
 	}
-	return c, err
+	return c, nil
 }
 
 // bucket is messages by seq. Of one whose entry in Changed is higher than what the message says, a change is not in it.

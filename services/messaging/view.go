@@ -115,7 +115,7 @@ func (d *database) show(ctx context.Context, user, id string, all bool) (c wire.
 		}
 		v.head.Reads[m.Sender] = readCursor{Seq: m.Seq, Texts: m.Texts}
 	}
-	read, err := d.cursor(ctx, user, v.head, v)
+	read, err := d.cursor(ctx, user, v)
 	if err != nil {
 		return c, false, err
 	}
@@ -137,9 +137,21 @@ func (v view) reads() map[string]int64 {
 	}
 	reads := map[string]int64{}
 	for _, u := range v.roster.users(v.id) {
-		if r := v.head.Reads[u]; r.Seq > 0 {
-			reads[u] = r.Seq
+		seq := v.head.Reads[u].Seq
+		if first, ok := v.joined(u); ok {
+			seq = max(seq, first)
+		}
+		if seq > 0 {
+			reads[u] = seq
 		}
 	}
 	return reads
+}
+
+// joined gives the event with which a user became a member, and up to which they have read therefore. In a direct conversation there is none.
+func (v view) joined(user string) (seq int64, ok bool) {
+	if v.direct() {
+		return 0, false
+	}
+	return v.roster.since(v.id, user)
 }
