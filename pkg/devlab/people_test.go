@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/labctl/labctl/services/client"
 	"github.com/labctl/labctl/services/groups"
@@ -248,6 +249,36 @@ func TestChangesOfGroupsAreLimited(t *testing.T) {
 	_, err = owner.CreateGroup(ctx, "Lecture", many...)
 	busy(err, often, 20*time.Second)
 	require.NoError(t, ben.LeaveGroup(ctx, g.ID))
+}
+
+// A title can't look like another that it is not. What was kept before is still to be read.
+func TestTitlesThatMislead(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	ann, ben := w.user("ann"), w.user("ben")
+	g, err := ann.CreatePublicGroup(ctx, " Cafe\u0301  7\u3000")
+	require.NoError(t, err)
+	require.Equal(t, "Café 7", g.Title)
+	for _, q := range []string{"Café", "Cafe\u0301"} {
+		found, err := ben.PublicGroups(ctx, q)
+		require.NoError(t, err)
+		require.Len(t, found, 1, "%+q", q)
+	}
+	for _, bad := range []string{"admin\u202enimda", "\u3164", "ad\u200bmin", "Z" + strings.Repeat("\u0300", 20)} {
+		_, err = ann.CreateGroup(ctx, bad)
+		require.True(t, client.IsCode(err, "bad_request"), "%+q: %v", bad, err)
+		_, err = ann.RenameGroup(ctx, g.ID, bad)
+		require.True(t, client.IsCode(err, "bad_request"), "%+q: %v", bad, err)
+	}
+	old := "old\u202etitle"
+	_, err = w.database("groups").Collection("groups").UpdateOne(ctx, bson.M{"_id": g.ID}, bson.M{"$set": bson.M{"title": old}})
+	require.NoError(t, err)
+	g, err = ann.SetPublic(ctx, g.ID, false)
+	require.NoError(t, err)
+	require.Equal(t, old, g.Title)
+	g, err = ann.RenameGroup(ctx, g.ID, "Better")
+	require.NoError(t, err)
+	require.Equal(t, "Better", g.Title)
 }
 
 // hearer is a device that keeps its notices.

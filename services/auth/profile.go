@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
@@ -73,12 +72,12 @@ func (a *auth) changeProfile(w http.ResponseWriter, r *http.Request, caller toke
 	if err := service.Decode(w, r, &req); err != nil {
 		return err
 	}
-	req.DisplayName, req.Status, req.Bio = strings.TrimSpace(req.DisplayName), strings.TrimSpace(req.Status), strings.TrimSpace(req.Bio)
-	if err := req.Check(); err != nil {
+	req, err := req.Clean()
+	if err != nil {
 		return service.BadRequest("%s", err)
 	}
 	return a.setProfile(w, r, caller, bson.D{
-		{Key: "profile.display_name", Value: req.DisplayName}, {Key: "profile.colour", Value: strings.ToLower(req.Colour)},
+		{Key: "profile.display_name", Value: req.DisplayName}, {Key: "profile.colour", Value: req.Colour},
 		{Key: "profile.bio", Value: req.Bio}, {Key: "profile.status", Value: req.Status},
 	})
 }

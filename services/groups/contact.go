@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
@@ -176,8 +175,8 @@ func (s *groups) nickname(w http.ResponseWriter, r *http.Request, caller token.C
 	if err := service.Decode(w, r, &req); err != nil {
 		return err
 	}
-	name := strings.TrimSpace(req.Nickname)
-	if err := wire.CheckNickname(name); err != nil {
+	name, err := wire.CleanNickname(req.Nickname)
+	if err != nil {
 		return service.BadRequest("%s", err)
 	}
 	return s.changeTo(w, r, caller, func(p *pair, _ string) (*news, error) {

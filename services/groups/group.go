@@ -91,7 +91,8 @@ func (s *groups) create(w http.ResponseWriter, r *http.Request, caller token.Cla
 	if err := service.Decode(w, r, &req); err != nil {
 		return err
 	}
-	if err := wire.CheckTitle(req.Title); err != nil {
+	title, err := wire.CleanTitle(req.Title)
+	if err != nil {
 		return service.BadRequest("%s", err)
 	}
 	users := []string{caller.User}
@@ -109,7 +110,7 @@ func (s *groups) create(w http.ResponseWriter, r *http.Request, caller token.Cla
 	if err := s.addable(r.Context(), caller.User, users[1:]...); err != nil {
 		return err
 	}
-	g := group{ID: wire.NewGroupID(), Title: strings.TrimSpace(req.Title), Public: req.Public, Version: 1}
+	g := group{ID: wire.NewGroupID(), Title: title, Public: req.Public, Version: 1}
 	for _, u := range users {
 		g.Members = append(g.Members, wire.Member{User: u, Role: wire.RoleMember})
 	}
@@ -190,17 +191,19 @@ func (s *groups) edit(w http.ResponseWriter, r *http.Request, caller token.Claim
 		return service.BadRequest("the body holds neither title nor public; there is nothing to change")
 	}
 	if req.Title != nil {
-		if err := wire.CheckTitle(*req.Title); err != nil {
+		title, err := wire.CleanTitle(*req.Title)
+		if err != nil {
 			return service.BadRequest("%s", err)
 		}
+		req.Title = &title
 	}
 	g, err := s.change(r.Context(), r.PathValue("id"), caller.User, func(g *group) (events []event, _ error) {
 		if err := g.need(caller.User, edit); err != nil {
 			return nil, err
 		}
 		was := g.Title
-		if req.Title != nil && strings.TrimSpace(*req.Title) != was {
-			g.Title = strings.TrimSpace(*req.Title)
+		if req.Title != nil && *req.Title != was {
+			g.Title = *req.Title
 			events = append(events, event{Was: &was, GroupEvent: wire.GroupEvent{Type: wire.Renamed, Title: g.Title}})
 		}
 		if req.Public != nil && *req.Public != g.Public {

@@ -78,8 +78,11 @@ func (s *groups) copyTitle(ctx context.Context, id string, titles ...string) err
 // search gives public groups by what their titles' words begin with.
 func (s *groups) search(w http.ResponseWriter, r *http.Request, _ token.Claims) error {
 	q := r.URL.Query().Get("q")
-	if q != "" && wire.CheckTitle(q) != nil {
-		return service.BadRequest("q must be the beginning of words, at most %d characters", wire.MaxTitleRunes)
+	if q != "" {
+		var err error
+		if q, err = wire.CleanTitle(q); err != nil {
+			return service.BadRequest("q must be the beginning of words, at most %d characters", wire.MaxTitleRunes)
+		}
 	}
 	asked := words(q)
 	key, longest := anyWord, 0

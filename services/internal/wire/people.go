@@ -1,5 +1,7 @@
 package wire
 
+import "strings"
+
 // Limits of what people have to do with each other.
 const (
 	MaxContacts      = 1000 // of a user; as many users may be blocked
@@ -123,10 +125,10 @@ type Relations struct {
 	Hidden   []string `json:"hidden"`
 }
 
-// CheckNickname says what is wrong with a nickname. None is fine.
-func CheckNickname(s string) error {
-	if s == "" {
-		return nil
+// CleanNickname gives a nickname as it is kept, or says what is wrong with it. None is fine.
+func CleanNickname(s string) (string, error) {
+	if strings.TrimSpace(s) == "" {
+		return "", nil
 	}
-	return checkText("nickname", s, MaxNicknameRunes, false)
+	return cleanText("nickname", s, MaxNicknameRunes, false)
 }

@@ -36,23 +36,24 @@ type ProfileChange struct {
 	Status      string `json:"status"`
 }
 
-// Check says what is wrong with a change. Bio and status may be empty.
-func (p ProfileChange) Check() error {
-	if err := checkText("display_name", p.DisplayName, MaxDisplayNameRunes, false); err != nil {
-		return err
+// Clean gives a change as it is kept, or says what is wrong with it. Bio and status may be empty.
+func (p ProfileChange) Clean() (clean ProfileChange, err error) {
+	if clean.DisplayName, err = cleanText("display_name", p.DisplayName, MaxDisplayNameRunes, false); err != nil {
+		return clean, err
 	}
 	if !ValidColour(p.Colour) {
-		return fmt.Errorf("colour must be #rrggbb or one of %s", strings.Join(Colours(), ", "))
+		return clean, fmt.Errorf("colour must be #rrggbb or one of %s", strings.Join(Colours(), ", "))
 	}
-	if p.Bio != "" {
-		if err := checkText("bio", p.Bio, MaxBioRunes, true); err != nil {
-			return err
+	clean.Colour = strings.ToLower(p.Colour)
+	if strings.TrimSpace(p.Bio) != "" {
+		if clean.Bio, err = cleanText("bio", p.Bio, MaxBioRunes, true); err != nil {
+			return clean, err
 		}
 	}
-	if p.Status != "" {
-		return checkText("status", p.Status, MaxStatusRunes, false)
+	if strings.TrimSpace(p.Status) != "" {
+		clean.Status, err = cleanText("status", p.Status, MaxStatusRunes, false)
 	}
-	return nil
+	return clean, err
 }
 
 // Colours are the names that a profile's colour may have beside #rrggbb.

@@ -89,8 +89,8 @@ func ValidClientID(s string) bool {
 // CheckBody says what is wrong with a message's text.
 func CheckBody(s string) error { return checkText("body", s, MaxBodyRunes, true) }
 
-// CheckTitle says what is wrong with a group's title.
-func CheckTitle(s string) error { return checkText("title", s, MaxTitleRunes, false) }
+// CleanTitle gives a group's title as it is kept, or says what is wrong with it.
+func CleanTitle(s string) (string, error) { return cleanText("title", s, MaxTitleRunes, false) }
 
 func checkText(what, s string, limit int, lines bool) error {
 	switch {
