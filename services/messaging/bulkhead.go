@@ -33,8 +33,8 @@ func newBulkhead(all, each int64) *bulkhead {
 	return &bulkhead{all: semaphore.NewWeighted(all), each: each, users: map[string]*userReads{}}
 }
 
-// The bulkheads of messaging. All of them together read with fewer than the connections to the database for most of the time: storing needs some, too.
-// Lists and searches have their own, since one of them reads hundreds of documents.
+// The bulkheads of messaging. They have room for fewer requests than there are connections to the database: storing needs some, too. Lists and searches
+// have their own, since one of them reads hundreds of documents.
 func newReading() *bulkhead   { return newBulkhead(16, 4) }
 func newListing() *bulkhead   { return newBulkhead(4, 1) }
 func newSearching() *bulkhead { return newBulkhead(4, 1) }
