@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"image"
 	"image/color"
@@ -32,12 +31,9 @@ type picture struct {
 // changePicture takes what the content says is a PNG or a JPEG, whatever the request's headers say. The pixels alone are kept, as
 // a small PNG: nothing else that was in the file, be it a place where it was taken or a script, survives.
 func (a *auth) changePicture(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, service.MaxBody))
-	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return &service.Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the picture is larger than %d bytes", large.Limit)}
-	}
+	raw, err := service.ReadBody(w, r)
 	if err != nil {
-		return service.BadRequest("the picture did not come whole: %v", err)
+		return err
 	}
 	if err := a.drawing.Acquire(r.Context(), 1); err != nil {
 		return fmt.Errorf("wait for a turn to draw: %w", err) // the caller has gone

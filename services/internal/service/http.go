@@ -2,6 +2,8 @@ package service
 
 import (
 	"bufio"
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +14,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -117,20 +120,62 @@ func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "the body must have Content-Type: application/json"}
 	}
-	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, MaxBody))
+	raw, err := ReadBody(w, r)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	err := d.Decode(v)
-	if err == nil {
-		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			return BadRequest("the body holds more than one JSON value")
-		}
-		return nil
+	if err := d.Decode(v); err != nil {
+		return BadRequest("the body is not what is expected: %v", err)
 	}
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body is larger than %d bytes", MaxBody)}
+	if _, more := d.Token(); !errors.Is(more, io.EOF) {
+		return BadRequest("the body holds more than one JSON value")
 	}
-	return BadRequest("the body is not what is expected: %v", err)
+	return nil
+}
+
+// ReadBody reads a body of at most MaxBody bytes.
+func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
+	if large, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, &Error{Status: http.StatusRequestEntityTooLarge, Code: "too_large", Message: fmt.Sprintf("the body is larger than %d bytes", large.Limit)}
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil, &Error{Status: http.StatusRequestTimeout, Code: "too_slow", Message: "the body did not come in time; send it again over a faster line"}
+	}
+	if err != nil {
+		return nil, BadRequest("the body did not come whole: %v", err)
+	}
+	return raw, nil
+}
+
+// limitBody gives the request's body a deadline. It holds for a body that no handler reads, too, since the server reads
+// the rest of it before it answers. A request without a body gets none: the server watches its connection for the client's
+// end, and a deadline would look like one.
+func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) io.ReadCloser {
+	if r.Body == nil || r.Body == http.NoBody {
+		return r.Body
+	}
+	c := http.NewResponseController(w)
+	if err := c.SetReadDeadline(time.Now().Add(cmp.Or(s.bodyTime, bodyTime))); err != nil {
+		logOf(r.Context()).Error("a body may take for ever", "error", err)
+	}
+	return &limitedBody{ReadCloser: r.Body, whole: func() { _ = c.SetReadDeadline(time.Time{}) }} // it was possible before
+}
+
+// limitedBody is a body that tells when it is there as a whole.
+type limitedBody struct {
+	io.ReadCloser
+	whole func()
+}
+
+func (b *limitedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		b.whole()
+	}
+	return n, err //nolint:wrapcheck // io.EOF is compared as it is
 }
 
 // Write answers with v as JSON.
@@ -186,6 +231,7 @@ func (s *Server) instrument(next http.HandlerFunc) http.Handler {
 		defer func() { span.End() }() // called by a defer itself, it would take the text of a panic
 		log := trace.Log(ctx, s.Log.With("request", id))
 		r = r.WithContext(context.WithValue(ctx, logKey{}, log))
+		r.Body = s.limitBody(w, r)
 		rec := &recorder{ResponseWriter: w}
 		begin := time.Now()
 		defer func() {

@@ -191,7 +191,12 @@ type Server struct {
 	Drain func(context.Context)
 
 	waits atomic.Pointer[error] // the last error of Start
+
+	bodyTime time.Duration // how long a request's body may take to come; bodyTime if 0
 }
+
+// bodyTime is how long a request's body may take to come: one of MaxBody bytes at 2 KiB/s, which a slow line of a phone has.
+const bodyTime = 32 * time.Second
 
 // drainTime is how long a stop may take, beside DrainDelay. Kubernetes kills after 30 s.
 const drainTime = 15 * time.Second

@@ -59,32 +59,41 @@ func TestDecode(t *testing.T) {
 	for name, tc := range map[string]struct {
 		kind, body string
 		status     int
+		says       string
 	}{
-		"good":            {"application/json", `{"a":"b"}`, 0},
-		"with a charset":  {"application/json; charset=utf-8", `{"a":"b"}`, 0},
-		"no type":         {"", `{"a":"b"}`, 415},
-		"a form":          {"application/x-www-form-urlencoded", `{"a":"b"}`, 415},
-		"not JSON":        {"application/json", `{`, 400},
-		"empty":           {"application/json", ``, 400},
-		"an operator":     {"application/json", `{"a":{"$ne":""}}`, 400},
-		"an unknown name": {"application/json", `{"x":"b"}`, 400},
-		"two values":      {"application/json", `{"a":"b"}{}`, 400},
-		"too large":       {"application/json", `{"a":"` + strings.Repeat("x", MaxBody) + `"}`, 413},
-		"deep":            {"application/json", strings.Repeat(`{"a":`, 12_000), 400},
+		"good":            {"application/json", `{"a":"b"}`, 0, ""},
+		"with a charset":  {"application/json; charset=utf-8", `{"a":"b"}`, 0, ""},
+		"white space":     {"application/json", ` {"a":"b"} ` + "\n", 0, ""},
+		"no type":         {"", `{"a":"b"}`, 415, ""},
+		"a form":          {"application/x-www-form-urlencoded", `{"a":"b"}`, 415, ""},
+		"not JSON":        {"application/json", `{`, 400, ""},
+		"empty":           {"application/json", ``, 400, ""},
+		"an operator":     {"application/json", `{"a":{"$ne":""}}`, 400, ""},
+		"an unknown name": {"application/json", `{"x":"b"}`, 400, `"x"`},
+		"two values":      {"application/json", `{"a":"b"}{}`, 400, ""},
+		"too large":       {"application/json", `{"a":"` + strings.Repeat("x", MaxBody) + `"}`, 413, ""},
+		"too much space":  {"application/json", `{"a":"b"}` + strings.Repeat(" ", MaxBody), 413, ""},
+		"deep":            {"application/json", strings.Repeat(`{"a":`, 12_000), 400, ""},
 	} {
-		r := httptest.NewRequest("POST", "/", strings.NewReader(tc.body))
-		r.Header.Set("Content-Type", tc.kind)
-		var v struct {
-			A string `json:"a"`
-		}
-		err := Decode(httptest.NewRecorder(), r, &v)
-		if tc.status == 0 {
-			require.NoError(t, err, name)
-			continue
-		}
-		var e *Error
-		require.ErrorAs(t, err, &e, name)
-		require.Equal(t, tc.status, e.Status, name)
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", "/", strings.NewReader(tc.body))
+			r.Header.Set("Content-Type", tc.kind)
+			var v struct {
+				A     string           `json:"a"`
+				Maybe *bool            `json:"maybe"`
+				List  []string         `json:"list"`
+				Map   map[string]int64 `json:"map"`
+			}
+			err := Decode(httptest.NewRecorder(), r, &v)
+			if tc.status == 0 {
+				require.NoError(t, err)
+				return
+			}
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			require.Equal(t, tc.status, e.Status)
+			require.Contains(t, e.Message, tc.says)
+		})
 	}
 }
 
