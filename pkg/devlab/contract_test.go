@@ -543,6 +543,7 @@ func (c *contract) variants(schema node, good string) map[string]string {
 	for name := range properties.v {
 		field, _ := c.child(properties, name)
 		add("an operator as", name, map[string]any{"$ne": "x"})
+		add("null as", name, json.RawMessage("null"))
 		if n, ok := whole(field.v, "maxLength"); ok {
 			add("too long a", name, strings.Repeat("é", int(n)+1))
 		}

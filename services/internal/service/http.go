@@ -10,11 +10,13 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math"
 	"mime"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -115,7 +117,8 @@ func Authenticated(v *token.Verifier, f func(w http.ResponseWriter, r *http.Requ
 	})
 }
 
-// Decode reads a JSON body into v, strictly.
+// Decode reads a JSON body into v, strictly. Nothing in it may be null: to encoding/json that is a field left out, which
+// no document of docs/openapi allows.
 func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "the body must have Content-Type: application/json"}
@@ -132,7 +135,35 @@ func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if _, more := d.Token(); !errors.Is(more, io.EOF) {
 		return BadRequest("the body holds more than one JSON value")
 	}
+	var all any
+	if err := json.Unmarshal(raw, &all); err != nil {
+		return BadRequest("the body is not what is expected: %v", err)
+	}
+	if where := findNull("", all); where != "" {
+		return BadRequest("%s is null; leave it out or give a value", where)
+	}
 	return nil
+}
+
+// findNull gives where in a JSON value the first null is, such as "members[2]"; empty if there is none.
+func findNull(at string, v any) string {
+	switch v := v.(type) {
+	case nil:
+		return cmp.Or(at, "the body")
+	case []any:
+		for i, sub := range v {
+			if where := findNull(at+"["+strconv.Itoa(i)+"]", sub); where != "" {
+				return where
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			if where := findNull(strings.TrimPrefix(at+"."+name, "."), v[name]); where != "" {
+				return where
+			}
+		}
+	}
+	return ""
 }
 
 // ReadBody reads a body of at most MaxBody bytes.

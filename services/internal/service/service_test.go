@@ -61,19 +61,24 @@ func TestDecode(t *testing.T) {
 		status     int
 		says       string
 	}{
-		"good":            {"application/json", `{"a":"b"}`, 0, ""},
-		"with a charset":  {"application/json; charset=utf-8", `{"a":"b"}`, 0, ""},
-		"white space":     {"application/json", ` {"a":"b"} ` + "\n", 0, ""},
-		"no type":         {"", `{"a":"b"}`, 415, ""},
-		"a form":          {"application/x-www-form-urlencoded", `{"a":"b"}`, 415, ""},
-		"not JSON":        {"application/json", `{`, 400, ""},
-		"empty":           {"application/json", ``, 400, ""},
-		"an operator":     {"application/json", `{"a":{"$ne":""}}`, 400, ""},
-		"an unknown name": {"application/json", `{"x":"b"}`, 400, `"x"`},
-		"two values":      {"application/json", `{"a":"b"}{}`, 400, ""},
-		"too large":       {"application/json", `{"a":"` + strings.Repeat("x", MaxBody) + `"}`, 413, ""},
-		"too much space":  {"application/json", `{"a":"b"}` + strings.Repeat(" ", MaxBody), 413, ""},
-		"deep":            {"application/json", strings.Repeat(`{"a":`, 12_000), 400, ""},
+		"good":               {"application/json", `{"a":"b"}`, 0, ""},
+		"with a charset":     {"application/json; charset=utf-8", `{"a":"b"}`, 0, ""},
+		"white space":        {"application/json", ` {"a":"b"} ` + "\n", 0, ""},
+		"no type":            {"", `{"a":"b"}`, 415, ""},
+		"a form":             {"application/x-www-form-urlencoded", `{"a":"b"}`, 415, ""},
+		"not JSON":           {"application/json", `{`, 400, ""},
+		"empty":              {"application/json", ``, 400, ""},
+		"an operator":        {"application/json", `{"a":{"$ne":""}}`, 400, ""},
+		"an unknown name":    {"application/json", `{"x":"b"}`, 400, `"x"`},
+		"two values":         {"application/json", `{"a":"b"}{}`, 400, ""},
+		"too large":          {"application/json", `{"a":"` + strings.Repeat("x", MaxBody) + `"}`, 413, ""},
+		"too much space":     {"application/json", `{"a":"b"}` + strings.Repeat(" ", MaxBody), 413, ""},
+		"deep":               {"application/json", strings.Repeat(`{"a":`, 12_000), 400, ""},
+		"null":               {"application/json", `null`, 400, "the body is null"},
+		"a null":             {"application/json", `{"a":null}`, 400, "a is null"},
+		"a null for a maybe": {"application/json", `{"maybe":null}`, 400, "maybe is null"},
+		"a null in a list":   {"application/json", `{"list":["x",null]}`, 400, "list[1] is null"},
+		"a null in a map":    {"application/json", `{"map":{"x":1,"y":null}}`, 400, "map.y is null"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("POST", "/", strings.NewReader(tc.body))

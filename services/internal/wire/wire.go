@@ -380,7 +380,7 @@ type (
 	// ResumeRequest asks messaging for what User missed.
 	ResumeRequest struct {
 		User string           `json:"user"`
-		Have map[string]int64 `json:"have"`
+		Have map[string]int64 `json:"have,omitempty"`
 		// Position is how far what is read must go.
 		Position string `json:"position,omitempty"`
 	}
