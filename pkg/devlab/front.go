@@ -10,10 +10,12 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+
+	"github.com/labctl/labctl/services/requestid"
 )
 
 // newFront makes the proxy before the services: the ingress's paths, and the page for all others. What is under /internal/ has no
-// path here.
+// path here. As the ingress does, it gives each request an id.
 func newFront(units []*unit, urls map[string]string, frontend http.Handler) (http.Handler, error) {
 	mux := http.NewServeMux()
 	for _, u := range units {
@@ -28,6 +30,10 @@ func newFront(units []*unit, urls map[string]string, frontend http.Handler) (htt
 				r.SetXForwarded()
 			},
 			FlushInterval: -1,
+			ModifyResponse: func(res *http.Response) error {
+				res.Header.Del(requestid.Header) // the same, which is there
+				return nil
+			},
 			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 				w.Header().Set("Content-Type", "application/json")
 				w.WriteHeader(http.StatusServiceUnavailable)
@@ -48,7 +54,12 @@ func newFront(units []*unit, urls map[string]string, frontend http.Handler) (htt
 		frontend = http.NotFoundHandler()
 	}
 	mux.Handle("/", frontend)
-	return mux, nil
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := requestid.Of(r)
+		r.Header.Set(requestid.Header, id)
+		w.Header().Set(requestid.Header, id)
+		mux.ServeHTTP(w, r)
+	}), nil
 }
 
 // ask gets a URL and wants 200.

@@ -21,10 +21,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/trace"
+	"github.com/labctl/labctl/services/requestid"
 )
 
 // MaxBody is the size limit of a request's body, in bytes.
@@ -252,15 +251,13 @@ func logOf(ctx context.Context) *slog.Logger {
 // instrument gives each request an id, a log line, its metrics and its span.
 func (s *Server) instrument(next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := r.Header.Get("X-Request-Id")
-		if !wellFormed(id) {
-			id = uuid.NewString()
-		}
-		w.Header().Set("X-Request-Id", id)
+		id := requestid.Of(r)
+		w.Header().Set(requestid.Header, id)
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		ctx, span := s.Tracer.Serve(r)
 		defer func() { span.End() }() // called by a defer itself, it would take the text of a panic
-		log := trace.Log(ctx, s.Log.With("request", id))
+		ctx = trace.WithRequest(ctx, id)
+		log := trace.Log(ctx, s.Log)
 		r = r.WithContext(context.WithValue(ctx, logKey{}, log))
 		r.Body = s.limitBody(w, r)
 		rec := &recorder{ResponseWriter: w}
@@ -344,15 +341,3 @@ func (r *recorder) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 
 // Unwrap lets http.ResponseController reach the connection.
 func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
-
-func wellFormed(id string) bool {
-	if len(id) == 0 || len(id) > 64 {
-		return false
-	}
-	for _, c := range []byte(id) {
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	return true
-}

@@ -137,7 +137,7 @@ func TestServer(t *testing.T) {
 	get := func(path string) (int, string, http.Header) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String()+path, nil)
 		require.NoError(t, err)
-		req.Header.Set("X-Request-Id", "id-1")
+		req.Header.Set("X-Request-Id", "request-1")
 		res, err := http.DefaultClient.Do(req)
 		require.NoError(t, err)
 		b, err := io.ReadAll(res.Body)
@@ -169,7 +169,7 @@ func TestServer(t *testing.T) {
 	code, body, header := get("/api/x")
 	require.Equal(t, 200, code)
 	require.Equal(t, "\"x\"\n", body)
-	require.Equal(t, "id-1", header.Get("X-Request-Id"))
+	require.Equal(t, "request-1", header.Get("X-Request-Id"))
 	code, body, _ = get("/api/secret")
 	require.Equal(t, 500, code)
 	require.NotContains(t, body, "secret cause")
@@ -212,13 +212,13 @@ func TestTraceInLog(t *testing.T) {
 			WriteError(w, r, errors.New("a cause"))
 		})
 		r := httptest.NewRequest("GET", "/api/x", nil)
-		r.Header.Set("X-Request-Id", "id-1")
+		r.Header.Set("X-Request-Id", "request-1")
 		h.ServeHTTP(httptest.NewRecorder(), r)
-		require.Contains(t, out.String(), "request=id-1")
+		require.Contains(t, out.String(), "request=request-1")
 		if tt == nil {
 			require.NotContains(t, out.String(), "trace_id")
 		} else {
-			require.Contains(t, out.String(), "request=id-1 trace_id="+id)
+			require.Contains(t, out.String(), "request=request-1 trace_id="+id)
 		}
 	}
 }

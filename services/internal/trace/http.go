@@ -10,6 +10,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
 	otel "go.opentelemetry.io/otel/trace"
+
+	"github.com/labctl/labctl/services/requestid"
 )
 
 // Serve begins the span of a request that a service answers. The caller of a path under /internal/ is another service, whose trace goes
@@ -44,9 +46,12 @@ func Answered(span otel.Span, r *http.Request, status int) {
 	}
 }
 
-// Call begins the span of a request to another service, if its context has one, and lets the trace go on there. route is the path
-// with a name in place of each id.
+// Call begins the span of a request to another service, if its context has one, and lets the trace go on there, as the id of the request
+// that is being answered does. route is the path with a name in place of each id.
 func Call(req *http.Request, route string) (*http.Request, otel.Span) {
+	if id := request(req.Context()); id != "" {
+		req.Header.Set(requestid.Header, id)
+	}
 	if !in(req.Context()) {
 		return req, none
 	}

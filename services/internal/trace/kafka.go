@@ -58,8 +58,8 @@ func (t *Tracer) Consume(ctx context.Context, work string, r *kgo.Record) (conte
 	))
 }
 
-// Hooks are a client's, and make a span of each record that is produced within a trace; the record carries it on. Records outside of a
-// trace are left as they are: leases and the like, of which there are many and which nobody follows.
+// Hooks are a client's, and make a span of each record that is produced within a trace; the record carries it on, and the id of the
+// request that it is of. Records outside of both are left as they are: leases and the like, of which there are many and which nobody follows.
 func Hooks() kgo.Hook { return hooks{} }
 
 type hooks struct{}
@@ -73,6 +73,9 @@ type sendKey struct{}
 
 // OnProduceRecordBuffered begins the span.
 func (hooks) OnProduceRecordBuffered(r *kgo.Record) {
+	if id := request(r.Context); id != "" {
+		headers{r}.Set(requestHeader, id)
+	}
 	if !in(r.Context) {
 		return
 	}

@@ -234,8 +234,12 @@ func Target(n int64) attribute.KeyValue { return attribute.Int64("chat.target", 
 // Kind is the attribute of a message's kind, or a record's type.
 func Kind(kind string) attribute.KeyValue { return attribute.String("chat.kind", kind) }
 
-// Log gives a log whose lines name the trace of ctx, if it is one that is kept. ctx may be nil, as a record's is.
+// Log gives a log whose lines name the request of ctx, if there is one, and its trace, if it is one that is kept. ctx may be nil, as a
+// record's is.
 func Log(ctx context.Context, log *slog.Logger) *slog.Logger {
+	if id := request(ctx); id != "" {
+		log = log.With("request", id)
+	}
 	if c := otel.SpanContextFromContext(ctx); c.IsSampled() {
 		return log.With("trace_id", c.TraceID().String())
 	}

@@ -175,6 +175,29 @@ func TestOff(t *testing.T) {
 	tracer.Close()
 }
 
+// The id of a request goes where its trace would go, whether there is a trace or not.
+func TestRequest(t *testing.T) {
+	kept, _ := keptBy(t, sdk.AlwaysSample())
+	for name, tracer := range map[string]*Tracer{"off": nil, "kept": kept} {
+		t.Run(name, func(t *testing.T) {
+			ctx, span := tracer.Start(WithRequest(t.Context(), "id-1"), "a")
+			defer span.End()
+			req, span := Call(httptest.NewRequest("GET", "/internal/x", nil).WithContext(ctx), "/internal/x")
+			span.End()
+			require.Equal(t, "id-1", req.Header.Get("X-Request-Id"))
+			r := &kgo.Record{Topic: "x", Context: ctx, Headers: []kgo.RecordHeader{{Key: "request", Value: []byte("the one before")}}}
+			hooks{}.OnProduceRecordBuffered(r)
+			hooks{}.OnProduceRecordUnbuffered(r, nil)
+			require.Equal(t, "id-1", headers{r}.Get("request"))
+			var out bytes.Buffer
+			Log(ctx, slog.New(slog.NewTextHandler(&out, nil))).Info("x")
+			require.Contains(t, out.String(), "request=id-1")
+		})
+	}
+	req, _ := Call(httptest.NewRequest("GET", "/internal/x", nil), "/internal/x")
+	require.Empty(t, req.Header.Get("X-Request-Id"))
+}
+
 type refusing struct{}
 
 func (refusing) ExportSpans(context.Context, []sdk.ReadOnlySpan) error { return errors.New("refused") }

@@ -70,7 +70,14 @@ release "chat" {
     # Where Kafka is Event Hubs.
     identities     = stack.release.identities
     mongodb        = { existingSecret = "mongodb" }
-    ingress        = { className = stack.cluster.ingress_class, host = lab.cluster_of == "" ? "" : "${lab.environment}.localhost" }
+    ingress = {
+      className = stack.cluster.ingress_class
+      host      = lab.cluster_of == "" ? "" : "${lab.environment}.localhost"
+      annotations = {
+        # An id for each request, also in the ingress's own log, and a deadline for its body, some seconds after the services' own.
+        "zalando.org/skipper-filter" = "copyRequestHeader(`X-Request-Id`, `X-Flow-Id`) -> flowId(`reuse`) -> copyRequestHeader(`X-Flow-Id`, `X-Request-Id`) -> readTimeout(`40s`)"
+      }
+    }
     url            = stack.cluster.url
     networkPolicies = {
       ingressNamespace  = stack.cluster.ingress_namespace
