@@ -73,6 +73,7 @@ func TestIngressIsReachedAsTheLabIs(t *testing.T) {
 
 			pod := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec
 			require.Subset(t, pod.Containers[0].Args, c.args)
+			require.Contains(t, pod.Containers[0].Args, "-forwarded-headers=X-Forwarded-For", "or all clients have one address")
 			require.Len(t, pod.Volumes, c.volumes)
 			require.Contains(t, ports(pod), service.Spec.Ports[0].TargetPort.StrVal)
 			require.Contains(t, ports(pod), pod.Containers[0].ReadinessProbe.HTTPGet.Port.StrVal)

@@ -2,6 +2,7 @@ package azure_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,4 +45,62 @@ func TestTheTargetsAreWiredAlike(t *testing.T) {
 		open(env)
 	}
 	require.True(t, open("prod").Env.Protected)
+}
+
+// TestTheIngressSaysWhoComes holds both targets to one way in: it names requests, and its word on who sent them counts.
+func TestTheIngressSaysWhoComes(t *testing.T) {
+	networks := cty.ListVal([]cty.Value{cty.StringVal("192.0.2.0/24")})
+	filters := map[string]string{}
+	for _, env := range []string{"local", "staging"} {
+		g, err := stack.Open(stack.Options{File: "../../lab.hcl", Env: env})
+		require.NoError(t, err)
+		s, err := g.Stack("5-release")
+		require.NoError(t, err)
+		known := stack.Known{Outputs: map[string]map[string]cty.Value{}, Images: map[string]string{}}
+		for _, other := range g.Stacks {
+			known.Outputs[other.Name] = map[string]cty.Value{}
+			for name := range other.Outputs {
+				known.Outputs[other.Name][name] = cty.StringVal("x")
+			}
+			for _, i := range other.Images {
+				known.Images[i.Name] = "x"
+			}
+		}
+		known.Outputs["cluster"]["ingress_networks"] = networks
+		i := slices.IndexFunc(s.Releases, func(r *stack.Release) bool { return r.Name == "chat" })
+		values, err := g.Values(s, s.Releases[i], known)
+		require.NoError(t, err)
+		require.True(t, values.GetAttr("trustedProxies").RawEquals(networks), env)
+		filters[env] = values.GetAttr("ingress").GetAttr("annotations").AsValueMap()["zalando.org/skipper-filter"].AsString()
+	}
+	require.Contains(t, filters["local"], "flowId")
+	require.Equal(t, filters["local"], filters["staging"])
+
+	for _, c := range []struct {
+		cluster, own string // as in lab.hcl
+		want         []string
+	}{
+		{"", "", []string{"10.42.0.0/16"}},
+		{"kind", "", []string{"10.244.0.0/16"}},
+		{"kubeconfig", "", nil},
+		{"kubeconfig", "198.51.100.0/24", []string{"198.51.100.0/24"}},
+	} {
+		g, err := stack.Open(stack.Options{File: "../../lab.hcl"})
+		require.NoError(t, err)
+		if c.cluster != "" {
+			g.Env.Vars["cluster"] = cty.StringVal(c.cluster)
+		}
+		if c.own != "" {
+			g.Env.Vars["ingress_networks"] = cty.TupleVal([]cty.Value{cty.StringVal(c.own)})
+		}
+		s, err := g.Stack("1-cluster")
+		require.NoError(t, err)
+		in, _, err := g.PartialInputs(s, stack.Known{})
+		require.NoError(t, err)
+		var got []string
+		for _, v := range in["ingress_networks"].AsValueSlice() {
+			got = append(got, v.AsString())
+		}
+		require.Equal(t, c.want, got, c.cluster)
+	}
 }

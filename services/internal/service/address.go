@@ -7,12 +7,9 @@ import (
 	"strings"
 )
 
-// privateNetworks are those in which proxies are found where nothing else is said.
-const privateNetworks = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,fc00::/7,fe80::/10"
-
 // Address gives the key by which the client's address is counted: the address itself, or the 64-bit network of one of IPv6, of which
 // one client has as many as it likes. It is the last one in X-Forwarded-For that is no trusted proxy; what stands before it
-// the client may have written itself.
+// the client may have written itself. Without trusted proxies it is whoever has connected.
 func (s Settings) Address(r *http.Request) string {
 	trusted := func(a netip.Addr) bool {
 		return slices.ContainsFunc(s.TrustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })

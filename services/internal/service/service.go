@@ -41,7 +41,7 @@ type Settings struct {
 	// AllowedOrigins are further origins, such as https://chat.example, whose pages may connect (ALLOWED_ORIGINS, a comma list).
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose word in X-Forwarded-For counts (TRUSTED_PROXIES, a comma list such as 10.0.0.0/8;
-	// loopback and the private networks).
+	// none).
 	TrustedProxies []netip.Prefix
 	// DrainDelay is how long the service goes on after it has said that it is not ready any more, so that
 	// load balancers notice (DRAIN_DELAY, 0).
@@ -79,7 +79,7 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 	s.GroupsURL = own("GROUPS_URL", "http://groups:8080")
 	s.MessagingURL = own("MESSAGING_URL", "http://messaging:8080")
 	s.AllowedOrigins = list(own("ALLOWED_ORIGINS", ""))
-	for _, v := range list(own("TRUSTED_PROXIES", privateNetworks)) {
+	for _, v := range list(own("TRUSTED_PROXIES", "")) {
 		p, err := netip.ParsePrefix(v)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("TRUSTED_PROXIES names %q, which is no network such as 10.0.0.0/8", v))
@@ -121,8 +121,8 @@ func Variables(service string) []env.Variable {
 			Meaning: "Where messaging is: what a device has missed, and who shares a conversation."},
 		{Name: "ALLOWED_ORIGINS", Form: "origins such as `https://chat.example`, with commas",
 			Meaning: "Further origins whose pages may open a socket; those of the chat's own host always may."},
-		{Name: "TRUSTED_PROXIES", Default: privateNetworks, Form: "networks such as `10.0.0.0/8`, with commas",
-			Meaning: "The networks whose word in `X-Forwarded-For` counts. The header counts only if it comes from one of them, and a client's address is the last one in it that is in none of them."},
+		{Name: "TRUSTED_PROXIES", Form: "networks such as `10.42.0.0/16`, with commas",
+			Meaning: "The networks of the proxies before the service, whose word in `X-Forwarded-For` counts: the ingress's, and no more. The header counts only if it comes from one of them, and a client's address is the last one in it that is in none of them. Without it all who come through a proxy have the proxy's address."},
 	} {
 		if slices.Contains(further(service), v.Name) {
 			all = append(all, v)

@@ -1,6 +1,7 @@
 # tostring() says a type that cannot be seen without the provider; labctl checks the wiring with it.
 
 locals {
+  pod_cidr  = "10.244.0.0/16"
   dns_label = "${var.name}-${var.suffix}"
   host      = var.host != "" ? var.host : "${local.dns_label}.${var.location}.cloudapp.azure.com"
 }
@@ -36,6 +37,11 @@ output "ingress_class" {
 output "ingress_namespace" {
   description = "Namespace of the ingress controller; empty where it is not known."
   value       = "ingress"
+}
+
+output "ingress_networks" {
+  description = "Networks from which the ingress controller connects: that of the pods. Empty where they are not known."
+  value       = tolist([local.pod_cidr])
 }
 
 output "storage_class" {

@@ -91,6 +91,7 @@ release "chat" {
         "zalando.org/skipper-filter" = "copyRequestHeader(`X-Request-Id`, `X-Flow-Id`) -> flowId(`reuse`) -> copyRequestHeader(`X-Flow-Id`, `X-Request-Id`) -> readTimeout(`40s`)"
       }
     }
+    trustedProxies = stack.cluster.ingress_networks
     url            = stack.cluster.url
     networkPolicies = {
       ingressNamespace  = stack.cluster.ingress_namespace

@@ -24,6 +24,11 @@ output "ingress_namespace" {
   value       = var.ingress_namespace
 }
 
+output "ingress_networks" {
+  description = "Networks from which the ingress controller connects: that of the pods. Empty where they are not known."
+  value       = var.ingress_networks
+}
+
 output "storage_class" {
   description = "Name of the default storage class."
   value       = lab_cluster.this.storage_class

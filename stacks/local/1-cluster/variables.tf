@@ -75,6 +75,12 @@ variable "ingress_namespace" {
   default     = ""
 }
 
+variable "ingress_networks" {
+  description = "Networks from which the ingress controller connects; empty where they are not known."
+  type        = list(string)
+  default     = []
+}
+
 variable "registry_push" {
   description = "kubeconfig: where images are pushed to."
   type        = string

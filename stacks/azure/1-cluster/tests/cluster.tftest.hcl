@@ -294,6 +294,10 @@ run "outputs" {
     condition     = output.dns_label == "chat-staging-abc123" && output.endpoints_subnet == "" && output.storage_class == "managed-csi"
     error_message = "A public lab has a DNS label and no private endpoints."
   }
+  assert {
+    condition     = output.ingress_networks == tolist([azurerm_kubernetes_cluster.this.network_profile[0].pod_cidr])
+    error_message = "The ingress controller connects from the pods' network."
+  }
 }
 
 run "a_name_and_a_certificate_of_ones_own" {
