@@ -83,6 +83,7 @@ type process struct {
 	name    string // "messaging/1", "kafka"
 	part    string // "messaging"
 	address string
+	health  string // the address of a service's health
 	env     []string
 	links   map[string]*link // to kafka and to mongodb
 
@@ -141,14 +142,18 @@ func (p *Processes) layOut(ctx context.Context) error {
 		}
 	}()
 	add := func(name, part string) (*process, error) {
-		ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return nil, err
+		var addresses [2]string
+		for i := range addresses {
+			ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
+			if err != nil {
+				return nil, err
+			}
+			reserved = append(reserved, ln)
+			addresses[i] = ln.Addr().String()
 		}
-		reserved = append(reserved, ln)
-		q := &process{all: p, name: name, part: part, address: ln.Addr().String(), links: map[string]*link{}}
+		q := &process{all: p, name: name, part: part, address: addresses[0], health: addresses[1], links: map[string]*link{}}
 		p.parts[name] = q
-		q.env = append(slices.Clone(p.o.Env), "LISTEN="+q.address, "DATA_DIR="+p.o.Dir)
+		q.env = append(slices.Clone(p.o.Env), "LISTEN="+q.address, "HEALTH="+q.health, "DATA_DIR="+p.o.Dir)
 		return q, nil
 	}
 	base := map[string]string{devlab.Broker: p.o.Kafka}
@@ -302,7 +307,7 @@ func (p *Processes) Ready(ctx context.Context) error {
 			continue // the services say so
 		}
 		for {
-			last := ask(ctx, c, "http://"+q.address+"/readyz")
+			last := ask(ctx, c, "http://"+q.health+"/readyz")
 			if last == nil {
 				break
 			}

@@ -170,7 +170,14 @@ func TestChatWiring(t *testing.T) {
 			for k, v := range s.Spec.Selector {
 				require.Equal(t, v, d.Spec.Template.Labels[k], name)
 			}
-			require.Equal(t, s.Spec.Ports[0].TargetPort.StrVal, d.Spec.Template.Spec.Containers[0].Ports[0].Name, name)
+			c := d.Spec.Template.Spec.Containers[0]
+			require.Len(t, s.Spec.Ports, 2, name)
+			for i, p := range s.Spec.Ports {
+				require.Equal(t, p.TargetPort.StrVal, c.Ports[i].Name, name)
+			}
+			for _, p := range []*corev1.Probe{c.StartupProbe, c.ReadinessProbe, c.LivenessProbe} {
+				require.Equal(t, "health", p.HTTPGet.Port.StrVal, name)
+			}
 			require.Zero(t, d.Spec.Strategy.RollingUpdate.MaxUnavailable.IntValue(), name)
 		}
 	})
@@ -178,6 +185,7 @@ func TestChatWiring(t *testing.T) {
 		paths := map[string]string{}
 		for _, p := range ingress.Spec.Rules[0].HTTP.Paths {
 			require.NotNil(t, services[p.Backend.Service.Name], p.Path)
+			require.Equal(t, "http", p.Backend.Service.Port.Name, "health and metrics are for whoever runs the chat")
 			paths[p.Path] = p.Backend.Service.Name
 		}
 		require.Equal(t, map[string]string{

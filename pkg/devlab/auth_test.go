@@ -77,7 +77,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 // count gives the value of one of a service's metrics.
 func (w *world) count(name, metric string) int {
 	w.t.Helper()
-	_, body := get(w.t, w.urls[name]+"/metrics")
+	_, body := get(w.t, w.urls[health(name)]+"/metrics")
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(metric) + ` (\S+)$`).FindStringSubmatch(body)
 	require.NotNil(w.t, m, metric)
 	f, err := strconv.ParseFloat(m[1], 64)

@@ -70,7 +70,7 @@ const nobody = "00000000-0000-4000-8000-000000000000"
 func (w *world) contract(service string) *contract {
 	w.t.Helper()
 	c := &contract{
-		t: w.t, service: service, address: w.url, metrics: w.urls[service] + "/metrics", schemas: jsonschema.NewCompiler(),
+		t: w.t, service: service, address: w.url, metrics: w.urls[health(service)] + "/metrics", schemas: jsonschema.NewCompiler(),
 		tried: map[string]bool{}, shown: map[string]bool{},
 	}
 	b, err := os.ReadFile("../../docs/openapi/" + service + ".yaml")

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -191,9 +192,13 @@ func units() []*unit {
 // to, so few are faster, and no more instances of a service share the work here.
 const Partitions = 3
 
+// health is where the address of a service's health is, among the base addresses of services.
+func health(name string) string { return name + " health" }
+
 // environment is what Kubernetes gives a service, in all but one.
 func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]string) func(string) string {
 	env := map[string]string{
+		"HEALTH":        strings.TrimPrefix(urls[health(service)], "http://"),
 		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
 		"MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
@@ -229,6 +234,9 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 			return errors.Join(fmt.Errorf("listen for %s: %w", u.name, err), ln.Close())
 		}
 		urls[u.name] = "http://" + u.ln.Addr().String()
+		if urls[health(u.name)], err = free(ctx); err != nil {
+			return errors.Join(fmt.Errorf("find a port for the health of %s: %w", u.name, err), ln.Close())
+		}
 	}
 	front, err := newFront(l.units, urls, o.Frontend)
 	if err != nil {
@@ -270,6 +278,15 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	}
 	serving.Wait()
 	return err
+}
+
+// free gives the base address of a port of loopback on which nobody listens. Taking it is left to the service.
+func free(ctx context.Context) (string, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere)
+	if err != nil {
+		return "", err
+	}
+	return "http://" + ln.Addr().String(), ln.Close()
 }
 
 // anywhere is loopback, where only this machine's users come, at a free port.
@@ -335,7 +352,7 @@ func ready(ctx context.Context, units []*unit, urls map[string]string) error {
 	for _, u := range units {
 		g.Go(func() error {
 			for {
-				last := ask(ctx, client, urls[u.name]+"/readyz")
+				last := ask(ctx, client, urls[health(u.name)]+"/readyz")
 				if last == nil {
 					return nil
 				}

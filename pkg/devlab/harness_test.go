@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -116,12 +117,15 @@ func (w *world) place(u *unit) {
 	w.t.Helper()
 	addr := freeport.Of(w.t).Addr()
 	w.urls[u.name] = "http://" + addr
+	w.urls[health(u.name)] = "http://" + freeport.Of(w.t).Addr()
 	w.parts[u.name] = &part{unit: u, addr: addr}
 }
 
-func (w *world) env(service string) func(string) string {
-	service, _, _ = strings.Cut(service, "-") // gateway-2 is a gateway
-	return w.lab.environment(service, w.lab.brokerAddr, "mongodb://"+w.lab.dbAddr, w.urls)
+func (w *world) env(name string) func(string) string {
+	service, _, _ := strings.Cut(name, "-") // gateway-2 is a gateway
+	urls := maps.Clone(w.urls)
+	urls[health(service)] = w.urls[health(name)]
+	return w.lab.environment(service, w.lab.brokerAddr, "mongodb://"+w.lab.dbAddr, urls)
 }
 
 // start runs a service in this process.
@@ -148,7 +152,7 @@ func (w *world) spawn(name string) (kill func()) {
 	p := w.parts[name]
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), "LABCTL_TEST_SERVICE="+name, "LISTEN="+p.addr)
-	for _, k := range []string{"KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "TRUSTED_PROXIES"} {
+	for _, k := range []string{"HEALTH", "KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "TRUSTED_PROXIES"} {
 		cmd.Env = append(cmd.Env, k+"="+w.env(name)(k))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -182,7 +186,7 @@ func (w *world) startDB() {
 func (w *world) metric(name, text string) {
 	w.t.Helper()
 	for {
-		_, body := get(w.t, w.urls[name]+"/metrics")
+		_, body := get(w.t, w.urls[health(name)]+"/metrics")
 		if strings.Contains(body, text) {
 			return
 		}

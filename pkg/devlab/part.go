@@ -29,11 +29,13 @@ func Routes() map[string][]string {
 }
 
 // RunPart runs one part alone, as in a process that can be killed: a service, configured by its environment, or the broker or
-// the database, which keep their data in a directory below DATA_DIR. All listen on LISTEN.
+// the database, which keep their data in a directory below DATA_DIR. All listen on LISTEN, and services on HEALTH, too.
 func RunPart(ctx context.Context, name string, getenv func(string) string, log *slog.Logger) error {
 	address := getenv("LISTEN")
-	if host, _, err := net.SplitHostPort(address); err != nil || !net.ParseIP(host).IsLoopback() {
-		return fmt.Errorf("run %s: LISTEN is %q, which is no address and port of this machine's loopback", name, address)
+	for _, k := range []string{"LISTEN", "HEALTH"} {
+		if host, _, err := net.SplitHostPort(getenv(k)); err != nil || !net.ParseIP(host).IsLoopback() {
+			return fmt.Errorf("run %s: %s is %q, which is no address and port of this machine's loopback", name, k, getenv(k))
+		}
 	}
 	switch name {
 	case Broker:

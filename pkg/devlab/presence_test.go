@@ -275,9 +275,7 @@ func TestAnInstanceOfPresenceIsKilled(t *testing.T) {
 	var second *unit
 	for _, u := range units() {
 		if u.name == "presence" {
-			second = &unit{name: "presence-2", run: func(ctx context.Context, _ func(string) string, ln net.Listener, log *slog.Logger) error {
-				return u.run(ctx, w.env("presence"), ln, log)
-			}}
+			second = &unit{name: "presence-2", run: u.run}
 		}
 	}
 	w.place(second)

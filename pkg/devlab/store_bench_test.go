@@ -31,6 +31,8 @@ func BenchmarkStored(b *testing.B) {
 	ln, err := net.Listen("tcp", anywhere)
 	require.NoError(b, err)
 	urls := map[string]string{"messaging": "http://" + ln.Addr().String(), "auth": "http://" + anywhere, "groups": "http://" + anywhere}
+	urls[health("messaging")], err = free(b.Context())
+	require.NoError(b, err)
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- u.run(ctx, l.environment("messaging", l.broker.Addr(), l.db.URI(), urls), ln, l.log) }()
@@ -59,7 +61,7 @@ func BenchmarkStored(b *testing.B) {
 		}
 		require.NoError(b, k.ProduceSync(b.Context(), records...).FirstErr())
 		for {
-			res, err := http.Get(urls["messaging"] + "/metrics")
+			res, err := http.Get(urls[health("messaging")] + "/metrics")
 			require.NoError(b, err)
 			body, err := io.ReadAll(res.Body)
 			require.NoError(b, err)

@@ -241,7 +241,7 @@ func TestNoTrace(t *testing.T) {
 	dm := client.DirectID(alice.User.ID, bob.User.ID)
 	a.send(dm, "hello")
 	b.has(dm, 1)
-	_, metrics := get(t, w.urls["gateway"]+"/metrics")
+	_, metrics := get(t, w.urls[health("gateway")]+"/metrics")
 	require.NotContains(t, metrics, "trace_spans")
 	for _, topic := range []string{topics.Messages, topics.Users} {
 		k := w.kafka(kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -287,7 +287,7 @@ func TestTraceIntoNothing(t *testing.T) {
 				a.send(dm, fmt.Sprint(i))
 			}
 			require.Len(t, b.has(dm, 50), 50)
-			_, metrics := get(t, w.urls["gateway"]+"/metrics")
+			_, metrics := get(t, w.urls[health("gateway")]+"/metrics")
 			require.Contains(t, metrics, "trace_spans_exported_total 0")
 			require.NotContains(t, metrics, "trace_spans_ended_total 0")
 			stop()

@@ -22,7 +22,7 @@ import (
 //go:embed all:web/dist
 var dist embed.FS
 
-// Config is the configuration of frontend. Of the settings it uses Listen, Listener, DrainDelay, LogLevel and Log.
+// Config is the configuration of frontend. Of the settings it uses those of BasicFromEnv.
 type Config struct {
 	service.Settings
 }

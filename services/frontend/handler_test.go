@@ -147,24 +147,26 @@ func TestWithoutAPage(t *testing.T) {
 func TestRunServesUntilItsContextEnds(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
+	health, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- Run(ctx, Config{service.Settings{Listener: listener, Log: slog.New(slog.DiscardHandler)}})
+		done <- Run(ctx, Config{service.Settings{Listener: listener, HealthListener: health, Log: slog.New(slog.DiscardHandler)}})
 	}()
-	fetch := func(path string) (int, string) {
-		response, err := http.Get("http://" + listener.Addr().String() + path)
+	fetch := func(of net.Listener, path string) (int, string) {
+		response, err := http.Get("http://" + of.Addr().String() + path)
 		require.NoError(t, err)
 		defer response.Body.Close()
 		return response.StatusCode, text(t, response)
 	}
-	status, _ := fetch("/livez")
+	status, _ := fetch(health, "/livez")
 	require.Equal(t, http.StatusOK, status)
-	ready, body := fetch("/readyz")
+	ready, body := fetch(health, "/readyz")
 	for strings.Contains(body, "starting") {
-		ready, body = fetch("/readyz")
+		ready, body = fetch(health, "/readyz")
 	}
-	shown, _ := fetch("/")
+	shown, _ := fetch(listener, "/")
 	if built := Built(); built == nil {
 		require.Equal(t, http.StatusOK, ready)
 		require.Equal(t, http.StatusOK, shown)
@@ -173,7 +175,9 @@ func TestRunServesUntilItsContextEnds(t *testing.T) {
 		require.Contains(t, body, "npm run build")
 		require.Equal(t, http.StatusServiceUnavailable, shown)
 	}
-	_, metrics := fetch("/metrics")
+	_, public := fetch(listener, "/metrics")
+	require.NotContains(t, public, "http_requests_total")
+	_, metrics := fetch(health, "/metrics")
 	require.Contains(t, metrics, `http_requests_total{method="GET",route="GET /"`)
 	cancel()
 	require.NoError(t, <-done)

@@ -35,7 +35,7 @@ func TestNodes(t *testing.T) {
 			askers = append(askers, out)
 			a := asker{name: "on-" + node, namespace: "chat", node: node, labels: map[string]string{"app.kubernetes.io/name": "chat-test"}}
 			for _, part := range []string{"auth", "gateway", "messaging", "presence", "groups", "frontend"} {
-				a.urls = append(a.urls, "http://"+part+":8080/readyz")
+				a.urls = append(a.urls, "http://"+part+":8081/readyz")
 			}
 			a.start(l)
 			askers = append(askers, a)

@@ -75,11 +75,11 @@ func (l *testLab) address(namespace, service string) string {
 // closed tries the ways that no policy opens, and one that a policy does, by pods that differ in nothing else. What helm's
 // tests ask, and the chat itself, go by the others.
 func (l *testLab) closed(t *testing.T) {
-	auth, groups, kafka, mongodb := l.address("chat", "auth")+":8080/readyz", l.address("chat", "groups")+":8080/readyz", l.address("data", "kafka")+":9092/", l.address("data", "mongodb")+":27017/"
+	auth, groups, kafka, mongodb := l.address("chat", "auth")+":8081/readyz", l.address("chat", "groups")+":8081/readyz", l.address("data", "kafka")+":9092/", l.address("data", "mongodb")+":27017/"
 	let := asker{name: "let", namespace: "chat", labels: map[string]string{"app.kubernetes.io/name": "chat-test"}, urls: []string{auth, groups}}
 	refused := []asker{
-		{name: "of-another-namespace", namespace: "default", urls: []string{auth, groups, kafka, mongodb, l.address("data", "mongodb") + ":8081/readyz"}},
-		{name: "of-no-part", namespace: "chat", urls: []string{auth, groups}},
+		{name: "of-another-namespace", namespace: "default", urls: []string{auth, groups, l.address("chat", "auth") + ":8080/", kafka, mongodb, l.address("data", "mongodb") + ":8081/readyz"}},
+		{name: "of-no-part", namespace: "chat", urls: []string{auth, groups, l.address("chat", "auth") + ":8080/"}},
 		// Of the chat, but none of its parts: nothing lets it out.
 		{
 			name: "of-the-chat", namespace: "chat", labels: map[string]string{"app.kubernetes.io/part-of": "chat"},

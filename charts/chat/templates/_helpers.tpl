@@ -69,6 +69,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- define "chat.env" -}}
 - name: LISTEN
   value: ":8080"
+- name: HEALTH
+  value: ":8081"
 - name: LOG_LEVEL
   value: {{ .root.Values.logLevel }}
 {{- if .part.service }}

@@ -93,13 +93,14 @@ func TestRun(t *testing.T) {
 
 // A part listens on loopback alone, and there are only those that there are.
 func TestPart(t *testing.T) {
-	for name, tc := range map[string]struct{ part, listen, problem string }{
-		"all addresses": {"auth", "0.0.0.0:0", "loopback"},
-		"no address":    {"kafka", "", "loopback"},
-		"no such part":  {"sms", "127.0.0.1:0", "no such part"},
+	for name, tc := range map[string]struct{ part, listen, health, problem string }{
+		"all addresses":           {"auth", "0.0.0.0:0", "127.0.0.1:0", "LISTEN"},
+		"health on all addresses": {"auth", "127.0.0.1:0", ":8081", "HEALTH"},
+		"no address":              {"kafka", "", "127.0.0.1:0", "loopback"},
+		"no such part":            {"sms", "127.0.0.1:0", "127.0.0.1:0", "no such part"},
 	} {
 		streams, _, _ := iostreams.Test()
-		cmd := NewCmdPart(&cli.Factory{IO: streams, Getenv: func(k string) string { return map[string]string{"LISTEN": tc.listen}[k] }})
+		cmd := NewCmdPart(&cli.Factory{IO: streams, Getenv: func(k string) string { return map[string]string{"LISTEN": tc.listen, "HEALTH": tc.health}[k] }})
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
 		cmd.SetArgs([]string{tc.part})
 		require.ErrorContains(t, cmd.ExecuteContext(t.Context()), tc.problem, name)

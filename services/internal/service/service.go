@@ -28,6 +28,10 @@ type Settings struct {
 	// Listen is the address of the HTTP server (LISTEN, ":8080"). Listener, if given, is used instead.
 	Listen   string
 	Listener net.Listener
+	// Health is the address of /livez, /readyz and /metrics (HEALTH, ":8081"), to which no ingress leads; empty: nobody asks for
+	// them. HealthListener, if given, is used instead.
+	Health         string
+	HealthListener net.Listener
 	// Kafka says where the brokers are and how they are reached (KAFKA_BROKERS, KAFKA_TLS, KAFKA_SASL and more: bus.FromEnv).
 	Kafka bus.Config
 	// MongoDBURI and Database say where the service's own data is (MONGODB_URI or a file, MONGODB_URI_FILE; MONGODB_DATABASE,
@@ -133,7 +137,7 @@ func Variables(service string) []env.Variable {
 
 // BasicFromEnv reads the settings of a service that has its HTTP server and nothing else.
 func BasicFromEnv(name string, getenv func(string) string) (Settings, error) {
-	s := Settings{Listen: cmp.Or(getenv("LISTEN"), ":8080"), LogLevel: cmp.Or(getenv("LOG_LEVEL"), "info")}
+	s := Settings{Listen: cmp.Or(getenv("LISTEN"), ":8080"), Health: cmp.Or(getenv("HEALTH"), ":8081"), LogLevel: cmp.Or(getenv("LOG_LEVEL"), "info")}
 	var errs []error
 	if v := getenv("DRAIN_DELAY"); v != "" {
 		d, err := time.ParseDuration(v)
@@ -155,6 +159,8 @@ func BasicVariables() []env.Variable {
 	return []env.Variable{
 		{Name: "LISTEN", Default: ":8080", Form: "`host:port`; without a host, all",
 			Meaning: "The address of the HTTP server."},
+		{Name: "HEALTH", Default: ":8081", Form: "the same",
+			Meaning: "The address of `/livez`, `/readyz` and `/metrics`. They say more of the service than its clients should know, so no ingress may lead here."},
 		{Name: "LOG_LEVEL", Default: "info", Form: "`debug`, `info`, `warn` or `error`",
 			Meaning: "What is logged, and all that is worse. The log goes to stderr, one JSON object a line."},
 		{Name: "DRAIN_DELAY", Default: "0s", Form: "a duration such as `3s`",
@@ -203,24 +209,20 @@ const drainTime = 15 * time.Second
 
 // Run serves until ctx ends, then drains.
 func (s *Server) Run(ctx context.Context) error {
-	ln := s.Listener
-	if ln == nil {
-		var err error
-		if ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", s.Listen); err != nil {
-			return fmt.Errorf("%s: listen: %w", s.Name, err)
-		}
+	ln, health, err := s.listen(ctx)
+	if err != nil {
+		return err
 	}
 	started, draining := make(chan struct{}), make(chan struct{})
-	srv := &http.Server{
-		Handler:           s.routes(started, draining),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
-	}
-	ended := make(chan error, 2)
+	srv := s.newHTTPServer(s.routes(started))
+	ended := make(chan error, 3)
 	go func() { ended <- fmt.Errorf("serve: %w", srv.Serve(ln)) }()
 	s.Log.Info("listens", "address", ln.Addr().String())
+	if health != nil {
+		watched := s.newHTTPServer(s.health(started, draining))
+		defer func() { _ = watched.Close() }() // last, so that it can be seen how the service drains
+		go func() { ended <- fmt.Errorf("serve health: %w", watched.Serve(health)) }()
+	}
 
 	workCtx, stopWork := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopWork()
@@ -284,15 +286,50 @@ func (s *Server) Run(ctx context.Context) error {
 	return nil
 }
 
-func (s *Server) routes(started, draining <-chan struct{}) http.Handler {
-	is := func(c <-chan struct{}) bool {
-		select {
-		case <-c:
-			return true
-		default:
-			return false
+// listen gives the listeners of the service and of its health, nil if nobody asks for that.
+func (s *Server) listen(ctx context.Context) (ln, health net.Listener, err error) {
+	open := func(address string) (net.Listener, error) {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err != nil {
+			return nil, fmt.Errorf("%s: listen: %w", s.Name, err)
+		}
+		return l, nil
+	}
+	if ln, health = s.Listener, s.HealthListener; ln == nil {
+		if ln, err = open(s.Listen); err != nil {
+			return nil, nil, err
 		}
 	}
+	if health == nil && s.Health != "" {
+		if health, err = open(s.Health); err != nil {
+			return nil, nil, errors.Join(err, ln.Close())
+		}
+	}
+	return ln, health, nil
+}
+
+func (s *Server) newHTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(s.Log.Handler(), slog.LevelDebug),
+	}
+}
+
+// isClosed says whether a channel that carries nothing is closed.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// health answers those who run the service.
+func (s *Server) health(started, draining <-chan struct{}) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
@@ -300,9 +337,9 @@ func (s *Server) routes(started, draining <-chan struct{}) http.Handler {
 		defer cancel()
 		var err error
 		switch {
-		case is(draining):
+		case isClosed(draining):
 			err = errors.New("stopping")
-		case !is(started):
+		case !isClosed(started):
 			err = errors.New("starting")
 			if why := s.waits.Load(); why != nil {
 				err = fmt.Errorf("starting: %w", *why)
@@ -317,8 +354,13 @@ func (s *Server) routes(started, draining <-chan struct{}) http.Handler {
 		_, _ = w.Write([]byte("ok\n"))
 	})
 	mux.Handle("GET /metrics", s.Metrics.handler())
-	mux.Handle("/", s.instrument(func(w http.ResponseWriter, r *http.Request) {
-		if !is(started) {
+	return mux
+}
+
+// routes answers the service's clients.
+func (s *Server) routes(started <-chan struct{}) http.Handler {
+	return s.instrument(func(w http.ResponseWriter, r *http.Request) {
+		if !isClosed(started) {
 			WriteError(w, r, Unavailable(s.Name, nil))
 			return
 		}
@@ -328,8 +370,7 @@ func (s *Server) routes(started, draining <-chan struct{}) http.Handler {
 			return
 		}
 		s.Handler.ServeHTTP(w, r)
-	}))
-	return mux
+	})
 }
 
 // Sleep waits for d, or less if ctx ends, which it reports.

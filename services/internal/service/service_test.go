@@ -106,6 +106,8 @@ func TestServer(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(t.Context())
+	health, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
 	startable, tried := make(chan struct{}), false
 	var order []string
 	mux := http.NewServeMux()
@@ -115,7 +117,7 @@ func TestServer(t *testing.T) {
 	unready := errors.New("not yet")
 	ready := make(chan error, 1)
 	s := Server{
-		Settings: Settings{Listener: ln, Log: slog.New(slog.DiscardHandler)}, Name: "x", Handler: mux, Metrics: NewMetrics(),
+		Settings: Settings{Listener: ln, HealthListener: health, Log: slog.New(slog.DiscardHandler)}, Name: "x", Handler: mux, Metrics: NewMetrics(),
 		Start: func(ctx context.Context) error {
 			if !tried {
 				tried = true
@@ -134,8 +136,8 @@ func TestServer(t *testing.T) {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- s.Run(ctx) }()
-	get := func(path string) (int, string, http.Header) {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+ln.Addr().String()+path, nil)
+	ask := func(of net.Listener, path string) (int, string, http.Header) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+of.Addr().String()+path, nil)
 		require.NoError(t, err)
 		req.Header.Set("X-Request-Id", "request-1")
 		res, err := http.DefaultClient.Do(req)
@@ -145,11 +147,13 @@ func TestServer(t *testing.T) {
 		require.NoError(t, res.Body.Close())
 		return res.StatusCode, string(b), res.Header
 	}
+	get := func(path string) (int, string, http.Header) { return ask(ln, path) }
 	status := func(path string) int { s, _, _ := get(path); return s }
 
-	require.Equal(t, 200, status("/livez"))
+	code, _, _ := ask(health, "/livez")
+	require.Equal(t, 200, code)
 	for { // until the first try of the start is over
-		code, body, _ := get("/readyz")
+		code, body, _ := ask(health, "/readyz")
 		require.Equal(t, 503, code)
 		if body == "starting: the broker is down\n" {
 			break
@@ -160,11 +164,15 @@ func TestServer(t *testing.T) {
 	for status("/api/x") == 503 { //nolint:revive // until the start is over
 	}
 	ready <- unready
-	code, body, _ := get("/readyz")
+	code, body, _ := ask(health, "/readyz")
 	require.Equal(t, 503, code)
 	require.Contains(t, body, "not yet")
 	ready <- nil
-	require.Equal(t, 200, status("/readyz"))
+	code, _, _ = ask(health, "/readyz")
+	require.Equal(t, 200, code)
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		require.Equal(t, 404, status(path), "clients are not told of %s", path)
+	}
 
 	code, body, header := get("/api/x")
 	require.Equal(t, 200, code)
@@ -184,7 +192,7 @@ func TestServer(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 	require.Equal(t, 405, res.StatusCode)
 	require.Contains(t, res.Header.Get("Allow"), "GET")
-	_, body, _ = get("/metrics")
+	_, body, _ = ask(health, "/metrics")
 	require.Contains(t, body, `http_requests_total{method="GET",route="GET /api/x",status="200"}`)
 
 	http.DefaultClient.CloseIdleConnections()
