@@ -147,6 +147,7 @@ func secure(next http.Handler) http.Handler {
 		header.Set("X-Frame-Options", "DENY") // for browsers that do not know frame-ancestors
 		header.Set("Referrer-Policy", "same-origin")
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
+		header.Set("Cross-Origin-Opener-Policy", "same-origin") // a page that opens this one gets no hold of its window
 		header.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=(), payment=(), usb=()")
 		next.ServeHTTP(w, r)
 	})

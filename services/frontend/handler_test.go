@@ -92,6 +92,7 @@ func TestEveryAnswerIsGuarded(t *testing.T) {
 				require.NotContains(t, policy, "unsafe")
 				require.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
 				require.Equal(t, "DENY", header.Get("X-Frame-Options"))
+				require.Equal(t, "same-origin", header.Get("Cross-Origin-Opener-Policy"))
 				require.Equal(t, "same-origin", header.Get("Referrer-Policy"))
 			})
 		}

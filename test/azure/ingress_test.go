@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -73,6 +74,8 @@ func TestIngressIsReachedAsTheLabIs(t *testing.T) {
 
 			pod := one[appsv1.Deployment](t, objects, "Deployment").Spec.Template.Spec
 			require.Subset(t, pod.Containers[0].Args, c.args)
+			hsts := slices.ContainsFunc(pod.Containers[0].Args, func(a string) bool { return strings.Contains(a, "Strict-Transport-Security") })
+			require.Equal(t, c.port == 443, hsts, "a browser must not be told of TLS where there is none")
 			require.Contains(t, pod.Containers[0].Args, "-forwarded-headers=X-Forwarded-For", "or all clients have one address")
 			require.Len(t, pod.Volumes, c.volumes)
 			require.Contains(t, ports(pod), service.Spec.Ports[0].TargetPort.StrVal)
