@@ -6,7 +6,7 @@
 # With --smoke only each service's rights and the way of a message are tried.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests='^(TestEachServiceHasOnlyItsOwnTopics|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestBrowsersOnApacheKafka|TestOnApacheKafka)$'
+tests='^(TestEachServiceHasOnlyItsOwnTopics|TestTopicsAreAsInTheTable|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestBrowsersOnApacheKafka|TestOnApacheKafka)$'
 packages=(./pkg/devlab ./pkg/chaos)
 race=--race
 if [ "${1:-}" = --smoke ]; then

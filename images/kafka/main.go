@@ -70,7 +70,7 @@ func users(dir string) (known []kafka.User, err error) {
 				return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(topics.Services(), ", "), admin)
 			}
 			r := topics.RightsOf(name)
-			u.Write, u.Read, u.Groups = r.Write, r.Read, r.Groups
+			u.Write, u.Read, u.Configure, u.Groups = r.Write, r.Read, r.Configure, r.Groups
 		}
 		known = append(known, u)
 	}

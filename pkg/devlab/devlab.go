@@ -304,7 +304,7 @@ func (l *lab) users() []kafka.User {
 	users := []kafka.User{{Name: admin, Password: l.passwords[admin], Admin: true}}
 	for _, name := range topics.Services() {
 		r := topics.RightsOf(name)
-		users = append(users, kafka.User{Name: name, Password: l.passwords[name], Write: r.Write, Read: r.Read, Groups: r.Groups})
+		users = append(users, kafka.User{Name: name, Password: l.passwords[name], Write: r.Write, Read: r.Read, Configure: r.Configure, Groups: r.Groups})
 	}
 	return users
 }

@@ -81,9 +81,10 @@ func Start(o Options) (*Broker, error) {
 		kfake.WithLogger(kfakeLogger{log: o.Log}),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return door, nil }),
 		kfake.BrokerConfigs(map[string]string{
-			// Reopening reads the whole log into memory, so a topic that says nothing keeps a day and 32 MiB a partition.
+			// A topic that says nothing keeps a day, and no partition more than 256 MiB: an hour of 500 messages a
+			// second, and what a laptop's disk and memory, which has some 70 bytes for each message, can spare.
 			"log.retention.ms":    strconv.FormatInt((24 * time.Hour).Milliseconds(), 10),
-			"log.retention.bytes": strconv.Itoa(32 << 20),
+			"log.retention.bytes": strconv.Itoa(256 << 20),
 			"log.segment.bytes":   strconv.Itoa(8 << 20),
 			"log.roll.ms":         strconv.FormatInt(time.Hour.Milliseconds(), 10),
 		}),

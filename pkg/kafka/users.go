@@ -26,6 +26,8 @@ type User struct {
 	Admin bool
 	// Write and Read are topics whose records the user may write and read, and which it may make where they are missing.
 	Write, Read []string
+	// Configure are topics whose configs the user may see and change.
+	Configure []string
 	// Groups are the consumer groups that the user may be a member of.
 	Groups []string
 }
@@ -103,6 +105,9 @@ func ACLs(u User) (rules []*kadm.ACLBuilder) {
 	}
 	if len(u.Read) > 0 {
 		rules = append(rules, rule().Topics(u.Read...).Operations(kadm.OpRead, kadm.OpCreate))
+	}
+	if len(u.Configure) > 0 {
+		rules = append(rules, rule().Topics(u.Configure...).Operations(kadm.OpDescribeConfigs, kadm.OpAlterConfigs))
 	}
 	if len(u.Groups) > 0 {
 		rules = append(rules, rule().Groups(u.Groups...).Operations(kadm.OpRead))

@@ -29,6 +29,8 @@ type Topic struct {
 	Configs    map[string]string
 	// Writers and Readers are services. Each of them may make the topic, too, where it is missing.
 	Writers, Readers []string
+	// Owner is the service that keeps the topic's configs as they are here, also where the topic was made with others.
+	Owner string
 	// Passing says that its records are for whoever is connected now: what they tell is in a database, too.
 	Passing bool
 	// Group is the consumer group of the readers; empty where each reads all of it and commits nothing.
@@ -44,39 +46,39 @@ func All() []Topic {
 		// What is stored is in the database; the log must last over the longest time that messaging is down. `messaging replay` puts
 		// dead letters back.
 		{
-			Name: Messages, Partitions: Partitions, Writers: []string{"gateway", "groups", "messaging"}, Readers: []string{"messaging"}, Group: "messaging",
-			Configs: configs("delete", 72*time.Hour, 64, 8, time.Hour),
+			Name: Messages, Partitions: Partitions, Writers: []string{"gateway", "groups", "messaging"}, Readers: []string{"messaging"}, Owner: "messaging", Group: "messaging",
+			Configs: configs("delete", 72*time.Hour, 8, time.Hour),
 		},
 		// Gateways read from the end, so it must last over a broker's restart only. Each reads all partitions, which divide it over the brokers and
 		// no more.
 		{
-			Name: Users, Partitions: Partitions / 3, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"}, Passing: true,
-			Configs: configs("delete", time.Hour, 32, 8, time.Hour),
+			Name: Users, Partitions: Partitions / 3, Writers: []string{"groups", "messaging", "presence"}, Readers: []string{"gateway"}, Owner: "messaging", Passing: true,
+			Configs: configs("delete", time.Hour, 8, time.Hour),
 		},
 		// Whoever starts reads all of it. It must last longer than an access token.
 		{
-			Name: Sessions, Partitions: 1, Writers: []string{"auth"}, Readers: Services(),
-			Configs: configs("delete", time.Hour, 0, 1, 10*time.Minute),
+			Name: Sessions, Partitions: 1, Writers: []string{"auth"}, Readers: Services(), Owner: "auth",
+			Configs: configs("delete", time.Hour, 1, 10*time.Minute),
 		},
 		// A lease is good for a minute. Compaction keeps replay short.
 		{
-			Name: Presence, Partitions: Partitions, Writers: []string{"gateway"}, Readers: []string{"presence"}, Group: "presence",
-			Configs: configs("compact,delete", time.Hour, 0, 1, 10*time.Minute),
+			Name: Presence, Partitions: Partitions, Writers: []string{"gateway"}, Readers: []string{"presence"}, Owner: "presence", Group: "presence",
+			Configs: configs("compact,delete", time.Hour, 1, 10*time.Minute),
 		},
 		// For people to look at, and for `messaging replay`.
 		{
-			Name: Dead, Partitions: 1, Writers: []string{"messaging"}, Readers: []string{"messaging"},
-			Configs: configs("delete", 30*24*time.Hour, 64, 0, 0),
+			Name: Dead, Partitions: 1, Writers: []string{"messaging"}, Readers: []string{"messaging"}, Owner: "messaging",
+			Configs: configs("delete", 30*24*time.Hour, 0, 0),
 		},
 	}
 }
 
-// configs are the configs of a topic. Sizes are in MiB, for each partition; 0 leaves a limit to the broker.
-func configs(policy string, retention time.Duration, retentionMiB, segmentMiB int, segment time.Duration) map[string]string {
+// configs are the configs of a topic. A segment's size is in MiB; 0 leaves it to the broker, and so its time. Time
+// alone decides what is dropped: a size, be it ever so large, is one day reached sooner by those who write than by
+// those who read, and what was acknowledged is lost. How much a broker can hold its own configuration says
+// (log.retention.bytes; nothing limits it in Apache Kafka's).
+func configs(policy string, retention time.Duration, segmentMiB int, segment time.Duration) map[string]string {
 	c := map[string]string{"cleanup.policy": policy, "retention.ms": strconv.FormatInt(retention.Milliseconds(), 10)}
-	if retentionMiB > 0 {
-		c["retention.bytes"] = strconv.Itoa(retentionMiB << 20)
-	}
 	if segmentMiB > 0 {
 		c["segment.bytes"] = strconv.Itoa(segmentMiB << 20)
 	}
@@ -84,6 +86,15 @@ func configs(policy string, retention time.Duration, retentionMiB, segmentMiB in
 		c["segment.ms"] = strconv.FormatInt(segment.Milliseconds(), 10)
 	}
 	return c
+}
+
+// MinInSync gives the config min.insync.replicas of a topic that has so many replicas: with three, what is acknowledged
+// is on two, and one may be away. With fewer, whoever wants to write while one is away must do with what is there.
+func MinInSync(replicas int) int {
+	if replicas >= 3 {
+		return 2
+	}
+	return 1
 }
 
 // Passing gives the topics that pass.
@@ -106,15 +117,18 @@ func Of(service string) (used []Topic) {
 	return used
 }
 
-// Rights are what a service may do, and no more: write and read records of topics, make the topics of both lists, and be a
-// member of consumer groups.
-type Rights struct{ Write, Read, Groups []string }
+// Rights are what a service may do, and no more: write and read records of topics, make the topics of both lists,
+// change the configs of those that it owns, and be a member of consumer groups.
+type Rights struct{ Write, Read, Configure, Groups []string }
 
 // RightsOf gives a service's rights.
 func RightsOf(service string) (r Rights) {
 	for _, t := range Of(service) {
 		if slices.Contains(t.Writers, service) {
 			r.Write = append(r.Write, t.Name)
+		}
+		if t.Owner == service {
+			r.Configure = append(r.Configure, t.Name)
 		}
 		if slices.Contains(t.Readers, service) {
 			r.Read = append(r.Read, t.Name)

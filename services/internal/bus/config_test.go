@@ -8,15 +8,20 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -179,6 +184,73 @@ func TestCreate(t *testing.T) {
 		return nil, nil, false
 	})
 	require.NoError(t, Create(ctx, as("presence"), Config{Partitions: 2}))
+}
+
+// Topics that are there, made by an older version or by hand, come to the configs of the table, by their owners alone.
+func TestCreateBringsTopicsToTheirConfigs(t *testing.T) {
+	for brokers, inSync := range map[int]string{1: "1", 2: "1", 3: "2"} {
+		t.Run(strconv.Itoa(brokers), func(t *testing.T) {
+			ctx := t.Context()
+			cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers))
+			require.NoError(t, err)
+			t.Cleanup(cluster.Close)
+			as := func(service string) *kgo.Client {
+				c, err := Open(Config{Brokers: cluster.ListenAddrs()}, service, nil)
+				require.NoError(t, err)
+				t.Cleanup(c.Close)
+				return c
+			}
+			admin := kadm.NewClient(as("test"))
+			of := func(topic string) map[string]string {
+				have, err := describe(ctx, admin, topic)
+				require.NoError(t, err)
+				return have
+			}
+			old := map[string]*string{"retention.bytes": new("67108864"), "retention.ms": new("1000"), "max.message.bytes": new("2000000")}
+			r, err := admin.CreateTopic(ctx, 2, int16(brokers), old, Messages)
+			require.NoError(t, errors.Join(err, r.Err))
+
+			require.NoError(t, Create(ctx, as("gateway"), Config{Partitions: 2}))
+			require.Contains(t, of(Messages), "retention.bytes", "it is not the gateway's")
+			for range 2 { // the second time there is nothing to do
+				require.NoError(t, Create(ctx, as("messaging"), Config{Partitions: 2}))
+				require.Equal(t, map[string]string{
+					"cleanup.policy": "delete", "retention.ms": "259200000", "segment.bytes": "8388608", "segment.ms": "3600000",
+					"min.insync.replicas": inSync, "max.message.bytes": "2000000",
+				}, of(Messages), "what the table does not have stays, but for a limit by size")
+				cluster.ControlKey(int16(kmsg.IncrementalAlterConfigs), func(kmsg.Request) (kmsg.Response, error, bool) {
+					t.Error("configs that are there are set again")
+					return nil, nil, false
+				})
+			}
+			require.Equal(t, inSync, of(Dead)["min.insync.replicas"], "also of one that it has just made")
+		})
+	}
+}
+
+// Where the brokers let nobody change configs, the log says which a topic should have, and the service goes on.
+func TestCreateWhereConfigsAreNotTheServices(t *testing.T) {
+	ctx := t.Context()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	cluster.ControlKey(int16(kmsg.DescribeConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		req, resp := r.(*kmsg.DescribeConfigsRequest), r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, asked := range req.Resources {
+			no := kmsg.NewDescribeConfigsResponseResource()
+			no.ResourceType, no.ResourceName, no.ErrorCode = asked.ResourceType, asked.ResourceName, kerr.TopicAuthorizationFailed.Code
+			resp.Resources = append(resp.Resources, no)
+		}
+		return resp, nil, true
+	})
+	var out strings.Builder
+	c, err := Open(Config{Brokers: cluster.ListenAddrs()}, "auth", slog.New(slog.NewTextHandler(&out, nil)))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	require.NoError(t, Create(ctx, c, Config{}))
+	require.Contains(t, out.String(), "AlterConfigs")
+	require.Contains(t, out.String(), "min.insync.replicas:1")
 }
 
 // Event Hubs knows cleanup policies that it does not take, and identities that may make nothing.
