@@ -143,7 +143,7 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 	if a.kafka, err = bus.Open(c.Kafka, "auth", c.Log, kgo.RecordDeliveryTimeout(30*time.Second)); err != nil {
 		return nil, err
 	}
-	if a.ended, err = ended.Open(c.Kafka, "auth", c.Log, c.Now); err != nil {
+	if a.ended, err = ended.Open(c.Kafka, "auth", c.Log, c.Now, bus.Resets(m)); err != nil {
 		return nil, err
 	}
 	if a.hasher, err = newHasher(c.HashQueue, m.Counter("auth_hashes_total", "Passwords hashed, to keep or to compare.")); err != nil {

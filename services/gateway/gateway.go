@@ -121,7 +121,8 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer db.Close()
-	kafka, err := bus.Open(c.Kafka, "gateway", c.Log,
+	resets := bus.Resets(m)
+	kafka, err := bus.Open(c.Kafka, "gateway", c.Log, bus.CountResets(c.Log, resets),
 		kgo.RecordDeliveryTimeout(c.SendTimeout), kgo.FetchMaxWait(500*time.Millisecond),
 		// After the broker has lost its end (a restored disk): once more from there is better than a hole.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -129,7 +130,7 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer kafka.Close()
-	over, err := ended.Open(c.Kafka, "gateway", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "gateway", c.Log, c.Now, resets)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}

@@ -130,7 +130,7 @@ func Run(ctx context.Context, c Config) error {
 		Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL}, often: limit.New(c.People, c.Now),
 		changes: limit.New(c.Changes, c.Now), groupChanges: limit.New(c.GroupChanges, c.Now),
 	}
-	over, err := ended.Open(c.Kafka, "groups", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "groups", c.Log, c.Now, bus.Resets(m))
 	if err != nil {
 		return fmt.Errorf("groups: %w", err)
 	}

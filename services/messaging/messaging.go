@@ -117,7 +117,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	// Committing and leaving the group happen here, after the work has ended.
 	defer s.kafka.CloseAllowingRebalance()
-	over, err := ended.Open(c.Kafka, "messaging", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "messaging", c.Log, c.Now, bus.Resets(m))
 	if err != nil {
 		return fmt.Errorf("messaging: %w", err)
 	}

@@ -110,7 +110,8 @@ func Run(ctx context.Context, c Config) error {
 			delete(p.shards, n)
 		}
 	}
-	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(bus.Group("presence", bus.Presence),
+	resets := bus.Resets(m)
+	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(bus.Group("presence", bus.Presence), bus.CountResets(c.Log, resets),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -125,7 +126,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer p.kafka.CloseAllowingRebalance()
 
-	over, err := ended.Open(c.Kafka, "presence", c.Log, c.Now)
+	over, err := ended.Open(c.Kafka, "presence", c.Log, c.Now, resets)
 	if err != nil {
 		return fmt.Errorf("presence: %w", err)
 	}

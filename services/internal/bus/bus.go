@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -42,7 +43,7 @@ func Open(config Config, service string, log *slog.Logger, opts ...kgo.Opt) (*kg
 		kgo.RetryBackoffFn(func(tries int) time.Duration {
 			return min(50*time.Millisecond<<min(tries, 6), 2*time.Second)
 		}),
-		kgo.WithLogger(logger{log}),
+		kgo.WithLogger(logger{log: log}),
 		kgo.WithHooks(trace.Hooks()),
 	}
 	if config.TLS != nil {
@@ -124,17 +125,28 @@ func offsets(ctx context.Context, what, topic string, ask func(context.Context, 
 	return found, nil
 }
 
-type logger struct{ log *slog.Logger }
+type logger struct {
+	log    *slog.Logger
+	resets prometheus.Counter // nil: they are not counted
+}
 
 func (l logger) Level() kgo.LogLevel {
-	if l.log != nil && l.log.Enabled(context.Background(), slog.LevelDebug) {
+	if l.resets != nil || l.log != nil && l.log.Enabled(context.Background(), slog.LevelDebug) {
 		return kgo.LogLevelInfo
 	}
 	return kgo.LogLevelWarn
 }
 
 func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
+	reset := l.resets != nil && isReset(msg)
+	if reset {
+		l.resets.Inc()
+	}
 	if l.log == nil {
+		return
+	}
+	if reset {
+		l.log.Error("records are gone that were to be read next; reading goes on with those that there are. The topic's retention is too short, or the brokers have lost records", kv...)
 		return
 	}
 	at := slog.LevelDebug

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/labctl/labctl/services/internal/bus"
@@ -34,9 +35,10 @@ type Sessions struct {
 	missing map[int32]int64 // partition to the offset up to which Start still has to read
 }
 
-// Open prepares to follow the topic for a service; the brokers may be down yet. now is the clock.
-func Open(kafka bus.Config, service string, log *slog.Logger, now func() time.Time) (*Sessions, error) {
-	c, err := bus.Open(kafka, service, log, kgo.FetchMaxWait(500*time.Millisecond),
+// Open prepares to follow the topic for a service; the brokers may be down yet. now is the clock, and resets a counter
+// of bus.Resets.
+func Open(kafka bus.Config, service string, log *slog.Logger, now func() time.Time, resets prometheus.Counter) (*Sessions, error) {
+	c, err := bus.Open(kafka, service, log, kgo.FetchMaxWait(500*time.Millisecond), bus.CountResets(log, resets),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -29,7 +30,7 @@ func TestSessions(t *testing.T) {
 	begin := time.Now()
 	now := begin
 	open := func() *Sessions {
-		s, err := Open(brokers, "test", slog.New(slog.DiscardHandler), func() time.Time { return now })
+		s, err := Open(brokers, "test", slog.New(slog.DiscardHandler), func() time.Time { return now }, bus.Resets(prometheus.NewRegistry()))
 		require.NoError(t, err)
 		t.Cleanup(s.Close)
 		return s
