@@ -3,9 +3,13 @@ package devlab
 import (
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/topics"
 )
 
 // Every answer has one request id, be it a service's or the proxy's own, and it is the one that the service knows.
@@ -45,4 +49,28 @@ func TestFrontNamesRequests(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The id of a request is in what it leads to in Kafka.
+func TestRequestIDsReachTheRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ctx := t.Context()
+	access, err := w.user("alice").AccessToken(ctx)
+	require.NoError(t, err)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.url+"/api/groups", strings.NewReader(`{"title":"Lab","members":[]}`))
+	require.NoError(t, err)
+	req.Header = http.Header{"Authorization": {"Bearer " + access}, "Content-Type": {"application/json"}, "X-Request-Id": {"request-1"}}
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	require.Equal(t, http.StatusCreated, res.StatusCode)
+	require.Equal(t, []string{"request-1"}, res.Header.Values("X-Request-Id"))
+
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.passwords[admin]), kgo.ConsumeTopics(topics.Messages))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	records := c.PollFetches(ctx).Records()
+	require.NotEmpty(t, records)
+	require.Contains(t, records[0].Headers, kgo.RecordHeader{Key: "request", Value: []byte("request-1")})
 }
