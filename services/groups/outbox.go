@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
@@ -69,13 +70,22 @@ func (s *groups) publishGroup(ctx context.Context, id string) error {
 	return nil
 }
 
+// writesAtOnce is how many users' documents are written at once: a group may have a thousand new members. One command for many of them would be
+// cheaper, but FerretDB 1.24 holds a connection for each update in a command, and waits for ever when it has no more.
+const writesAtOnce = 8
+
 // copyGroup brings up to date what others look up of a group.
 func (s *groups) copyGroup(ctx context.Context, g group, e event) error {
 	if e.Type == wire.Created || e.Type == wire.MemberAdded {
+		writing, within := errgroup.WithContext(ctx)
+		writing.SetLimit(writesAtOnce)
 		for _, u := range e.Users {
-			if err := store.Upsert(ctx, s.members(), u, bson.D{{Key: "$set", Value: bson.D{{Key: "groups." + g.ID, Value: true}}}}); err != nil {
-				return err
-			}
+			writing.Go(func() error {
+				return store.Upsert(within, s.members(), u, bson.D{{Key: "$set", Value: bson.D{{Key: "groups." + g.ID, Value: true}}}})
+			})
+		}
+		if err := writing.Wait(); err != nil {
+			return err
 		}
 	}
 	for u := range e.Notices {
