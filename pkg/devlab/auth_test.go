@@ -320,6 +320,29 @@ func TestLoginsCostTheSame(t *testing.T) {
 	}
 }
 
+// A device that sleeps after it has sent a refresh gets the answer to its next try, however much later that is.
+func TestTheAnswerOfARefreshIsLost(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	var c clock
+	w.startAuth(func(o *auth.Config) { o.Now = c.now })
+	api := client.New(w.url)
+	t.Cleanup(api.Close)
+	old := w.user("alice").RefreshToken()
+	lost, err := api.Resume(ctx, old)
+	require.NoError(t, err)
+	c.forward(24 * time.Hour)
+	again, err := api.Resume(ctx, old)
+	require.NoError(t, err)
+	require.Equal(t, lost.RefreshToken(), again.RefreshToken())
+	next, err := api.Resume(ctx, again.RefreshToken())
+	require.NoError(t, err)
+	_, err = api.Resume(ctx, old)
+	require.True(t, client.IsCode(err, "session_ended"), "the use of the new one retires the old: %v", err)
+	_, err = api.Resume(ctx, next.RefreshToken())
+	require.True(t, client.IsCode(err, "session_ended"), "and its use after that ends the session: %v", err)
+}
+
 // The broker is away when a session ends: auth refuses it at once, and its sockets close when the broker is back.
 func TestASessionEndsWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, "auth")

@@ -176,7 +176,7 @@ func TestSessions(t *testing.T) {
 
 	c := client.New(w.url)
 	again, err := c.Resume(ctx, first)
-	require.NoError(t, err, "the one before is good for a moment: the answer may have been lost")
+	require.NoError(t, err, "the one before is good until the new one is used: the answer may have been lost")
 	require.Equal(t, second, again.RefreshToken(), "and gives the same next one")
 	require.NoError(t, s.Refresh(ctx))
 

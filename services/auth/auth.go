@@ -33,8 +33,6 @@ type Config struct {
 	AccessTTL time.Duration
 	// RefreshTTL is how long a session lasts without a refresh.
 	RefreshTTL time.Duration
-	// RefreshGrace is how long the refresh token before the last is still accepted.
-	RefreshGrace time.Duration
 	// KeyLife is how long a signing key is used before the next one takes over (KEY_LIFE, 24h).
 	KeyLife time.Duration
 	// KeyReload is the time between two looks at what other instances and `auth rotate-keys` have made of the keys.
@@ -72,7 +70,7 @@ func Variables() []env.Variable {
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("auth", getenv)
 	c := Config{
-		Settings: s, AccessTTL: 10 * time.Minute, RefreshTTL: 30 * 24 * time.Hour, RefreshGrace: 30 * time.Second,
+		Settings: s, AccessTTL: 10 * time.Minute, RefreshTTL: 30 * 24 * time.Hour,
 		KeyLife: 24 * time.Hour, KeyReload: 10 * time.Second, Sweep: 5 * time.Second, Prune: time.Hour, HashQueue: 128,
 		WrongPasswords: WrongPasswords{Burst: 10, Every: 30 * time.Second}, MaxSessions: 100, Now: time.Now,
 	}
