@@ -118,8 +118,9 @@ type Verifier struct {
 
 	mu      sync.Mutex
 	keys    jose.JSONWebKeySet
-	fetched time.Time // when keys were last asked for, with or without success
-	err     error     // of that fetch
+	fetched time.Time     // when the last fetch ended, with or without success
+	err     error         // of that fetch
+	running chan struct{} // closed at the end of the fetch that runs; nil where none does
 }
 
 // NewVerifier checks with the keys that fetch gives. now is the clock.
@@ -160,7 +161,7 @@ func Remote(client *http.Client, authURL string) func(context.Context) (jose.JSO
 func (v *Verifier) Forget() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.keys, v.fetched, v.err = jose.JSONWebKeySet{}, time.Time{}, nil
+	v.keys, v.fetched, v.err, v.running = jose.JSONWebKeySet{}, time.Time{}, nil, nil
 }
 
 // Verify checks a token. The error is ErrInvalid for a token that is no good, ErrEnded for one whose session has ended (see
@@ -201,34 +202,67 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	return Claims{User: std.Subject, Session: own.Session, Name: own.Name, Role: own.Role, Expires: std.Expiry.Time()}, nil
 }
 
-// Keys are asked for again when they are a minute old or when an unknown one is named, but then not more than every 2 s, so that
-// forged key ids do not make a flood of requests.
+// Keys in use are fetched again in the background. Keys that are older than a minute, as after a time without requests, may have been
+// dropped: nobody uses them before the next fetch has ended. The back-off is the time from the end of a fetch that failed, or did not
+// bring the key that is looked for, to the next one: so forged key ids make no flood of requests.
 const (
-	keysAge  = time.Minute
-	keysWait = 2 * time.Second
+	keysRefresh = 30 * time.Second
+	keysAge     = time.Minute
+	keysBackOff = 2 * time.Second
 )
 
+// key gives the key with that id. Where auth does not answer, the known keys stay good.
 func (v *Verifier) key(ctx context.Context, id string) (ed25519.PublicKey, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := v.now()
-	key := find(v.keys, id)
-	age := now.Sub(v.fetched)
-	if v.fetched.IsZero() || (age >= keysWait && (key == nil || v.err != nil)) || age >= keysAge {
-		set, err := v.fetch(context.WithoutCancel(ctx)) // for all who wait, not only for this caller
-		v.fetched, v.err = now, err
-		if err == nil {
-			v.keys = set
-			key = find(v.keys, id)
+	for {
+		key, ended, err := v.lookUp(ctx, id)
+		if ended == nil {
+			return key, err
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the keys: %w", ctx.Err())
 		}
 	}
-	switch {
-	case key != nil:
-		return key, nil
-	case v.err != nil:
-		return nil, v.err
+}
+
+// lookUp gives the key, or why there is none, or a channel that is closed at the end of the fetch for which to wait. It starts a fetch
+// if it is time for one and none runs.
+func (v *Verifier) lookUp(ctx context.Context, id string) (key ed25519.PublicKey, ended <-chan struct{}, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	key = find(v.keys, id)
+	age := v.now().Sub(v.fetched)
+	isOld := v.fetched.IsZero() || age >= keysAge
+	isDue := isOld || age >= keysRefresh || (age >= keysBackOff && (key == nil || v.err != nil))
+	if v.running == nil && isDue {
+		v.running = make(chan struct{})
+		go v.refresh(context.WithoutCancel(ctx), v.running) // for all who wait, not only for this caller
 	}
-	return nil, fmt.Errorf("%w: unknown key", ErrInvalid)
+	switch {
+	case v.running != nil && (isOld || key == nil):
+		return nil, v.running, nil
+	case key != nil:
+		return key, nil, nil
+	case v.err != nil:
+		return nil, nil, v.err
+	}
+	return nil, nil, fmt.Errorf("%w: unknown key", ErrInvalid)
+}
+
+// refresh fetches the keys once, and closes ended.
+func (v *Verifier) refresh(ctx context.Context, ended chan struct{}) {
+	set, err := v.fetch(ctx)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	defer close(ended)
+	if v.running != ended {
+		return // Forget was called meanwhile
+	}
+	v.running, v.fetched, v.err = nil, v.now(), err
+	if err == nil {
+		v.keys = set
+	}
 }
 
 func find(set jose.JSONWebKeySet, id string) ed25519.PublicKey {

@@ -5,11 +5,14 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -121,46 +124,135 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+// source is an auth whose answers take some time.
+type source struct {
+	keys    []jose.JSONWebKey
+	err     error
+	takes   time.Duration
+	fetches int
+}
+
+func (s *source) fetch(context.Context) (jose.JSONWebKeySet, error) {
+	s.fetches++
+	keys, err := s.keys, s.err
+	time.Sleep(s.takes)
+	return jose.JSONWebKeySet{Keys: keys}, err
+}
+
+// verify checks a new token that s has signed.
+func verify(t *testing.T, v *Verifier, s *Signer) error {
+	t.Helper()
+	raw, err := s.Sign(Claims{User: "u", Session: "s", Role: RoleUser, Expires: time.Now().Add(time.Minute)}, time.Now())
+	require.NoError(t, err)
+	_, err = v.Verify(t.Context(), raw)
+	return err
+}
+
 func TestKeysAreFetchedAgain(t *testing.T) {
-	now := time.Unix(1_800_000_000, 0)
 	first, second := signer(t, "k1"), signer(t, "k2")
-	var fetches int
-	var down error
-	keys := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{first.Public()}}
-	v := NewVerifier(func(context.Context) (jose.JSONWebKeySet, error) { fetches++; return keys, down }, func() time.Time { return now })
-	verify := func(s *Signer) error {
-		raw, err := s.Sign(Claims{User: "u", Session: "s", Role: RoleUser, Expires: now.Add(time.Minute)}, now)
-		require.NoError(t, err)
-		_, err = v.Verify(t.Context(), raw)
-		return err
+	for name, test := range map[string]func(t *testing.T, auth *source, v *Verifier){
+		"not at once after a failure": func(t *testing.T, auth *source, v *Verifier) {
+			auth.err = errors.New("auth is down")
+			require.ErrorIs(t, verify(t, v, first), auth.err, "not the caller's fault")
+			auth.err = nil
+			require.ErrorContains(t, verify(t, v, first), "auth is down")
+			time.Sleep(keysBackOff)
+			require.NoError(t, verify(t, v, first))
+			require.NoError(t, verify(t, v, first))
+			require.Equal(t, 2, auth.fetches)
+		},
+		"once in each back-off for an unknown key": func(t *testing.T, auth *source, v *Verifier) {
+			auth.takes = 3 * time.Second // longer than the back-off, which begins at its end
+			for range 3 {
+				require.ErrorIs(t, verify(t, v, second), ErrInvalid)
+			}
+			require.Equal(t, 1, auth.fetches)
+			time.Sleep(keysBackOff)
+			auth.keys = append(auth.keys, second.Public())
+			require.NoError(t, verify(t, v, second))
+			require.Equal(t, 2, auth.fetches)
+		},
+		"once for all who wait": func(t *testing.T, auth *source, v *Verifier) {
+			auth.takes = time.Second
+			var wg sync.WaitGroup
+			for i := range 20 {
+				wg.Go(func() {
+					if i%2 == 0 {
+						assert.NoError(t, verify(t, v, first))
+					} else {
+						assert.ErrorIs(t, verify(t, v, second), ErrInvalid)
+					}
+				})
+			}
+			wg.Wait()
+			require.Equal(t, 1, auth.fetches)
+		},
+		"while known keys serve": func(t *testing.T, auth *source, v *Verifier) {
+			require.NoError(t, verify(t, v, first))
+			time.Sleep(keysRefresh)
+			auth.takes, auth.err = 3*time.Second, errors.New("auth is down")
+			for range 10 {
+				for range 10 {
+					before := time.Now()
+					require.NoError(t, verify(t, v, first))
+					require.Equal(t, before, time.Now(), "nobody waits")
+				}
+				time.Sleep(auth.takes + keysBackOff)
+				synctest.Wait()
+			}
+			require.Equal(t, 1+10, auth.fetches)
+			auth.err, auth.keys = nil, nil
+			require.NoError(t, verify(t, v, first), "this one starts the fetch")
+			time.Sleep(auth.takes)
+			synctest.Wait()
+			require.ErrorIs(t, verify(t, v, first), ErrInvalid, "a dropped key is no good any more")
+		},
+		"before old ones are used": func(t *testing.T, auth *source, v *Verifier) {
+			require.NoError(t, verify(t, v, first))
+			time.Sleep(keysAge)
+			auth.keys = nil
+			require.ErrorIs(t, verify(t, v, first), ErrInvalid)
+		},
+		"though old ones are good where auth is down": func(t *testing.T, auth *source, v *Verifier) {
+			require.NoError(t, verify(t, v, first))
+			time.Sleep(time.Hour)
+			auth.err = errors.New("auth is down")
+			require.NoError(t, verify(t, v, first))
+			require.Equal(t, 2, auth.fetches)
+		},
+		"after Forget": func(t *testing.T, auth *source, v *Verifier) {
+			require.NoError(t, verify(t, v, first))
+			time.Sleep(keysRefresh)
+			auth.takes = 3 * time.Second
+			require.NoError(t, verify(t, v, first), "this one starts a fetch, whose answer is old when it comes")
+			synctest.Wait()
+			auth.keys, auth.takes = []jose.JSONWebKey{second.Public()}, time.Second
+			v.Forget()
+			require.NoError(t, verify(t, v, second))
+			require.Equal(t, 3, auth.fetches)
+			time.Sleep(3 * time.Second)
+			require.NoError(t, verify(t, v, second))
+			require.ErrorIs(t, verify(t, v, first), ErrInvalid)
+		},
+		"not for a caller who has gone": func(t *testing.T, auth *source, v *Verifier) {
+			auth.takes = time.Second
+			raw, err := first.Sign(Claims{User: "u", Session: "s", Role: RoleUser, Expires: time.Now().Add(time.Minute)}, time.Now())
+			require.NoError(t, err)
+			gone, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err = v.Verify(gone, raw)
+			require.ErrorIs(t, err, context.Canceled)
+			time.Sleep(auth.takes)
+			synctest.Wait()
+			require.NoError(t, verify(t, v, first), "the others get what it has asked for")
+			require.Equal(t, 1, auth.fetches)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				auth := &source{keys: []jose.JSONWebKey{first.Public()}}
+				test(t, auth, NewVerifier(auth.fetch, time.Now))
+			})
+		})
 	}
-
-	down = errors.New("auth is down")
-	require.ErrorIs(t, verify(first), down, "not the caller's fault")
-	down = nil
-	require.Error(t, verify(first), "not asked again at once")
-	now = now.Add(keysWait)
-	require.NoError(t, verify(first))
-	require.NoError(t, verify(first))
-	require.Equal(t, 2, fetches)
-
-	require.ErrorIs(t, verify(second), ErrInvalid)
-	require.Equal(t, 2, fetches, "unknown keys make no flood of requests")
-	keys.Keys = append(keys.Keys, second.Public())
-	now = now.Add(keysWait)
-	require.NoError(t, verify(second))
-
-	now = now.Add(keysAge)
-	down = errors.New("auth is down")
-	require.NoError(t, verify(first), "what is known goes on")
-	down = nil
-	keys.Keys = keys.Keys[1:]
-	require.NoError(t, verify(first), "and is asked for again after a moment")
-	now = now.Add(keysWait)
-	require.ErrorIs(t, verify(first), ErrInvalid, "a dropped key is no good any more")
-	require.NoError(t, verify(second))
-	v.Forget()
-	asked := fetches
-	require.NoError(t, verify(second))
-	require.Equal(t, asked+1, fetches)
 }
