@@ -190,7 +190,7 @@ func (p *Processes) layOut(ctx context.Context) error {
 				}
 				l.open()
 			}
-			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off")
+			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off", "REGISTRATION_RATE=off")
 		}
 		var err error
 		if p.services[service], err = newLink(ctx, anyProtocol, targets...); err != nil {

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"regexp"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -318,6 +322,73 @@ func TestLoginsCostTheSame(t *testing.T) {
 			require.True(t, client.IsCode(err, "busy"), "%v", err)
 		}
 	}
+}
+
+// enterFrom is a login or a registration from another address, as the ingress tells it. It gives the status of the answer.
+func (w *world) enterFrom(ctx context.Context, what, address, name, password string) (int, error) {
+	body := strings.NewReader(fmt.Sprintf(`{"name":%q,"password":%q}`, name, password))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, w.urls["auth"]+"/api/auth/"+what, body)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("X-Forwarded-For", address)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return res.StatusCode, res.Body.Close()
+}
+
+// Many logins from one address, with names of which none has had a wrong password yet, keep nobody at another one from logging in.
+func TestAFloodOfLogins(t *testing.T) {
+	w := newWorld(t, "auth")
+	w.startAuth(func(o *auth.Config) { o.HashQueue = 4 })
+	w.user("alice")
+	ctx, stop := context.WithCancel(t.Context())
+	var refused atomic.Int64
+	var flood sync.WaitGroup
+	for i := range 2 * (4 + 1) * runtime.GOMAXPROCS(0) {
+		flood.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				status, err := w.enterFrom(ctx, "login", "203.0.113.1", fmt.Sprintf("nobody-%d-%d", i, n), "correct horse")
+				if err == nil && status == http.StatusServiceUnavailable {
+					refused.Add(1)
+				}
+			}
+		})
+	}
+	eventually(t, "the flood to fill the queue", func() bool { return refused.Load() > 0 })
+	for i := range 4 {
+		status, err := w.enterFrom(t.Context(), "login", fmt.Sprintf("198.51.100.%d", i), "alice", "correct horse")
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, status)
+	}
+	stop()
+	flood.Wait()
+}
+
+func TestRegistrationsFromOneAddress(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	var c clock
+	w.startAuth(func(o *auth.Config) {
+		o.RegistrationRate.PerSecond, o.RegistrationRate.Burst, o.Now = 0.001, 3, c.now
+	})
+	register := func(address, name string) int {
+		status, err := w.enterFrom(ctx, "register", address, name, "correct horse")
+		require.NoError(t, err)
+		return status
+	}
+	for i := range 3 {
+		require.Equal(t, http.StatusCreated, register("203.0.113.1", fmt.Sprint("user-", i)))
+	}
+	before := w.count("auth", "auth_hashes_total")
+	require.Equal(t, http.StatusTooManyRequests, register("203.0.113.1", "user-3"))
+	require.Equal(t, before, w.count("auth", "auth_hashes_total"), "who is refused costs nothing")
+	require.Equal(t, http.StatusCreated, register("203.0.113.2", "user-3"))
+	c.forward(1000 * time.Second)
+	require.Equal(t, http.StatusCreated, register("203.0.113.1", "user-4"))
 }
 
 // A device that sleeps after it has sent a refresh gets the answer to its next try, however much later that is.

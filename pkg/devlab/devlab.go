@@ -202,8 +202,8 @@ func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]s
 		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
 		"MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
-		"TRUSTED_PROXIES": "127.0.0.1/32", // newFront's
-		"ADDRESS_RATE":    "off",          // here all come from one address
+		"TRUSTED_PROXIES": "127.0.0.1/32",                    // newFront's
+		"ADDRESS_RATE":    "off", "REGISTRATION_RATE": "off", // here all come from one address
 	}
 	if l.getenv != nil {
 		for _, k := range tracing() {

@@ -21,8 +21,11 @@ func TestOpenAPI(t *testing.T) {
 	w := newWorld(t, "auth")
 	ctx := t.Context()
 	campus := w.campus()
+	var now clock
+	const perRegistration = 5 * time.Minute
 	w.startAuth(func(o *auth.Config) {
 		o.WrongPasswords, o.OIDC = auth.WrongPasswords{Burst: 1, Every: time.Hour}, campus
+		o.RegistrationRate.PerSecond, o.RegistrationRate.Burst, o.Now = 1/perRegistration.Seconds(), 6, now.now
 	})
 	for _, name := range []string{"ada", "mo"} {
 		w.user(name)
@@ -88,6 +91,7 @@ func TestOpenAPI(t *testing.T) {
 		{what: "PUT /api/auth/users/{id}/role 404", bearer: admin, body: `{"role":"user"}`},
 		{what: "POST /api/auth/register 201", body: login("new", "x")},
 		{what: "POST /api/auth/register 409", body: login("new", "x")},
+		{what: "POST /api/auth/register 429", body: login("another", "x")},
 		{what: "POST /api/auth/login 200", body: login("new", "x")},
 		{what: "POST /api/auth/login 401", body: strings.Replace(login("new", "x"), "correct", "wrong", 1)},
 		{what: "POST /api/auth/login 429", body: login("new", "x")},
@@ -109,6 +113,7 @@ func TestOpenAPI(t *testing.T) {
 	// Without its database auth can do nothing but show its keys. Each of these waits for the database for seconds.
 	require.NoError(t, w.lab.db.Close())
 	w.lab.db = nil
+	now.forward(perRegistration)
 	var without []try
 	for _, o := range c.ops {
 		if !slices.Contains(o.statuses, "503") {

@@ -45,7 +45,7 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	if right {
 		err = a.fresh(ctx, caller)
 	} else {
-		right, err = a.tryPassword(ctx, caller.Session, req.Password, name.Hash)
+		right, err = a.tryPassword(ctx, caller.Session, a.Address(r), req.Password, name.Hash)
 	}
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	if !right {
 		return wrong
 	}
-	hash, err := a.hasher.hash(ctx, req.New)
+	hash, err := a.hasher.hash(ctx, a.Address(r), req.New)
 	if err != nil {
 		return err
 	}

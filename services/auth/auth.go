@@ -2,11 +2,13 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,6 +45,8 @@ type Config struct {
 	Prune time.Duration
 	// HashQueue is how many may wait for a password to be hashed, for each processor.
 	HashQueue int
+	// RegistrationRate is how often users may be registered from an address (REGISTRATION_RATE, 0.1/100).
+	RegistrationRate limit.Rate
 	// WrongPasswords is how many are taken from one address for one name, or from one session that changes its password.
 	WrongPasswords WrongPasswords
 	// MaxSessions is how many a user may have.
@@ -61,10 +65,15 @@ type WrongPasswords struct {
 
 // Variables gives what ConfigFromEnv reads.
 func Variables() []env.Variable {
-	return append(append(service.Variables("auth"), env.Variable{
-		Name: "KEY_LIFE", Default: "24h", Form: "a duration of a minute or more", Meaning: "How long a signing key is used before the next one takes over.",
-	}), oidcVariables()...)
+	return slices.Concat(service.Variables("auth"), []env.Variable{
+		{Name: "KEY_LIFE", Default: "24h", Form: "a duration of a minute or more", Meaning: "How long a signing key is used before the next one takes over."},
+		{Name: "REGISTRATION_RATE", Default: registrationRate, Form: limit.Form,
+			Meaning: "How often users may be registered from an address (an IPv6 network of 64 bits is one), at each instance."},
+	}, oidcVariables())
 }
+
+// registrationRate lets a class behind one address register in one lesson.
+const registrationRate = "0.1/100"
 
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
@@ -81,8 +90,11 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 		}
 		c.KeyLife = d
 	}
-	provider, bad := oidcFromEnv(getenv)
-	c.OIDC = provider
+	var bad error
+	if c.RegistrationRate, bad = limit.ParseRate(cmp.Or(getenv("REGISTRATION_RATE"), registrationRate)); bad != nil {
+		err = errors.Join(err, fmt.Errorf("REGISTRATION_RATE: %w", bad))
+	}
+	c.OIDC, bad = oidcFromEnv(getenv)
 	return c, errors.Join(err, bad)
 }
 
@@ -94,9 +106,11 @@ type auth struct {
 	verifier *token.Verifier
 	ended    *ended.Sessions
 	hasher   *hasher
-	wrong    *limit.Buckets // by address and name, and by session
 	oidc     *provider
 	drawing  *semaphore.Weighted // pictures decoded at once: each may take 10 MiB
+
+	wrong         *limit.Buckets // by address and name, and by session
+	registrations *limit.Buckets // by address
 
 	reused, told, pruned prometheus.Counter
 }
@@ -121,7 +135,9 @@ func (a *auth) preferences() *mongo.Collection { return a.db.Collection("prefere
 func open(c Config, m *service.Metrics) (a *auth, err error) {
 	a = &auth{
 		Config: c,
-		wrong:  limit.New(limit.Rate{PerSecond: 1 / c.WrongPasswords.Every.Seconds(), Burst: c.WrongPasswords.Burst}, c.Now),
+
+		wrong:         limit.New(limit.Rate{PerSecond: 1 / c.WrongPasswords.Every.Seconds(), Burst: c.WrongPasswords.Burst}, c.Now),
+		registrations: limit.New(c.RegistrationRate, c.Now),
 
 		oidc:    newProvider(c.OIDC, c.Now),
 		drawing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),

@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"context"
 	"runtime"
 	"strings"
 	"testing"
@@ -9,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -18,10 +18,10 @@ import (
 func TestPasswords(t *testing.T) {
 	h, err := newHasher(1, service.NewMetrics().Counter("x", "x"))
 	require.NoError(t, err)
-	stored, err := h.hash(t.Context(), "correct horse")
+	stored, err := h.hash(t.Context(), "a", "correct horse")
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(stored, "$argon2id$v=19$m=19456,t=2,p=1$"), stored)
-	again, err := h.hash(t.Context(), "correct horse")
+	again, err := h.hash(t.Context(), "a", "correct horse")
 	require.NoError(t, err)
 	require.NotEqual(t, stored, again, "each has a salt of its own")
 	for name, tc := range map[string]struct {
@@ -33,45 +33,41 @@ func TestPasswords(t *testing.T) {
 		"no such user":               {"correct horse", "", false},
 		"no such user, and no words": {"", "", false},
 	} {
-		got, err := h.check(t.Context(), tc.password, tc.stored)
+		got, err := h.check(t.Context(), "a", tc.password, tc.stored)
 		require.NoError(t, err, name)
 		require.Equal(t, tc.want, got, name)
 	}
-	_, err = h.check(t.Context(), "x", "$argon2id$v=19$m=1,t=1,p=1$AAAA$AAAA")
+	_, err = h.check(t.Context(), "a", "x", "$argon2id$v=19$m=1,t=1,p=1$AAAA$AAAA")
 	require.ErrorContains(t, err, "another form", "weaker parameters are not taken")
 }
 
 func TestHashesAreQueued(t *testing.T) {
-	h, err := newHasher(2, service.NewMetrics().Counter("x", "x"))
+	h, err := newHasher(1, service.NewMetrics().Counter("x", "x"))
 	require.NoError(t, err)
-	n := int64(runtime.GOMAXPROCS(0))
-	require.True(t, h.places.TryAcquire(3*n), "one for each turn and two for each who waits")
-	_, err = h.check(t.Context(), "correct horse", "")
-	var e *service.Error
-	require.ErrorAs(t, err, &e)
-	require.Equal(t, 503, e.Status)
-	require.Positive(t, e.RetryAfter)
-	h.places.Release(3 * n)
-
-	require.NoError(t, h.turns.Acquire(t.Context(), n)) // as if all processors were at it
+	n := runtime.GOMAXPROCS(0)
+	for range n { // as if all processors were at it
+		require.NoError(t, h.bulkhead.acquire(t.Context(), "a"))
+	}
 	ended := make(chan error)
-	for range 3 * n {
+	for range 2 * n {
 		go func() {
-			_, err := h.hash(t.Context(), "correct horse")
+			_, err := h.hash(t.Context(), "a", "correct horse")
 			ended <- err
 		}()
 	}
-	h.turns.Release(n)
-	for range 3 * n {
-		require.NoError(t, <-ended, "who waits gets a turn")
+	for range n {
+		var e *service.Error
+		require.ErrorAs(t, <-ended, &e, "one for each processor may wait")
+		require.Equal(t, 503, e.Status)
+		require.Positive(t, e.RetryAfter)
 	}
-
-	require.NoError(t, h.turns.Acquire(t.Context(), n))
-	gone, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err = h.hash(gone, "correct horse")
-	require.ErrorIs(t, err, context.Canceled, "who goes away keeps no place")
-	require.True(t, h.places.TryAcquire(3*n))
+	for range n {
+		h.bulkhead.release()
+	}
+	for range n {
+		require.NoError(t, <-ended)
+	}
+	require.Equal(t, n, h.bulkhead.free)
 }
 
 func TestCommandsWantTheirArguments(t *testing.T) {
@@ -93,6 +89,16 @@ func TestConfig(t *testing.T) {
 		_, err = ConfigFromEnv(func(k string) string { return env[k] })
 		require.ErrorContains(t, err, "KEY_LIFE", bad)
 	}
+	env["KEY_LIFE"] = ""
+	for rate, want := range map[string]limit.Rate{"": {PerSecond: 0.1, Burst: 100}, "2/3": {PerSecond: 2, Burst: 3}, "off": {}} {
+		env["REGISTRATION_RATE"] = rate
+		c, err = ConfigFromEnv(func(k string) string { return env[k] })
+		require.NoError(t, err)
+		require.Equal(t, want, c.RegistrationRate, rate)
+	}
+	env["REGISTRATION_RATE"] = "often"
+	_, err = ConfigFromEnv(func(k string) string { return env[k] })
+	require.ErrorContains(t, err, "REGISTRATION_RATE")
 }
 
 func TestNames(t *testing.T) {

@@ -33,6 +33,10 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	ctx := r.Context()
+	address := a.Address(r)
+	if wait, ok := a.registrations.Take(address); !ok {
+		return service.Busy("too many registrations from your address; try again later", wait)
+	}
 	taken := &service.Error{Status: http.StatusConflict, Code: "name_taken", Message: fmt.Sprintf("the name %q is taken; choose another", req.Name)}
 	key := strings.ToLower(req.Name)
 	if _, exists, err := a.named(ctx, key); err != nil {
@@ -40,8 +44,9 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 	} else if exists {
 		return taken
 	}
-	hash, err := a.hasher.hash(ctx, req.Password)
+	hash, err := a.hasher.hash(ctx, address, req.Password)
 	if err != nil {
+		a.registrations.Return(address)
 		return err
 	}
 	// The user comes first: a crash in between leaves one without a name, whom nobody knows, and the name stays free.
@@ -86,7 +91,8 @@ func (a *auth) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
-	right, err := a.tryPassword(ctx, a.Address(r)+" "+key, req.Password, name.Hash)
+	address := a.Address(r)
+	right, err := a.tryPassword(ctx, address+" "+key, address, req.Password, name.Hash)
 	if err != nil {
 		return err
 	}
@@ -121,11 +127,11 @@ func (a *auth) enter(ctx context.Context, w http.ResponseWriter, name username, 
 
 // tryPassword compares a password, unless too many wrong ones came from whoever key stands for. Each try counts before it
 // is made, so that many at once are no way around, and the right one is given back.
-func (a *auth) tryPassword(ctx context.Context, key, password, stored string) (right bool, err error) {
+func (a *auth) tryPassword(ctx context.Context, key, address, password, stored string) (right bool, err error) {
 	if wait, ok := a.wrong.Take(key); !ok {
 		return false, service.Busy("too many wrong passwords; try again later", wait)
 	}
-	right, err = a.hasher.check(ctx, password, stored)
+	right, err = a.hasher.check(ctx, address, password, stored)
 	if err != nil || right {
 		a.wrong.Return(key)
 	}

@@ -14,7 +14,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/sync/semaphore"
 
 	"github.com/labctl/labctl/services/internal/service"
 )
@@ -33,10 +32,9 @@ const hashTime = 20 * time.Millisecond
 
 // hasher hashes passwords, as many at once as there are processors: each takes 19 MiB and some 20 ms of one of them.
 type hasher struct {
-	turns  *semaphore.Weighted
-	places *semaphore.Weighted // for those whose turn it is and those who wait
-	full   time.Duration       // about how long a full queue takes
-	hashes prometheus.Counter
+	bulkhead *bulkhead
+	full     time.Duration // about how long a full queue takes
+	hashes   prometheus.Counter
 	// dummy is what a password is compared with where there is no such user, so that both take as long.
 	dummy string
 }
@@ -44,10 +42,7 @@ type hasher struct {
 // newHasher makes a hasher with queue waiting places for each processor. It counts what it hashes.
 func newHasher(queue int, hashes prometheus.Counter) (*hasher, error) {
 	n := runtime.GOMAXPROCS(0)
-	h := &hasher{
-		turns: semaphore.NewWeighted(int64(n)), places: semaphore.NewWeighted(int64(n * (queue + 1))),
-		full: time.Duration(queue) * hashTime, hashes: hashes,
-	}
+	h := &hasher{bulkhead: newBulkhead(n, n*queue), full: time.Duration(queue) * hashTime, hashes: hashes}
 	salt, err := newSalt()
 	if err != nil {
 		return nil, err
@@ -56,20 +51,21 @@ func newHasher(queue int, hashes prometheus.Counter) (*hasher, error) {
 	return h, nil
 }
 
-func (h *hasher) hash(ctx context.Context, password string) (string, error) {
+// hash hashes a password that came from address.
+func (h *hasher) hash(ctx context.Context, address, password string) (string, error) {
 	salt, err := newSalt()
 	if err != nil {
 		return "", err
 	}
-	key, err := h.derive(ctx, password, salt)
+	key, err := h.derive(ctx, address, password, salt)
 	if err != nil {
 		return "", err
 	}
 	return encode(salt, key), nil
 }
 
-// check says whether password is the one of stored; an empty stored is no one's and takes as long.
-func (h *hasher) check(ctx context.Context, password, stored string) (bool, error) {
+// check says whether password, which came from address, is the one of stored; an empty stored is no one's and takes as long.
+func (h *hasher) check(ctx context.Context, address, password, stored string) (bool, error) {
 	known := stored != ""
 	if !known {
 		stored = h.dummy
@@ -78,24 +74,24 @@ func (h *hasher) check(ctx context.Context, password, stored string) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	got, err := h.derive(ctx, password, salt)
+	got, err := h.derive(ctx, address, password, salt)
 	if err != nil {
 		return false, err
 	}
 	return subtle.ConstantTimeCompare(got, key) == 1 && known, nil
 }
 
-// derive hashes when it is this caller's turn. Where too many wait already it says so at once, whoever asks.
-func (h *hasher) derive(ctx context.Context, password string, salt []byte) ([]byte, error) {
-	if !h.places.TryAcquire(1) {
+// derive hashes when it is this caller's turn. Where too many wait already it says so at once, or when others need the place more.
+func (h *hasher) derive(ctx context.Context, address, password string, salt []byte) ([]byte, error) {
+	err := h.bulkhead.acquire(ctx, address)
+	if errors.Is(err, errFull) {
 		return nil, &service.Error{Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: max(h.full, time.Second),
 			Message: "too many passwords wait to be checked; try again"}
 	}
-	defer h.places.Release(1)
-	if err := h.turns.Acquire(ctx, 1); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("wait for a turn to hash: %w", err) // the caller has gone
 	}
-	defer h.turns.Release(1)
+	defer h.bulkhead.release()
 	h.hashes.Inc()
 	return derive(password, salt), nil
 }

@@ -125,6 +125,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if eq .part.name "auth" }}
 - name: KEY_LIFE
   value: {{ .root.Values.keyLife | quote }}
+- name: REGISTRATION_RATE
+  value: {{ .root.Values.registrationRate | quote }}
 {{- end }}
 {{- if eq .part.name "gateway" }}
 {{- range $who, $rate := .root.Values.rates }}

@@ -80,6 +80,7 @@ release "chat" {
     }
     trustedProxies = stack.cluster.ingress_networks
     url            = stack.cluster.url
+    registrationRate = "off" # here all users come from one address
     networkPolicies = {
       ingressNamespace  = stack.cluster.ingress_namespace
       databaseNamespace = stack.databases.namespace
