@@ -9,6 +9,7 @@ require (
 	github.com/FerretDB/FerretDB v1.24.2
 	github.com/Masterminds/semver/v3 v3.3.1
 	github.com/ProtonMail/go-crypto v1.5.2
+	github.com/ccojocar/zxcvbn-go v1.0.4
 	github.com/coder/websocket v1.8.15
 	github.com/containernetworking/cni v1.3.0
 	github.com/go-git/go-billy/v5 v5.9.0

@@ -151,8 +151,14 @@ func TestLogins(t *testing.T) {
 		d, mine := w.device(other), w.device(phone)
 		_, err := phone.ChangePassword(ctx, "wrong horse", "battery staple")
 		require.True(t, client.IsCode(err, "wrong_password"), "%v", err)
-		_, err = phone.ChangePassword(ctx, "correct horse", "short")
-		require.True(t, client.IsCode(err, "bad_request"), "%v", err)
+		for bad, why := range map[string]string{"short": "new_password must have 8 to 128", "Baseball": "new_password is one of the most common"} {
+			_, err = phone.ChangePassword(ctx, "correct horse", bad)
+			require.True(t, client.IsCode(err, "bad_request"), "%v", err)
+			require.ErrorContains(t, err, why)
+			_, err = client.New(w.url).Register(ctx, "careless", bad, "")
+			require.True(t, client.IsCode(err, "bad_request"), "%v", err)
+			require.ErrorContains(t, err, strings.TrimPrefix(why, "new_"))
+		}
 		_, err = other.Me(ctx)
 		require.NoError(t, err)
 

@@ -31,7 +31,7 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	if err := service.Decode(w, r, &req); err != nil {
 		return err
 	}
-	if err := checkPassword(req.New); err != nil {
+	if err := a.common.check(req.New); err != nil {
 		return service.BadRequest("new_%s", err)
 	}
 	// Not 401, which would tell a client to refresh its token.

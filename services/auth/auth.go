@@ -106,6 +106,7 @@ type auth struct {
 	verifier *token.Verifier
 	ended    *ended.Sessions
 	hasher   *hasher
+	common   commonPasswords
 	oidc     *provider
 	drawing  *semaphore.Weighted // pictures decoded at once: each may take 10 MiB
 
@@ -161,6 +162,9 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 		return nil, err
 	}
 	if a.hasher, err = newHasher(c.HashQueue, m.Counter("auth_hashes_total", "Passwords hashed, to keep or to compare.")); err != nil {
+		return nil, err
+	}
+	if a.common, err = newCommonPasswords(); err != nil {
 		return nil, err
 	}
 	a.keys = &keys{settings: a.settings(), life: c.KeyLife, keep: c.AccessTTL + c.KeyReload + time.Minute, now: c.Now}

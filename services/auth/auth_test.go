@@ -115,6 +115,21 @@ func TestNames(t *testing.T) {
 	require.Error(t, checkPassword("12345678\xff"))
 }
 
+func TestCommonPasswords(t *testing.T) {
+	c, err := newCommonPasswords()
+	require.NoError(t, err)
+	require.Greater(t, len(c), 1000)
+	for password, want := range map[string]string{
+		"password": "most common", "PassWord1": "most common", "qwertyuiop": "most common", "12345678": "most common", "short": "8 to 128", "correct horse": "",
+	} {
+		if err := c.check(password); want == "" {
+			require.NoError(t, err, password)
+		} else {
+			require.ErrorContains(t, err, want, password)
+		}
+	}
+}
+
 // FuzzRefreshToken holds that what is taken for a refresh token names a session that there may be.
 func FuzzRefreshToken(f *testing.F) {
 	s := session{ID: wire.NewID(), Gen: 7, Secret: []byte("secret")}

@@ -26,7 +26,7 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 	if err := service.Decode(w, r, &req); err != nil {
 		return err
 	}
-	if err := errors.Join(checkName(req.Name), checkPassword(req.Password)); err != nil {
+	if err := errors.Join(checkName(req.Name), a.common.check(req.Password)); err != nil {
 		return service.BadRequest("%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	if err := checkDevice(req.Device); err != nil {
