@@ -420,6 +420,26 @@ func TestTheAnswerOfARefreshIsLost(t *testing.T) {
 	require.True(t, client.IsCode(err, "session_ended"), "and its use after that ends the session: %v", err)
 }
 
+// However often a session is refreshed, whoever has it has to log in again some time.
+func TestASessionLastsSoLong(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	var c clock
+	const oneDay = 24 * time.Hour
+	w.startAuth(func(o *auth.Config) { o.Now, o.SessionLife = c.now, 50*oneDay })
+	s := w.user("alice")
+	for range 2 {
+		c.forward(20 * oneDay)
+		require.NoError(t, s.Refresh(ctx))
+	}
+	list, err := s.Logins(ctx)
+	require.NoError(t, err)
+	require.Equal(t, list[0].Created.Add(50*oneDay), list[0].Expires, "not 30 days from now")
+	c.forward(11 * oneDay)
+	require.True(t, client.IsCode(s.Refresh(ctx), "session_ended"))
+	w.again(s)
+}
+
 // The broker is away when a session ends: auth refuses it at once, and its sockets close when the broker is back.
 func TestASessionEndsWhileTheBrokerIsAway(t *testing.T) {
 	w := newWorld(t, "auth")

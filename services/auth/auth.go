@@ -35,6 +35,8 @@ type Config struct {
 	AccessTTL time.Duration
 	// RefreshTTL is how long a session lasts without a refresh.
 	RefreshTTL time.Duration
+	// SessionLife is how long a session lasts in all, however often it is refreshed (SESSION_LIFE, 2160h).
+	SessionLife time.Duration
 	// KeyLife is how long a signing key is used before the next one takes over (KEY_LIFE, 24h).
 	KeyLife time.Duration
 	// KeyReload is the time between two looks at what other instances and `auth rotate-keys` have made of the keys.
@@ -67,6 +69,8 @@ type WrongPasswords struct {
 func Variables() []env.Variable {
 	return slices.Concat(service.Variables("auth"), []env.Variable{
 		{Name: "KEY_LIFE", Default: "24h", Form: "a duration of a minute or more", Meaning: "How long a signing key is used before the next one takes over."},
+		{Name: "SESSION_LIFE", Default: "2160h", Form: "a duration of a minute or more",
+			Meaning: "How long a session lasts in all, from its login. It ends 30 days after its last refresh in any case."},
 		{Name: "REGISTRATION_RATE", Default: registrationRate, Form: limit.Form,
 			Meaning: "How often users may be registered from an address (an IPv6 network of 64 bits is one), at each instance."},
 	}, oidcVariables())
@@ -80,15 +84,19 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("auth", getenv)
 	c := Config{
 		Settings: s, AccessTTL: 10 * time.Minute, RefreshTTL: 30 * 24 * time.Hour,
-		KeyLife: 24 * time.Hour, KeyReload: 10 * time.Second, Sweep: 5 * time.Second, Prune: time.Hour, HashQueue: 128,
+		KeyReload: 10 * time.Second, Sweep: 5 * time.Second, Prune: time.Hour, HashQueue: 128,
 		WrongPasswords: WrongPasswords{Burst: 10, Every: 30 * time.Second}, MaxSessions: 100, Now: time.Now,
 	}
-	if v := getenv("KEY_LIFE"); v != "" {
+	for _, life := range []struct {
+		name, standard string
+		to             *time.Duration
+	}{{"KEY_LIFE", "24h", &c.KeyLife}, {"SESSION_LIFE", "2160h", &c.SessionLife}} {
+		v := cmp.Or(getenv(life.name), life.standard)
 		d, bad := time.ParseDuration(v)
 		if bad != nil || d < time.Minute {
-			err = errors.Join(err, fmt.Errorf("KEY_LIFE is %q, which is no duration of a minute or more, such as 24h", v))
+			err = errors.Join(err, fmt.Errorf("%s is %q, which is no duration of a minute or more, such as %s", life.name, v, life.standard))
 		}
-		c.KeyLife = d
+		*life.to = d
 	}
 	var bad error
 	if c.RegistrationRate, bad = limit.ParseRate(cmp.Or(getenv("REGISTRATION_RATE"), registrationRate)); bad != nil {

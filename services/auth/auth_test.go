@@ -80,24 +80,30 @@ func TestCommandsWantTheirArguments(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	env := map[string]string{"KAFKA_BROKERS": "b:1", "MONGODB_URI": "mongodb://m", "KEY_LIFE": "12h"}
-	c, err := ConfigFromEnv(func(k string) string { return env[k] })
-	require.NoError(t, err)
-	require.Equal(t, 12*time.Hour, c.KeyLife)
-	for _, bad := range []string{"1", "1s", "-1h", "soon"} {
-		env["KEY_LIFE"] = bad
-		_, err = ConfigFromEnv(func(k string) string { return env[k] })
-		require.ErrorContains(t, err, "KEY_LIFE", bad)
+	env := map[string]string{"KAFKA_BROKERS": "b:1", "MONGODB_URI": "mongodb://m"}
+	read := func() (Config, error) { return ConfigFromEnv(func(k string) string { return env[k] }) }
+	for name, get := range map[string]func(Config) time.Duration{
+		"KEY_LIFE": func(c Config) time.Duration { return c.KeyLife }, "SESSION_LIFE": func(c Config) time.Duration { return c.SessionLife },
+	} {
+		env[name] = "12h"
+		c, err := read()
+		require.NoError(t, err)
+		require.Equal(t, 12*time.Hour, get(c))
+		for _, bad := range []string{"1", "1s", "-1h", "soon"} {
+			env[name] = bad
+			_, err = read()
+			require.ErrorContains(t, err, name, bad)
+		}
+		env[name] = ""
 	}
-	env["KEY_LIFE"] = ""
 	for rate, want := range map[string]limit.Rate{"": {PerSecond: 0.1, Burst: 100}, "2/3": {PerSecond: 2, Burst: 3}, "off": {}} {
 		env["REGISTRATION_RATE"] = rate
-		c, err = ConfigFromEnv(func(k string) string { return env[k] })
+		c, err := read()
 		require.NoError(t, err)
 		require.Equal(t, want, c.RegistrationRate, rate)
 	}
 	env["REGISTRATION_RATE"] = "often"
-	_, err = ConfigFromEnv(func(k string) string { return env[k] })
+	_, err := read()
 	require.ErrorContains(t, err, "REGISTRATION_RATE")
 }
 

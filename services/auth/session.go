@@ -61,8 +61,9 @@ func (a *auth) begin(ctx context.Context, n username, device string) (session, e
 	now := a.Now().UTC()
 	s := session{
 		ID: wire.NewID(), User: n.User, Name: n.Name, Device: device, Secret: secret, Epoch: n.Epoch, Gen: 1,
-		Rotated: now, Expires: now.Add(a.RefreshTTL), Created: now,
+		Rotated: now, Created: now,
 	}
+	s.Expires = a.expiry(s)
 	// What comes first leads to nothing if the rest fails, and the pruning passes it over.
 	if err := a.expect(ctx, s); err != nil {
 		return s, err
@@ -87,6 +88,15 @@ func (a *auth) begin(ctx context.Context, n username, device string) (session, e
 		}
 	}
 	return s, nil
+}
+
+// expiry is when a session ends that is not refreshed again.
+func (a *auth) expiry(s session) time.Time {
+	idle, end := s.Rotated.Add(a.RefreshTTL), s.Created.Add(a.SessionLife)
+	if end.Before(idle) {
+		return end
+	}
+	return idle
 }
 
 // listed gives the ids of a user's sessions, and maybe of some that are gone.
@@ -184,7 +194,8 @@ func (a *auth) refresh(w http.ResponseWriter, r *http.Request) error {
 			return service.Unavailable("the database", err)
 		}
 		now := a.Now().UTC()
-		if !ok || !now.Before(s.Expires) {
+		// The life may have been made shorter since the session began.
+		if !ok || !now.Before(s.Expires) || !now.Before(a.expiry(s)) {
 			return service.SessionEnded()
 		}
 		shown := s
@@ -205,7 +216,8 @@ func (a *auth) refresh(w http.ResponseWriter, r *http.Request) error {
 		switch {
 		case gen == s.Gen:
 			next := s
-			next.Gen, next.Rotated, next.Expires = s.Gen+1, now, now.Add(a.RefreshTTL)
+			next.Gen, next.Rotated = s.Gen+1, now
+			next.Expires = a.expiry(next)
 			if day(next.Expires) != day(s.Expires) {
 				if err := a.expect(ctx, next); err != nil {
 					return service.Unavailable("the database", err)

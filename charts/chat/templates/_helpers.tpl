@@ -125,6 +125,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if eq .part.name "auth" }}
 - name: KEY_LIFE
   value: {{ .root.Values.keyLife | quote }}
+- name: SESSION_LIFE
+  value: {{ .root.Values.sessionLife | quote }}
 - name: REGISTRATION_RATE
   value: {{ .root.Values.registrationRate | quote }}
 {{- end }}
