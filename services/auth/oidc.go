@@ -113,11 +113,16 @@ func (p *provider) secret(what, cookie string) string {
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// cookie makes the browser's, value empty to delete it.
+// cookie makes the browser's, value empty to delete it. With TLS its name begins with __Host-: browsers take such a cookie from this host
+// alone, so no other host of the domain can give a browser the cookie of a login of its own. The prefix needs the path /, so that the
+// cookie goes with all requests until the login is over. Without TLS, on loopback, browsers do not take the prefix.
 func (p *provider) cookie(value string) *http.Cookie {
 	c := &http.Cookie{ //nolint:gosec // Secure wherever the page is: on loopback there is no TLS
 		Name: oidcCookie, Value: value, Path: oidcPath, MaxAge: int(oidcTime.Seconds()), HttpOnly: true,
-		Secure: strings.HasPrefix(p.RedirectURL, "https:"), SameSite: http.SameSiteLaxMode, // it comes with the provider's redirect
+		SameSite: http.SameSiteLaxMode, // it comes with the provider's redirect
+	}
+	if strings.HasPrefix(p.RedirectURL, "https:") {
+		c.Name, c.Path, c.Secure = "__Host-"+oidcCookie, "/", true
 	}
 	if value == "" {
 		c.MaxAge = -1
@@ -127,7 +132,7 @@ func (p *provider) cookie(value string) *http.Cookie {
 
 // begun gives the cookie of a login that this browser has begun.
 func (p *provider) begun(r *http.Request) (cookie string, ok bool) {
-	c, err := r.Cookie(oidcCookie)
+	c, err := r.Cookie(p.cookie("").Name)
 	if err != nil {
 		return "", false
 	}

@@ -1,11 +1,15 @@
 package auth
 
 import (
+	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -59,6 +63,29 @@ func TestOIDCConfig(t *testing.T) {
 		_, err := read(tc.change)
 		require.ErrorContains(t, err, tc.want, "%v", tc.change)
 		require.NotContains(t, err.Error(), "hush", "%v", tc.change)
+	}
+}
+
+func TestTheCookieOfALogin(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	value := fmt.Sprintf("x.%d", now.Add(time.Minute).UnixMilli())
+	for redirect, want := range map[string]http.Cookie{
+		"https://chat.example/api/auth/oidc/callback":  {Name: "__Host-oidc", Path: "/", Secure: true},
+		"http://127.0.0.1:8080/api/auth/oidc/callback": {Name: "oidc", Path: "/api/auth/oidc"},
+	} {
+		p := newProvider(OIDC{RedirectURL: redirect}, func() time.Time { return now })
+		c := p.cookie(value)
+		require.Equal(t, want, http.Cookie{Name: c.Name, Path: c.Path, Secure: c.Secure, Domain: c.Domain}, redirect)
+		require.True(t, c.HttpOnly)
+		gone := p.cookie("")
+		require.Equal(t, want, http.Cookie{Name: gone.Name, Path: gone.Path, Secure: gone.Secure, Domain: gone.Domain}, redirect)
+		require.Negative(t, gone.MaxAge)
+		for _, name := range []string{"oidc", "__Host-oidc"} {
+			r := httptest.NewRequest(http.MethodGet, "/", nil)
+			r.AddCookie(&http.Cookie{Name: name, Value: value})
+			_, ok := p.begun(r)
+			require.Equal(t, name == want.Name, ok, "%s, %s", redirect, name)
+		}
 	}
 }
 
