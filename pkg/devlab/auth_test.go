@@ -1,7 +1,9 @@
 package devlab
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -438,6 +440,108 @@ func TestASessionLastsSoLong(t *testing.T) {
 	c.forward(11 * oneDay)
 	require.True(t, client.IsCode(s.Refresh(ctx), "session_ended"))
 	w.again(s)
+}
+
+// logged is a log that a test reads.
+type logged struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *logged) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestTheAuditLog(t *testing.T) {
+	w := newWorld(t, "auth")
+	ctx := t.Context()
+	var log logged
+	w.startAuth(func(o *auth.Config) {
+		o.Log = slog.New(slog.NewJSONHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		o.WrongPasswords = auth.WrongPasswords{Burst: 1, Every: time.Hour}
+		o.RegistrationRate.PerSecond, o.RegistrationRate.Burst = 1e-6, 2
+	})
+	api := client.New(w.url)
+	t.Cleanup(api.Close)
+	alice, admin := w.user("alice"), w.user("ada")
+	_, err := api.Register(ctx, "another", "correct horse", "")
+	require.True(t, client.IsCode(err, "busy"), "%v", err)
+	require.NoError(t, auth.SetRole(ctx, w.authConfig(), "ada", "admin"))
+	admin = w.again(admin)
+	second := w.again(alice)
+	for _, name := range []string{"alice", "hunter2-typed-as-a-name"} {
+		for _, code := range []string{"wrong_credentials", "busy"} {
+			_, err := api.Login(ctx, name, "wrong horse", "")
+			require.True(t, client.IsCode(err, code), "%v", err)
+		}
+	}
+	_, err = alice.ChangePassword(ctx, "correct horse", "battery staple")
+	require.NoError(t, err)
+	for _, code := range []string{"wrong_password", "busy"} {
+		_, err = alice.ChangePassword(ctx, "wrong horse", "battery staple")
+		require.True(t, client.IsCode(err, code), "%v", err)
+	}
+	old := alice.RefreshToken()
+	require.NoError(t, alice.Refresh(ctx))
+	require.NoError(t, alice.Refresh(ctx))
+	_, err = api.Resume(ctx, old)
+	require.True(t, client.IsCode(err, "session_ended"), "%v", err)
+	require.NoError(t, admin.SetRole(ctx, alice.User.ID, "moderator"))
+
+	type line struct {
+		Event   string `json:"msg"`
+		Audit   bool   `json:"audit"`
+		User    string `json:"user"`
+		Session string `json:"session"`
+		By      string `json:"by"`
+		Role    string `json:"role"`
+		Address string `json:"address"`
+		Request string `json:"request"`
+	}
+	var got []line
+	for l := range strings.Lines(log.String()) {
+		var e line
+		require.NoError(t, json.Unmarshal([]byte(l), &e))
+		if !e.Audit {
+			continue
+		}
+		require.NotEmpty(t, e.Request, l)
+		e.Audit, e.Request = false, ""
+		got = append(got, e)
+	}
+	const here = "127.0.0.1"
+	a, b := alice.User.ID, admin.User.ID
+	require.Equal(t, []line{
+		{Event: "registration", User: a, Session: alice.ID, Address: here},
+		{Event: "registration", User: b, Session: got[1].Session, Address: here},
+		{Event: "registration.throttled", Address: here},
+		{Event: "login", User: b, Session: admin.ID, Address: here},
+		{Event: "login", User: a, Session: second.ID, Address: here},
+		{Event: "login.failed", User: a, Address: here},
+		{Event: "login.throttled", User: a, Address: here},
+		{Event: "login.failed", Address: here},
+		{Event: "login.throttled", Address: here},
+		{Event: "session.ended", User: a, Session: second.ID, By: a, Address: here},
+		{Event: "password.changed", User: a, By: a, Address: here},
+		{Event: "password.failed", User: a, By: a, Address: here},
+		{Event: "password.throttled", User: a, By: a, Address: here},
+		{Event: "token.reused", User: a, Session: alice.ID, Address: here},
+		{Event: "session.ended", User: a, Session: alice.ID, Address: here},
+		{Event: "role.changed", User: a, By: b, Role: "moderator", Address: here},
+	}, got)
+	access, err := admin.AccessToken(ctx)
+	require.NoError(t, err)
+	for _, secret := range []string{"horse", "staple", "hunter2", "alice", old, alice.RefreshToken(), access} {
+		require.NotContains(t, log.String(), secret)
+	}
 }
 
 // The broker is away when a session ends: auth refuses it at once, and its sockets close when the broker is back.

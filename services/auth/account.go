@@ -47,10 +47,14 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	} else {
 		right, err = a.tryPassword(ctx, caller.Session, a.Address(r), req.Password, name.Hash)
 	}
+	if isThrottled(err) {
+		a.audit(ctx).Info(eventPasswordThrottled, name.who())
+	}
 	if err != nil {
 		return err
 	}
 	if !right {
+		a.audit(ctx).Info(eventPasswordFailed, name.who())
 		return wrong
 	}
 	hash, err := a.hasher.hash(ctx, a.Address(r), req.New)
@@ -64,6 +68,7 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	if !matched {
 		return wrong // another device has changed it in between
 	}
+	a.audit(ctx).Info(eventPasswordChanged, name.who())
 	return service.Write(w, http.StatusOK, count{ended})
 }
 
@@ -202,6 +207,7 @@ func (a *auth) changeRole(w http.ResponseWriter, r *http.Request, caller token.C
 		if !matched {
 			return service.Unavailable("the user", errors.New("changed by another in between"))
 		}
+		a.audit(r.Context()).Info(eventRoleChanged, n.who(), "role", req.Role)
 	}
 	return service.Write(w, http.StatusOK, struct {
 		User wire.User `json:"user"`

@@ -222,9 +222,9 @@ func Run(ctx context.Context, c Config) error {
 
 func (a *auth) routes() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("POST /api/auth/register", service.Handle(a.register))
-	mux.Handle("POST /api/auth/login", service.Handle(a.login))
-	mux.Handle("POST /api/auth/refresh", service.Handle(a.refresh))
+	mux.Handle("POST /api/auth/register", a.handle(a.register))
+	mux.Handle("POST /api/auth/login", a.handle(a.login))
+	mux.Handle("POST /api/auth/refresh", a.handle(a.refresh))
 	mux.Handle("POST /api/auth/logout", a.allow(token.RoleUser, a.logout))
 	mux.Handle("POST /api/auth/password", a.allow(token.RoleUser, a.changePassword))
 	mux.Handle("GET /api/auth/sessions", a.allow(token.RoleUser, a.listSessions))
@@ -245,8 +245,8 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("GET /api/auth/jwks", service.Handle(a.jwks))
 	mux.Handle("GET /api/auth/oidc", service.Handle(a.showOIDC))
 	mux.Handle("GET /api/auth/oidc/login", service.Handle(a.oidcLogin))
-	mux.Handle("GET /api/auth/oidc/callback", service.Handle(a.oidcCallback))
-	mux.Handle("POST /api/auth/oidc/session", service.Handle(a.oidcSession))
+	mux.Handle("GET /api/auth/oidc/callback", a.handle(a.oidcCallback))
+	mux.Handle("POST /api/auth/oidc/session", a.handle(a.oidcSession))
 	mux.Handle("GET /internal/users/{id}", service.Handle(a.user))
 	return mux
 }
@@ -255,6 +255,7 @@ func (a *auth) routes() *http.ServeMux {
 // done with sessions and passwords should not hang on how fast Kafka is.
 func (a *auth) allow(role string, f func(w http.ResponseWriter, r *http.Request, caller token.Claims) error) http.Handler {
 	return service.Authenticated(a.verifier, func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
+		r = a.auditedBy(a.audited(r), caller.User)
 		s, ok, err := store.Get[session](r.Context(), a.sessions(), caller.Session)
 		switch {
 		case err != nil:

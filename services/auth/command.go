@@ -76,6 +76,9 @@ func SetRole(ctx context.Context, c Config, name, role string) error {
 				return nil
 			}
 			_, matched, err := a.renew(ctx, n, bson.D{{Key: "role", Value: role}}, "")
+			if matched {
+				a.audit(ctx).Info(eventRoleChanged, n.who(), "role", role)
+			}
 			if err != nil || matched {
 				return err
 			}

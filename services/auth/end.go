@@ -33,8 +33,12 @@ const tellTime = 3 * time.Second
 func (a *auth) end(ctx context.Context, s session) error {
 	ctx = context.WithoutCancel(ctx) // what has begun is not left half done because a client went away
 	p := pending{ID: s.ID, User: s.User, Since: a.Now().UTC()}
-	if _, err := store.Insert(ctx, a.ends(), p); err != nil {
+	isFirst, err := store.Insert(ctx, a.ends(), p)
+	if err != nil {
 		return service.Unavailable("the database", err)
+	}
+	if isFirst {
+		a.audit(ctx).Info(eventSessionEnded, "user", s.User, "session", s.ID)
 	}
 	if err := a.finish(ctx, p); err != nil {
 		if _, ok := errors.AsType[*kafkaError](err); ok {

@@ -35,6 +35,7 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 	ctx := r.Context()
 	address := a.Address(r)
 	if wait, ok := a.registrations.Take(address); !ok {
+		a.audit(ctx).Info(eventRegistrationThrottled)
 		return service.Busy("too many registrations from your address; try again later", wait)
 	}
 	taken := &service.Error{Status: http.StatusConflict, Code: "name_taken", Message: fmt.Sprintf("the name %q is taken; choose another", req.Name)}
@@ -70,6 +71,7 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
+	a.audit(ctx).Info(eventRegistration, name.who(), "session", s.ID)
 	return a.answer(w, http.StatusCreated, s, name.Role)
 }
 
@@ -82,10 +84,11 @@ func (a *auth) login(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	wrong := &service.Error{Status: http.StatusUnauthorized, Code: "wrong_credentials", Message: "the name or the password is wrong"}
+	ctx := r.Context()
 	if checkPassword(req.Password) != nil || checkName(req.Name) != nil {
+		a.audit(ctx).Info(eventLoginFailed)
 		return wrong // no one has such
 	}
-	ctx := r.Context()
 	key := strings.ToLower(req.Name)
 	name, _, err := a.named(ctx, key)
 	if err != nil {
@@ -93,10 +96,14 @@ func (a *auth) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	address := a.Address(r)
 	right, err := a.tryPassword(ctx, address+" "+key, address, req.Password, name.Hash)
+	if isThrottled(err) {
+		a.audit(ctx).Info(eventLoginThrottled, name.who())
+	}
 	if err != nil {
 		return err
 	}
 	if !right {
+		a.audit(ctx).Info(eventLoginFailed, name.who())
 		return wrong
 	}
 	if !name.Indexed {
@@ -122,6 +129,7 @@ func (a *auth) enter(ctx context.Context, w http.ResponseWriter, name username, 
 		}
 		return over
 	}
+	a.audit(ctx).Info(eventLogin, name.who(), "session", s.ID)
 	return a.answer(w, http.StatusOK, s, name.Role)
 }
 
@@ -136,4 +144,10 @@ func (a *auth) tryPassword(ctx context.Context, key, address, password, stored s
 		a.wrong.Return(key)
 	}
 	return right, err
+}
+
+// isThrottled says whether tryPassword has not compared the password: too many wrong ones came, or too many wait.
+func isThrottled(err error) bool {
+	e, ok := errors.AsType[*service.Error](err)
+	return ok && e.RetryAfter > 0
 }

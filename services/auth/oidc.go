@@ -169,6 +169,7 @@ func (a *auth) oidcLogin(w http.ResponseWriter, r *http.Request) error {
 // works once, soon, and in this browser.
 func (a *auth) oidcCallback(w http.ResponseWriter, r *http.Request) error {
 	fail := func(code string, why error) error {
+		a.audit(r.Context()).Info(eventLoginFailed, "provider", code)
 		a.Log.Warn("no login with the provider", "code", code, "error", why)
 		return toPage(w, "login_error", code)
 	}

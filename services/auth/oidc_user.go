@@ -143,6 +143,7 @@ func (a *auth) identified(ctx context.Context, who somebody) (username, error) {
 		if err := store.Upsert(ctx, a.users(), i.User, bson.D{{Key: "$set", Value: bson.D{{Key: "name", Value: n.Name}, {Key: "created", Value: i.Created}}}}); err != nil {
 			return n, err
 		}
+		a.audit(ctx).Info(eventRegistration, n.who())
 		a.index(ctx, n)
 		return n, nil
 	}

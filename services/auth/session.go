@@ -237,11 +237,11 @@ func (a *auth) refresh(w http.ResponseWriter, r *http.Request) error {
 			return a.answer(w, http.StatusOK, s, name.Role)
 		default:
 			// Someone keeps a token that its owner has long replaced: one of the two is a thief, so neither goes on.
+			a.audit(ctx).Warn(eventTokenReused, "user", s.User, "session", s.ID)
 			if err := a.end(ctx, s); err != nil {
 				return err
 			}
 			a.reused.Inc()
-			a.Log.Warn("an old refresh token was shown; the session ends", "user", s.User, "session", s.ID)
 			return service.SessionEnded()
 		}
 	}

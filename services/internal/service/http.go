@@ -231,7 +231,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 		}
 	}
 	if e.Status >= 500 && e.Cause != nil {
-		logOf(r.Context()).Error("request fails", "method", r.Method, "route", r.Pattern, "status", e.Status, "error", e.Cause)
+		Log(r.Context(), slog.New(slog.DiscardHandler)).Error("request fails", "method", r.Method, "route", r.Pattern, "status", e.Status, "error", e.Cause)
 	}
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(e.RetryAfter.Seconds()))))
@@ -241,11 +241,12 @@ func WriteError(w http.ResponseWriter, r *http.Request, err error) {
 
 type logKey struct{}
 
-func logOf(ctx context.Context) *slog.Logger {
+// Log gives the log of a request, whose lines have the request's id, or other where ctx is no request's.
+func Log(ctx context.Context, other *slog.Logger) *slog.Logger {
 	if l, ok := ctx.Value(logKey{}).(*slog.Logger); ok {
 		return l
 	}
-	return slog.New(slog.DiscardHandler)
+	return other
 }
 
 // instrument gives each request an id, a log line, its metrics and its span.
