@@ -97,7 +97,7 @@ func environments(t *testing.T) map[string]map[string]string {
 	require.NoError(t, err)
 	authority := file("ca.crt", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})))
 	secret := file("secret", "secret")
-	plain := map[string]string{"KAFKA_BROKERS": "kafka:9092", "MONGODB_URI": "mongodb://mongodb:27017"}
+	plain := map[string]string{"KAFKA_BROKERS": "kafka:9092", "MONGODB_URI": "mongodb://mongodb:27017", "KEY_ENCRYPTION_SECRET": strings.Repeat("s", 32)}
 	with := func(more ...string) map[string]string {
 		e := maps.Clone(plain)
 		for i := 0; i < len(more); i += 2 {

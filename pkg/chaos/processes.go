@@ -156,6 +156,10 @@ func (p *Processes) layOut(ctx context.Context) error {
 		q.env = append(slices.Clone(p.o.Env), "LISTEN="+q.address, "HEALTH="+q.health, "DATA_DIR="+p.o.Dir)
 		return q, nil
 	}
+	secret, err := devlab.KeyEncryptionSecret(p.o.Dir)
+	if err != nil {
+		return err
+	}
 	base := map[string]string{devlab.Broker: p.o.Kafka}
 	for _, name := range []string{devlab.Broker, devlab.Database} {
 		if base[name] != "" {
@@ -190,7 +194,7 @@ func (p *Processes) layOut(ctx context.Context) error {
 				}
 				l.open()
 			}
-			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off", "REGISTRATION_RATE=off")
+			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off", "REGISTRATION_RATE=off", "KEY_ENCRYPTION_SECRET="+secret)
 		}
 		var err error
 		if p.services[service], err = newLink(ctx, anyProtocol, targets...); err != nil {

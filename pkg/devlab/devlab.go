@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/filelock"
 	"github.com/labctl/labctl/pkg/kafka"
@@ -132,6 +133,7 @@ type lab struct {
 	brokerAddr, dbAddr string // where they listen; anywhere if empty
 
 	passwords map[string]string // of the broker's users, for this run
+	secret    string            // see KeyEncryptionSecret
 }
 
 // unit is one service.
@@ -200,7 +202,7 @@ func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]s
 	env := map[string]string{
 		"HEALTH":        strings.TrimPrefix(urls[health(service)], "http://"),
 		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
-		"MONGODB_URI": mongodbURI, "ALLOWED_ORIGINS": join(l.origins),
+		"MONGODB_URI": mongodbURI, "KEY_ENCRYPTION_SECRET": l.secret, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
 		"TRUSTED_PROXIES": "127.0.0.1/32",                    // newFront's
 		"ADDRESS_RATE":    "off", "REGISTRATION_RATE": "off", // here all come from one address
@@ -312,7 +314,24 @@ func (l *lab) users() []kafka.User {
 // admin is the broker's administrator.
 const admin = "admin"
 
-func (l *lab) startData() error {
+// KeyEncryptionSecret gives what auth encrypts its signing keys with. It is made once and kept in dir, as long as the database there.
+func KeyEncryptionSecret(dir string) (string, error) {
+	path := filepath.Join(dir, "key-encryption-secret")
+	b, err := os.ReadFile(path) //nolint:gosec // a path of our own
+	if errors.Is(err, os.ErrNotExist) {
+		b = []byte(rand.Text() + rand.Text())
+		err = atomicfile.Write(path, b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("keep the secret of auth's signing keys: %w", err)
+	}
+	return string(b), nil
+}
+
+func (l *lab) startData() (err error) {
+	if l.secret, err = KeyEncryptionSecret(l.dir); err != nil {
+		return err
+	}
 	users := l.users()
 	var g errgroup.Group
 	g.Go(func() (err error) {

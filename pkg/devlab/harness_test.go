@@ -152,7 +152,7 @@ func (w *world) spawn(name string) (kill func()) {
 	p := w.parts[name]
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), "LABCTL_TEST_SERVICE="+name, "LISTEN="+p.addr)
-	for _, k := range []string{"HEALTH", "KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "TRUSTED_PROXIES"} {
+	for _, k := range []string{"HEALTH", "KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "KEY_ENCRYPTION_SECRET", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "TRUSTED_PROXIES"} {
 		cmd.Env = append(cmd.Env, k+"="+w.env(name)(k))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -1,6 +1,10 @@
 package devlab
 
 import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"regexp"
 	"strings"
 	"testing"
@@ -15,7 +19,7 @@ import (
 	"github.com/labctl/labctl/services/client"
 )
 
-// signingKey is a signing key as auth keeps it.
+// signingKey is a signing key. auth keeps its seed encrypted.
 type signingKey struct {
 	Kid  string `bson:"kid"`
 	Seed []byte `bson:"seed"`
@@ -27,6 +31,16 @@ func (w *world) signingKeys() []signingKey {
 		Keys []signingKey `bson:"keys"`
 	}
 	require.NoError(w.t, w.database("auth").Collection("settings").FindOne(w.t.Context(), bson.M{"_id": "signing-keys"}).Decode(&ring))
+	key, err := hkdf.Key(sha256.New, []byte(w.lab.secret), nil, "signing seeds of auth", 32)
+	require.NoError(w.t, err)
+	block, err := aes.NewCipher(key)
+	require.NoError(w.t, err)
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	require.NoError(w.t, err)
+	for i, k := range ring.Keys {
+		ring.Keys[i].Seed, err = aead.Open(nil, nil, k.Seed, []byte(k.Kid))
+		require.NoError(w.t, err)
+	}
 	return ring.Keys
 }
 
@@ -107,6 +121,30 @@ func TestSigningKeysRotate(t *testing.T) {
 	})
 	c.forward(24 * time.Hour)
 	eventually(t, "the next one, and the key whose last token has expired to go", func() bool { return strings.HasPrefix(w.published(), keys[1].Kid+" ") })
+}
+
+// An earlier version kept the seeds as they are. They go on, and are encrypted.
+func TestSeedsOfAnEarlierVersion(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	alice := w.user("alice")
+	access, err := alice.AccessToken(ctx)
+	require.NoError(t, err)
+	keys := w.signingKeys()
+	w.parts["auth"].stop()
+	_, err = w.database("auth").Collection("settings").UpdateOne(ctx, bson.M{"_id": "signing-keys"}, bson.M{"$set": bson.M{"keys": keys}})
+	require.NoError(t, err)
+	w.start("auth")
+	w.ready()
+	require.Equal(t, keys, w.signingKeys(), "the same ones, encrypted")
+	status, _ := call(t, "GET", w.url+"/api/auth/me", access, "")
+	require.Equal(t, 200, status, "what they have signed is good")
+
+	c := w.authConfig()
+	c.KeyEncryptionSecret = strings.Repeat("x", 32)
+	_, _, err = auth.RotateKeys(ctx, c, false)
+	require.ErrorContains(t, err, "KEY_ENCRYPTION_SECRET")
+	require.Equal(t, keys, w.signingKeys(), "nothing was changed")
 }
 
 // Two instances share keys and sessions: what the one gives the other takes, and of two that find it is time to rotate one does.

@@ -39,6 +39,8 @@ type Config struct {
 	SessionLife time.Duration
 	// KeyLife is how long a signing key is used before the next one takes over (KEY_LIFE, 24h).
 	KeyLife time.Duration
+	// KeyEncryptionSecret is what the signing keys in the database are encrypted with (KEY_ENCRYPTION_SECRET).
+	KeyEncryptionSecret string
 	// KeyReload is the time between two looks at what other instances and `auth rotate-keys` have made of the keys.
 	KeyReload time.Duration
 	// Sweep is the time between two looks for ends of sessions that were not told, and how old they must be.
@@ -69,6 +71,8 @@ type WrongPasswords struct {
 func Variables() []env.Variable {
 	return slices.Concat(service.Variables("auth"), []env.Variable{
 		{Name: "KEY_LIFE", Default: "24h", Form: "a duration of a minute or more", Meaning: "How long a signing key is used before the next one takes over."},
+		{Name: "KEY_ENCRYPTION_SECRET", Form: "a secret of 32 characters or more",
+			Meaning: "What the signing keys in the database are encrypted with; needed. Another one makes them useless, and auth does not start then; if it is lost, delete the document `signing-keys` in the collection `settings`: clients refresh their access tokens."},
 		{Name: "SESSION_LIFE", Default: "2160h", Form: "a duration of a minute or more",
 			Meaning: "How long a session lasts in all, from its login. It ends 30 days after its last refresh in any case."},
 		{Name: "REGISTRATION_RATE", Default: registrationRate, Form: limit.Form,
@@ -97,6 +101,9 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 			err = errors.Join(err, fmt.Errorf("%s is %q, which is no duration of a minute or more, such as %s", life.name, v, life.standard))
 		}
 		*life.to = d
+	}
+	if c.KeyEncryptionSecret = getenv("KEY_ENCRYPTION_SECRET"); len(c.KeyEncryptionSecret) < minSecret {
+		err = errors.Join(err, fmt.Errorf("KEY_ENCRYPTION_SECRET has %d characters; it must be a secret of %d or more, such as a random UUID", len(c.KeyEncryptionSecret), minSecret))
 	}
 	var bad error
 	if c.RegistrationRate, bad = limit.ParseRate(cmp.Or(getenv("REGISTRATION_RATE"), registrationRate)); bad != nil {
@@ -175,7 +182,11 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 	if a.common, err = newCommonPasswords(); err != nil {
 		return nil, err
 	}
-	a.keys = &keys{settings: a.settings(), life: c.KeyLife, keep: c.AccessTTL + c.KeyReload + time.Minute, now: c.Now}
+	sealer, err := newSealer(c.KeyEncryptionSecret)
+	if err != nil {
+		return nil, err
+	}
+	a.keys = &keys{settings: a.settings(), sealer: sealer, life: c.KeyLife, keep: c.AccessTTL + c.KeyReload + time.Minute, now: c.Now}
 	a.verifier = token.NewVerifier(func(context.Context) (jose.JSONWebKeySet, error) { return a.keys.public(), nil }, c.Now)
 	a.keys.changed = a.verifier.Forget
 	a.verifier.Refuse(a.ended.Has)

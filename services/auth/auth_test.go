@@ -80,7 +80,7 @@ func TestCommandsWantTheirArguments(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	env := map[string]string{"KAFKA_BROKERS": "b:1", "MONGODB_URI": "mongodb://m"}
+	env := map[string]string{"KAFKA_BROKERS": "b:1", "MONGODB_URI": "mongodb://m", "KEY_ENCRYPTION_SECRET": strings.Repeat("s", 32)}
 	read := func() (Config, error) { return ConfigFromEnv(func(k string) string { return env[k] }) }
 	for name, get := range map[string]func(Config) time.Duration{
 		"KEY_LIFE": func(c Config) time.Duration { return c.KeyLife }, "SESSION_LIFE": func(c Config) time.Duration { return c.SessionLife },
@@ -105,6 +105,10 @@ func TestConfig(t *testing.T) {
 	env["REGISTRATION_RATE"] = "often"
 	_, err := read()
 	require.ErrorContains(t, err, "REGISTRATION_RATE")
+	env["KEY_ENCRYPTION_SECRET"] = "too-short"
+	_, err = read()
+	require.ErrorContains(t, err, "KEY_ENCRYPTION_SECRET has 9 characters")
+	require.NotContains(t, err.Error(), "too-short")
 }
 
 func TestNames(t *testing.T) {

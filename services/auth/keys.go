@@ -27,26 +27,26 @@ type ring struct {
 
 type ringKey struct {
 	Kid   string    `bson:"kid"`
-	Seed  []byte    `bson:"seed"`
+	Seed  []byte    `bson:"seed"`  // encrypted (see sealer)
 	Until time.Time `bson:"until"` // of a key that has signed: when its last token has expired
 }
 
 const ringID = "signing-keys"
 
-func newRingKey() (ringKey, error) {
+func (s sealer) newRingKey() (ringKey, error) {
 	seed, err := token.NewKey()
-	return ringKey{Kid: wire.NewID(), Seed: seed}, err
+	if err != nil {
+		return ringKey{}, err
+	}
+	kid := wire.NewID()
+	return ringKey{Kid: kid, Seed: s.seal(kid, seed)}, nil
 }
 
 func (r ring) current() ringKey { return r.Keys[len(r.Keys)-2] }
 func (r ring) next() ringKey    { return r.Keys[len(r.Keys)-1] }
 
-// rotate gives the ring after the next key has taken over at now. The old ones stay until keep after that; with drop they go now.
-func (r ring) rotate(now time.Time, keep time.Duration, drop bool) (ring, error) {
-	fresh, err := newRingKey()
-	if err != nil {
-		return r, err
-	}
+// rotate gives the ring after the next key has taken over at now, and fresh is the next one. The old ones stay until keep after that; with drop they go now.
+func (r ring) rotate(fresh ringKey, now time.Time, keep time.Duration, drop bool) ring {
 	n := ring{ID: r.ID, Version: r.Version + 1, Since: now}
 	for i, k := range r.Keys[:len(r.Keys)-1] {
 		if i == len(r.Keys)-2 {
@@ -57,12 +57,13 @@ func (r ring) rotate(now time.Time, keep time.Duration, drop bool) (ring, error)
 		}
 	}
 	n.Keys = append(n.Keys, r.next(), fresh)
-	return n, nil
+	return n
 }
 
 // keys is an instance's view of the ring.
 type keys struct {
 	settings *mongo.Collection
+	sealer   sealer
 	life     time.Duration // of a key that signs
 	keep     time.Duration // of a key that has signed: a token's life and the time in which other instances notice
 	now      func() time.Time
@@ -85,7 +86,7 @@ func (k *keys) load(ctx context.Context) error {
 	if !ok {
 		r = ring{ID: ringID, Version: 1, Since: k.now().UTC(), Keys: make([]ringKey, 2)}
 		for i := range r.Keys {
-			if r.Keys[i], err = newRingKey(); err != nil {
+			if r.Keys[i], err = k.sealer.newRingKey(); err != nil {
 				return err
 			}
 		}
@@ -100,11 +101,29 @@ func (k *keys) load(ctx context.Context) error {
 	if len(r.Keys) < 2 {
 		return fmt.Errorf("the signing keys are %d; there must be a current and a next one", len(r.Keys))
 	}
+	if err := k.sealAll(ctx, &r); err != nil {
+		return err
+	}
 	if k.now().Sub(r.Since) >= k.life {
 		_, err := k.replace(ctx, r, false)
 		return err
 	}
 	return k.take(r)
+}
+
+// sealAll encrypts the seeds that an earlier version has written plainly. If another instance changes the keys meanwhile, the next look does.
+func (k *keys) sealAll(ctx context.Context, r *ring) error {
+	changed := false
+	for i, key := range r.Keys {
+		if isPlain(key.Seed) {
+			r.Keys[i].Seed, changed = k.sealer.seal(key.Kid, key.Seed), true
+		}
+	}
+	if !changed {
+		return nil
+	}
+	_, err := store.Update(ctx, k.settings, ringID, bson.D{{Key: "$set", Value: bson.D{{Key: "keys", Value: r.Keys}}}}, bson.E{Key: "version", Value: r.Version})
+	return err
 }
 
 // rotate lets the next key take over now.
@@ -130,10 +149,11 @@ func (k *keys) rotate(ctx context.Context, drop bool) (ring, error) {
 
 // replace writes the ring that follows r, unless another instance has done so.
 func (k *keys) replace(ctx context.Context, r ring, drop bool) (ring, error) {
-	n, err := r.rotate(k.now().UTC(), k.keep, drop)
+	fresh, err := k.sealer.newRingKey()
 	if err != nil {
 		return r, err
 	}
+	n := r.rotate(fresh, k.now().UTC(), k.keep, drop)
 	matched, err := store.Update(ctx, k.settings, ringID, bson.D{{Key: "$set", Value: bson.D{
 		{Key: "version", Value: n.Version}, {Key: "since", Value: n.Since}, {Key: "keys", Value: n.Keys},
 	}}}, bson.E{Key: "version", Value: r.Version})
@@ -152,7 +172,11 @@ func (k *keys) take(r ring) error {
 	}
 	n := &keyState{version: r.Version}
 	for i, key := range r.Keys {
-		s, err := token.NewSigner(key.Kid, key.Seed)
+		seed, err := k.sealer.unseal(key.Kid, key.Seed)
+		if err != nil {
+			return err
+		}
+		s, err := token.NewSigner(key.Kid, seed)
 		if err != nil {
 			return err
 		}

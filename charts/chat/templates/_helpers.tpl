@@ -123,6 +123,11 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 {{- end }}
 {{- if eq .part.name "auth" }}
+- name: KEY_ENCRYPTION_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ .root.Values.keyEncryption.existingSecret | default (printf "%s-auth" .root.Release.Name) }}
+      key: keyEncryption
 - name: KEY_LIFE
   value: {{ .root.Values.keyLife | quote }}
 - name: SESSION_LIFE

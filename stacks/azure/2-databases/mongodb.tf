@@ -44,3 +44,12 @@ resource "azurerm_cosmosdb_account" "this" {
     tier = "Continuous7Days"
   }
 }
+
+# What auth encrypts its signing keys with, made once and kept in the state, which is as secret as it is. Another one makes the keys in the database useless.
+resource "terraform_data" "key_encryption_secret" {
+  input = sensitive(uuid())
+
+  lifecycle {
+    ignore_changes = [input] # another one each time it is asked
+  }
+}

@@ -37,6 +37,12 @@ output "mongodb_uri" {
   sensitive   = true
 }
 
+output "key_encryption_secret" {
+  description = "What auth encrypts its signing keys with in the database."
+  value       = tostring(terraform_data.key_encryption_secret.output)
+  sensitive   = true
+}
+
 output "event_hubs" {
   description = "Id of the Event Hubs namespace; empty where Kafka runs in the cluster."
   value       = local.managed ? tostring(azurerm_eventhub_namespace.this[0].id) : ""

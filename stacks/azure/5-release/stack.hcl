@@ -56,6 +56,7 @@ release "secrets" {
   values = {
     kafka   = stack.databases.kafka_passwords
     mongodb = { uri = stack.databases.mongodb_uri }
+    auth    = { keyEncryption = stack.databases.key_encryption_secret }
   }
 }
 
@@ -83,6 +84,7 @@ release "chat" {
     # Where Kafka is Event Hubs.
     identities     = stack.release.identities
     mongodb        = { existingSecret = "mongodb" }
+    keyEncryption  = { existingSecret = "auth" }
     ingress = {
       className = stack.cluster.ingress_class
       host      = ""
@@ -98,6 +100,6 @@ release "chat" {
       databaseNamespace = stack.databases.namespace
     }
     # A pod reads a Secret only when it starts.
-    secretsVersion = fingerprint([stack.databases.kafka_passwords, stack.databases.mongodb_uri])
+    secretsVersion = fingerprint([stack.databases.kafka_passwords, stack.databases.mongodb_uri, stack.databases.key_encryption_secret])
   }
 }

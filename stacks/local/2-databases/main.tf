@@ -24,3 +24,12 @@ resource "terraform_data" "kafka_password" {
     ignore_changes = [input] # another one each time it is asked
   }
 }
+
+# What auth encrypts its signing keys with, made and kept in the same way. Another one makes the keys in the database useless.
+resource "terraform_data" "key_encryption_secret" {
+  input = sensitive(uuid())
+
+  lifecycle {
+    ignore_changes = [input]
+  }
+}

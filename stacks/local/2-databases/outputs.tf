@@ -36,6 +36,12 @@ output "mongodb_uri" {
   sensitive   = true
 }
 
+output "key_encryption_secret" {
+  description = "What auth encrypts its signing keys with in the database."
+  value       = tostring(terraform_data.key_encryption_secret.output)
+  sensitive   = true
+}
+
 # There on every target, as all outputs of a number are, and not null, since Terraform keeps no output that is null.
 output "event_hubs" {
   description = "Id of the Event Hubs namespace; empty where Kafka runs in the cluster."

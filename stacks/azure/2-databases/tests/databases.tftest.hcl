@@ -51,6 +51,10 @@ run "in_the_cluster_by_default" {
     condition     = output.kafka_passwords == tomap({ for name, p in output.kafka_users : name => p if name != "admin" })
     error_message = "The chat gets the services' and not the administrator's."
   }
+  assert {
+    condition     = length(output.key_encryption_secret) >= 32
+    error_message = "auth takes no shorter one."
+  }
 }
 
 run "managed" {
