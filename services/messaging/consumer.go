@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +23,14 @@ type consumer struct {
 	*messaging
 
 	mu         sync.Mutex // is held while records are decided
-	state      *state
+	decider    *decider
 	partitions map[int32]*partition
+}
+
+func newConsumer(s *messaging) *consumer {
+	return &consumer{messaging: s, partitions: map[int32]*partition{}, decider: &decider{
+		restorer: &restorer{s.database, newState()}, quarantine: s.quarantine, retry: s.retry("load"), out: s.pipeline, follow: s.follow,
+	}}
 }
 
 // partition is where the consumer is in one that is assigned to it.
@@ -105,6 +113,9 @@ func (c *consumer) assigned(ctx context.Context, offsets map[string]map[int32]kg
 		c.partitions[n] = p
 		offsets[bus.Messages][n] = kgo.NewOffset().At(p.next)
 	}
+	if err := c.quarantine.load(ctx, slices.Collect(maps.Keys(offsets[bus.Messages]))); err != nil {
+		return nil, err
+	}
 	return offsets, c.database.putPositions(ctx, handled)
 }
 
@@ -112,7 +123,8 @@ func (c *consumer) assigned(ctx context.Context, offsets map[string]map[int32]kg
 func (c *consumer) lost(gone map[string][]int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.state.drop(gone[bus.Messages])
+	c.decider.state.drop(gone[bus.Messages])
+	c.quarantine.drop(gone[bus.Messages])
 	for _, n := range gone[bus.Messages] {
 		delete(c.partitions, n)
 	}
@@ -142,7 +154,6 @@ func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var inputs []input
-	var records []*kgo.Record
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		p := c.partitions[f.Partition]
 		if p == nil {
@@ -158,38 +169,15 @@ func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
 			}
 			p.next = r.Offset + 1
 			in := parse(r, *c.log.Load())
-			if r.Offset < p.committed {
-				if in.invalid == nil && hasKey(in.record) {
-					c.state.window(in.source).add(keyID(in.record), r.Offset)
-				}
-				continue
+			c.decider.state.recognize(&in)
+			if r.Offset >= p.committed {
+				inputs = append(inputs, in)
 			}
-			inputs, records = append(inputs, in), append(records, r)
 		}
 	})
-	if len(inputs) == 0 {
-		return nil
-	}
-	b := &batch{number: c.state.batch + 1, end: c.follow(records)}
-	c.state.batch = b.number
-	err := c.retry("load")(ctx, func(ctx context.Context) error {
-		unfinished, err := (&restorer{c.database, c.state}).load(ctx, inputs, func(s source) bool { return s.Offset < c.partitions[s.Partition].replayed })
-		b.effects = append(b.effects, unfinished...)
-		return err
-	})
-	if err != nil {
-		b.end(err)
-		return err
-	}
-	for _, in := range inputs {
-		b.effects = append(b.effects, c.state.apply(in))
-	}
-	if err := c.pipeline.add(ctx, b); err != nil {
-		b.end(err)
-		return err
-	}
-	c.state.forget(c.pipeline.last(), c.projector.last())
-	return nil
+	err := c.decider.handle(ctx, inputs, func(s source) bool { return s.Offset < c.partitions[s.Partition].replayed })
+	c.decider.state.forget(c.pipeline.last(), c.projector.last())
+	return err
 }
 
 // parse reads a record of the topic messages.

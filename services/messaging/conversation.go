@@ -128,6 +128,8 @@ func refusal(code string) string {
 		return "there is no such text, or it is deleted"
 	case wire.CodeNotAllowed:
 		return "this text is not yours, or it has as many changes as it can have"
+	case wire.CodeHeld:
+		return "a fault stops this conversation; your message is kept, and delivered once the fault is mended"
 	case wire.CodeBlocked:
 		return "you can't write to this user"
 	}

@@ -2,7 +2,6 @@ package messaging
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -11,26 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/labctl/labctl/services/internal/bus"
-	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/wire"
 )
-
-// Commands are what the program does for whoever runs messaging, with messaging's own configuration.
-func Commands() []service.Command[Config] {
-	return []service.Command[Config]{
-		{Name: "replay", Run: func(ctx context.Context, c Config, args []string) (string, error) {
-			dry := len(args) == 1 && args[0] == "--dry-run"
-			if len(args) > 0 && !dry {
-				return "", errors.New("usage: messaging replay [--dry-run]")
-			}
-			r, err := Replay(ctx, c, dry)
-			if err != nil {
-				return "", err
-			}
-			return r.text(dry), nil
-		}},
-	}
-}
 
 // Replayed is what became of the dead letters.
 type Replayed struct {

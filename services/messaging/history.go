@@ -233,8 +233,8 @@ func (d *database) page(ctx context.Context, conversation string, from, to int64
 // readMessage reads the document of a message that is there.
 func (d *database) readMessage(ctx context.Context, conversation string, seq int64) (message, error) {
 	m, ok, err := store.Get[message](ctx, d.messages, messageID(conversation, seq))
-	if err == nil && !ok {
-		err = fmt.Errorf("message %s is missing", messageID(conversation, seq))
+	if err == nil && (!ok || m.Seq != seq) {
+		err = fmt.Errorf("%w: message %s is missing or another", errInconsistent, messageID(conversation, seq))
 	}
 	return m, err
 }

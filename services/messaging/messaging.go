@@ -4,7 +4,8 @@
 // order. docs/architecture/messaging.md shows the way of a record:
 //
 //   - consumer.go reads records, as the consumer group "messaging";
-//   - sequencer.go decides them: a function of the records so far, which restore.go loads as far as it is needed;
+//   - decide.go has restore.go load what they need, and sequencer.go decide them: a function of the records so far;
+//   - quarantine.go keeps the records of a conversation that cannot be handled, so that the others go on;
 //   - pipeline.go takes what follows from them through publisher.go (the topic users), store.go and projector.go (the database), and only then
 //     are they committed.
 //
@@ -64,9 +65,10 @@ type messaging struct {
 	tracer   *trace.Tracer
 	verifier *token.Verifier
 
-	log       atomic.Pointer[log] // nil until it is known
-	pipeline  *pipeline
-	projector *projector
+	log        atomic.Pointer[log] // nil until it is known
+	quarantine *quarantine
+	pipeline   *pipeline
+	projector  *projector
 
 	reading, listing, searching *bulkhead
 
@@ -74,7 +76,7 @@ type messaging struct {
 	ends     store.Shared[map[int32]int64]
 	fulls    chan full
 
-	stored, repeated, refused, dead, missing, pruned prometheus.Counter
+	stored, repeated, refused, held, skipped, dead, missing, pruned prometheus.Counter
 }
 
 // Run runs messaging until ctx ends.
@@ -97,13 +99,17 @@ func Run(ctx context.Context, c Config) error {
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
 		repeated: m.Counter("messaging_repeated_total", "Records whose message was stored already."),
 		refused:  m.Counter("messaging_refused_total", "Messages and changes that were refused."),
+		held:     m.Counter("messaging_held_total", "Records of conversations in quarantine, which are kept."),
+		skipped:  m.Counter("messaging_skipped_projections_total", "Projections of conversations that could not be written."),
 		dead:     m.Counter("messaging_dead_total", "Records that can never be handled."),
 		missing:  m.Counter("messaging_lost_total", "Records that the topic lost before they were handled."),
 		pruned:   m.Counter("messaging_pruned_total", "Idempotency keys deleted after 30 days."),
 	}
-	s.projector = newProjector(s.database, s.retry("project"), s.mark, s.filled)
+	s.projector = newProjector(s.database, s.retry("project"), s.mark, s.filled, s.reportSkip)
+	s.quarantine = newQuarantine(s.database, c.Now, s.reportHold)
+	m.GaugeOf("messaging_quarantined", "Conversations in quarantine, of the partitions of this instance.", func() float64 { return float64(s.quarantine.size()) })
 	s.pipeline = newPipeline(s.publish, s.storeAll)
-	consumer := &consumer{messaging: s, state: newState(), partitions: map[int32]*partition{}}
+	consumer := newConsumer(s)
 	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(bus.Group(group, bus.Messages),
 		kgo.AdjustFetchOffsetsFn(consumer.assigned),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
@@ -173,16 +179,22 @@ func (s *messaging) findLog(ctx context.Context) (log, error) {
 }
 
 // storeAll stores what follows from records.
-func (s *messaging) storeAll(ctx context.Context, all []effects) (conflict error) {
-	err := s.retry("store")(ctx, func(ctx context.Context) error {
-		err := s.database.store(ctx, all)
-		if errors.Is(err, errConflict) { // it does not go by itself
-			conflict = err
-			return nil
-		}
-		return err
-	})
-	return errors.Join(err, conflict)
+func (s *messaging) storeAll(ctx context.Context, batches []*batch) error {
+	tries := attempts{}
+	return s.retry("store")(ctx, func(ctx context.Context) error { return s.quarantine.store(ctx, batches, tries) })
+}
+
+// reportHold says that a conversation has gone into quarantine.
+func (s *messaging) reportHold(h hold, err error) {
+	s.Log.Error("a conversation is in quarantine: its records are kept, and not handled; mend the reason, then run `messaging release CONVERSATION`",
+		"conversation", h.Conversation, "partition", h.From.Partition, "offset", h.From.Offset, "error", err)
+}
+
+// reportSkip says that the projection of a conversation could not be written.
+func (s *messaging) reportSkip(conversation string, err error) {
+	s.skipped.Inc()
+	s.Log.Error("reads of a conversation are slow, and some read cursors lost, since its projection cannot be written; mend the reason, then run `messaging rebuild CONVERSATION`",
+		"conversation", conversation, "error", err)
 }
 
 // mark has the records up to these committed in time.

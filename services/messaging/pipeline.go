@@ -20,7 +20,7 @@ type retry func(ctx context.Context, f func(context.Context) error) error
 // so what comes while it works is work for one go.
 type pipeline struct {
 	publish func(context.Context, []*batch) error
-	store   func(context.Context, []effects) error
+	store   func(context.Context, []*batch) error
 
 	mu        sync.Mutex
 	change    chan struct{} // closed, and made anew, at each change
@@ -40,7 +40,7 @@ const (
 	storePause = 50 * time.Millisecond
 )
 
-func newPipeline(publish func(context.Context, []*batch) error, store func(context.Context, []effects) error) *pipeline {
+func newPipeline(publish func(context.Context, []*batch) error, store func(context.Context, []*batch) error) *pipeline {
 	return &pipeline{publish: publish, store: store, change: make(chan struct{})}
 }
 
@@ -132,8 +132,7 @@ func (p *pipeline) run(ctx context.Context, then func(context.Context, *batch) e
 		if err != nil {
 			return err
 		}
-		all := allEffects(batches)
-		if err := p.store(ctx, all); err != nil {
+		if err := p.store(ctx, batches); err != nil {
 			return err
 		}
 		for _, b := range batches {
@@ -142,7 +141,7 @@ func (p *pipeline) run(ctx context.Context, then func(context.Context, *batch) e
 			}
 		}
 		p.mu.Lock()
-		p.stored, p.unstored = batches[len(batches)-1].number, p.unstored-len(all)
+		p.stored, p.unstored = batches[len(batches)-1].number, p.unstored-len(allEffects(batches))
 		p.flush = false
 		p.changed()
 		p.mu.Unlock()

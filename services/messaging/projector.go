@@ -19,8 +19,9 @@ import (
 // themselves. A record is committed to Kafka after this, so what a crash keeps from being written is done again.
 type projector struct {
 	*database
-	commit func([]source)                     // commits the records up to these
-	full   func(conversation string, n int64) // is told of buckets that are full
+	commit func([]source)                       // commits the records up to these
+	full   func(conversation string, n int64)   // is told of buckets that are full
+	skip   func(conversation string, err error) // is told of what cannot be written
 	retry  retry
 
 	writing sync.Mutex
@@ -32,6 +33,7 @@ type projector struct {
 	taken     int64             // the last batch in waiting
 	projected int64             // the last batch that is written
 	wake      chan struct{}
+	failed    attempts
 }
 
 // projection is what is not written yet of a conversation.
@@ -53,8 +55,8 @@ const (
 	projectAtOnce = 2
 )
 
-func newProjector(d *database, retry retry, commit func([]source), full func(string, int64)) *projector {
-	return &projector{database: d, retry: retry, commit: commit, full: full, waiting: map[string]*projection{}, upTo: map[string]source{}, wake: make(chan struct{}, 1)}
+func newProjector(d *database, retry retry, commit func([]source), full func(string, int64), skip func(string, error)) *projector {
+	return &projector{database: d, retry: retry, commit: commit, full: full, skip: skip, failed: attempts{}, waiting: map[string]*projection{}, upTo: map[string]source{}, wake: make(chan struct{}, 1)}
 }
 
 // take takes a batch that is stored. It returns once there is room for another.
@@ -142,7 +144,9 @@ func (p *projector) write(ctx context.Context) error {
 	now, size, upTo, taken := p.waiting, p.size, maps.Clone(p.upTo), p.taken
 	p.waiting, p.size = map[string]*projection{}, 0
 	p.mu.Unlock()
-	err := eachOf(ctx, projectAtOnce, slices.Collect(maps.Keys(now)), func(ctx context.Context, id string) error { return p.project(ctx, id, now[id]) })
+	err := eachOf(ctx, projectAtOnce, slices.Collect(maps.Keys(now)), func(ctx context.Context, id string) error {
+		return p.settle(id, p.project(ctx, id, now[id]))
+	})
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
@@ -167,6 +171,25 @@ func (p *projector) write(ctx context.Context) error {
 	p.projected = taken
 	p.commit(slices.Collect(maps.Values(upTo)))
 	maps.DeleteFunc(p.upTo, func(place string, s source) bool { return upTo[place] == s })
+	return nil
+}
+
+// settle gives the error of a projection that is to be tried again. One that is a conversation's own is, after some tries, that conversation's alone: its messages
+// are stored, and `messaging rebuild` makes all from them.
+func (p *projector) settle(id string, err error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !isOwn(err) {
+		if err == nil {
+			delete(p.failed, id)
+		}
+		return err
+	}
+	if p.failed[id]++; p.failed[id] < ownTries {
+		return err
+	}
+	delete(p.failed, id)
+	p.skip(id, err)
 	return nil
 }
 

@@ -25,7 +25,7 @@ func TestProjectorKeepsWhatItCouldNotWrite(t *testing.T) {
 	ctx := t.Context()
 	var committed []source
 	var full []int64
-	p := newProjector(d, nil, func(upTo []source) { committed = append(committed, upTo...) }, func(_ string, n int64) { full = append(full, n) })
+	p := newProjector(d, nil, func(upTo []source) { committed = append(committed, upTo...) }, func(_ string, n int64) { full = append(full, n) }, nil)
 	for seq := int64(1); seq <= bucketSize; seq++ {
 		p.add(said(seq, seq, seq+10))
 	}
@@ -59,7 +59,7 @@ func TestProjectorKeepsWhatItCouldNotWrite(t *testing.T) {
 func TestProjectorIsBounded(t *testing.T) {
 	d := newTestDatabase(t)
 	wrote := 0
-	p := newProjector(d, func(ctx context.Context, f func(context.Context) error) error { wrote++; return f(ctx) }, func([]source) {}, func(string, int64) {})
+	p := newProjector(d, func(ctx context.Context, f func(context.Context) error) error { wrote++; return f(ctx) }, func([]source) {}, func(string, int64) {}, nil)
 	b := &batch{number: 1}
 	for seq := int64(1); seq <= maxProjections; seq++ {
 		b.effects = append(b.effects, said(1, seq, seq).effects...)

@@ -15,23 +15,16 @@ import (
 
 // publish lets devices know what became of batches. It comes before the database: so whatever is stored was published, and need not be again.
 func (s *messaging) publish(ctx context.Context, batches []*batch) error {
-	var records []*kgo.Record
-	for _, b := range batches {
-		for _, e := range b.effects {
-			out := frames(e)
-			if e.input.raw != nil {
-				for _, r := range out {
-					r.Headers = append(r.Headers, bus.Source(e.input.raw))
-					if s.tracer.On() {
-						r.Context = trace.Within(ctx, e.input.raw.Context)
-					}
-				}
-			}
-			records = append(records, out...)
-		}
-	}
 	err := s.retry("publish")(ctx, func(ctx context.Context) error {
-		if err := s.kafka.ProduceSync(ctx, records...).FirstErr(); err != nil {
+		s.quarantine.divert(batches)
+		records, of := s.recordsFor(ctx, batches)
+		results := s.kafka.ProduceSync(ctx, records...)
+		for _, r := range results {
+			if e := of[r.Record]; isOwn(r.Err) && e.outcome != invalid {
+				s.quarantine.hold(e.conversation(), e.input.source, fmt.Errorf("publish: %w", r.Err))
+			}
+		}
+		if err := results.FirstErr(); err != nil {
 			return fmt.Errorf("produce: %w", err)
 		}
 		return nil
@@ -43,6 +36,29 @@ func (s *messaging) publish(ctx context.Context, batches []*batch) error {
 		b.end(err)
 	}
 	return err
+}
+
+// recordsFor makes the records for those who are to know what became of batches, and says from what each follows.
+func (s *messaging) recordsFor(ctx context.Context, batches []*batch) (records []*kgo.Record, of map[*kgo.Record]effects) {
+	of = map[*kgo.Record]effects{}
+	for _, b := range batches {
+		for _, e := range b.effects {
+			out := frames(e)
+			if e.input.raw != nil {
+				for _, r := range out {
+					r.Headers = append(r.Headers, bus.Source(e.input.raw))
+					if s.tracer.On() {
+						r.Context = trace.Within(ctx, e.input.raw.Context)
+					}
+				}
+			}
+			for _, r := range out {
+				of[r] = e
+			}
+			records = append(records, out...)
+		}
+	}
+	return records, of
 }
 
 // frames makes the records for those who are to know of e.
@@ -58,10 +74,10 @@ func frames(e effects) (out []*kgo.Record) {
 			to = e.members.users(r.Conversation)
 		}
 		return []*kgo.Record{bus.For(r.Conversation, to, value)}
+	case e.outcome == quarantined && hasKey(r):
+		return []*kgo.Record{refuse(r, wire.CodeHeld)}
 	case e.code != "":
-		return []*kgo.Record{bus.For(r.Conversation, []string{r.Sender}, wire.Encode(wire.ErrorFrame{
-			Type: wire.FrameError, Code: e.code, Message: refusal(e.code), ClientID: r.ClientID, Conversation: r.Conversation,
-		}))}
+		return []*kgo.Record{refuse(r, e.code)}
 	case e.outcome == repeated && e.message != nil: // only the sender waits for it
 		return []*kgo.Record{bus.For(r.Conversation, []string{r.Sender}, wire.Encode(wire.MessageFrame{Type: wire.FrameMessage, Message: e.message.said()}))}
 	case e.outcome != accepted:
@@ -87,6 +103,13 @@ func frames(e effects) (out []*kgo.Record) {
 	return out
 }
 
+// refuse tells the sender of a record why there is no message.
+func refuse(r wire.Record, code string) *kgo.Record {
+	return bus.For(r.Conversation, []string{r.Sender}, wire.Encode(wire.ErrorFrame{
+		Type: wire.FrameError, Code: code, Message: refusal(code), ClientID: r.ClientID, Conversation: r.Conversation,
+	}))
+}
+
 func (s *messaging) count(all []effects) {
 	for _, e := range all {
 		switch e.outcome {
@@ -98,6 +121,8 @@ func (s *messaging) count(all []effects) {
 			s.repeated.Inc()
 		case refused:
 			s.refused.Inc()
+		case quarantined:
+			s.held.Inc()
 		case accepted:
 			s.stored.Inc()
 		}
@@ -130,14 +155,20 @@ func (s *messaging) note(e effects) {
 
 // follow begins a span for each record of a batch, in the record's own trace, and puts it into the record's context. All last until the
 // batch is published, which none of its records is alone.
-func (s *messaging) follow(records []*kgo.Record) (end func(error)) {
+func (s *messaging) follow(inputs []input) (end func(error)) {
 	if !s.tracer.On() {
 		return func(error) {}
 	}
-	spans := make([]otel.Span, len(records))
-	for i, r := range records {
-		ctx, _ := trace.In(context.Background(), r)
-		r.Context, spans[i] = s.tracer.Consume(ctx, "process", r)
+	var spans []otel.Span
+	var last *kgo.Record
+	for _, in := range inputs {
+		if in.raw == last {
+			continue // one record has all of these released
+		}
+		last = in.raw
+		ctx, _ := trace.In(context.Background(), last)
+		ctx, span := s.tracer.Consume(ctx, "process", last)
+		last.Context, spans = ctx, append(spans, span)
 	}
 	return func(err error) {
 		for _, span := range spans {

@@ -55,7 +55,7 @@ func (r *restorer) loadConversations(ctx context.Context, batch []input) (unfini
 	err = eachOf(ctx, readsAhead, slices.Collect(maps.Keys(missing)), func(ctx context.Context, id string) error {
 		c, found, err := r.restore(ctx, id)
 		if err != nil {
-			return err
+			return failureOf(id, err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -68,40 +68,29 @@ func (r *restorer) loadConversations(ctx context.Context, batch []input) (unfini
 
 // loadKeys loads the idempotency keys of records that may have come before.
 func (r *restorer) loadKeys(ctx context.Context, batch []input, replayed func(source) bool) error {
-	var ids []string
-	seen := map[string]bool{}
+	wanted := map[string]string{} // to the conversation of each
 	for _, in := range batch {
 		if in.invalid != nil || !hasKey(in.record) {
 			continue
 		}
 		id := keyID(in.record)
 		_, known := r.state.keys[id]
-		may := in.record.Again || seen[id] || replayed(in.source) || r.state.window(in.source).has(id, in.source.Offset)
-		if may && !known {
-			ids = append(ids, id)
-			r.state.keys[id] = idempotencyKey{}
+		if !known && (in.record.Again || replayed(in.source)) {
+			wanted[id] = in.record.Conversation
 		}
-		seen[id] = true
 	}
 	var mu sync.Mutex
-	err := eachOf(ctx, readsAhead, ids, func(ctx context.Context, id string) error {
+	return eachOf(ctx, readsAhead, slices.Collect(maps.Keys(wanted)), func(ctx context.Context, id string) error {
 		k, ok, err := store.Get[idempotencyKey](ctx, r.sends, id)
 		if err != nil || !ok {
-			return err
+			return failureOf(wanted[id], err)
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		r.state.keys[id] = k
+		r.state.hold(loaded{key: id})
 		return nil
 	})
-	for _, id := range ids {
-		if err != nil || r.state.keys[id].ID == "" {
-			delete(r.state.keys, id)
-		} else {
-			r.state.hold(held{key: id})
-		}
-	}
-	return err
 }
 
 // place is where a message stands.
@@ -121,7 +110,7 @@ func (r *restorer) loadMessages(ctx context.Context, batch []input) error {
 		err := eachOf(ctx, readsAhead, missing, func(ctx context.Context, p place) error {
 			m, err := r.readMessage(ctx, p.c.id, p.seq)
 			if err != nil {
-				return err
+				return failureOf(p.c.id, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -130,7 +119,7 @@ func (r *restorer) loadMessages(ctx context.Context, batch []input) error {
 				return errOvertaken
 			}
 			p.c.messages[p.seq] = &m
-			r.state.hold(held{conversation: p.c, seq: p.seq})
+			r.state.hold(loaded{conversation: p.c, seq: p.seq})
 			return nil
 		})
 		if err != nil {
@@ -186,7 +175,7 @@ func (d *database) restore(ctx context.Context, id string) (c *conversation, unf
 			return c, unfinished, err
 		}
 	}
-	return nil, nil, fmt.Errorf("restore %s: its roster is of a message that is not stored", id)
+	return nil, nil, fmt.Errorf("restore %s: %w: its roster is of a message that is not stored", id, errInconsistent)
 }
 
 func (d *database) tryRestore(ctx context.Context, id string) (*conversation, []effects, error) {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -41,8 +42,8 @@ type state struct {
 	keys          map[string]idempotencyKey // by their ids
 	windows       map[int32]*window         // by partition
 
-	batch int64  // counts the batches that were applied
-	held  []held // what can be loaded again once it is stored, the oldest first
+	batch int64    // counts the batches that were applied
+	held  []loaded // what can be loaded again once it is stored, the oldest first
 }
 
 func newState() *state {
@@ -58,6 +59,16 @@ func (s *state) window(at source) *window {
 	return w
 }
 
+// recognize says of a record whether the same was said before, as far as the window knows. It is called once for each record, in order.
+func (s *state) recognize(in *input) {
+	if in.invalid != nil || !hasKey(in.record) {
+		return
+	}
+	id, w := keyID(in.record), s.window(in.source)
+	in.record.Again = in.record.Again || w.has(id, in.source.Offset)
+	w.add(id, in.source.Offset)
+}
+
 // outcome is what becomes of a record.
 type outcome int
 
@@ -66,8 +77,10 @@ const (
 	done                    // it was handled before: its effects are stored, and published before that
 	repeated                // another record said the same before
 	refused
-	accepted // it is a message now
-	noted    // a read, or a block: it takes no seq
+	accepted    // it is a message now
+	noted       // a read, or a block: it takes no seq
+	quarantined // it is kept for later
+	released    // it ended a quarantine
 )
 
 // effects are what follows from one record.
@@ -92,6 +105,11 @@ func (e effects) conversation() string {
 	return e.input.record.Conversation
 }
 
+// writes says whether the database has something to do with e.
+func (e effects) writes() bool {
+	return e.key != nil || e.outcome == accepted || e.outcome == released || e.roster != nil || len(e.joined) > 0 || len(e.changed) > 0
+}
+
 // consequences are what else is different after a message: each is a value as it is from now on, so that writing it twice is writing it once.
 type consequences struct {
 	changed []message             // texts, and edits of deleted texts
@@ -112,6 +130,9 @@ func (s *state) apply(in input) effects {
 	c.batch, c.partition = s.batch, in.source.Partition
 	e.members = c.roster
 	switch r.Type {
+	case wire.RecordRelease:
+		e.outcome = released
+		return e
 	case wire.RecordBlock:
 		e.outcome = noted
 		if next, ok := c.roster.withBlock(c.id, r.Sender, r.ClientID, r.Event.Type == wire.Blocked); ok {
@@ -138,9 +159,9 @@ func (s *state) apply(in input) effects {
 	before := c.roster
 	e.consequences = c.take(&m)
 	e.message = &m
-	s.hold(held{conversation: c, seq: m.Seq})
+	s.hold(loaded{conversation: c, seq: m.Seq})
 	for _, t := range e.changed {
-		s.hold(held{conversation: c, seq: t.Seq})
+		s.hold(loaded{conversation: c, seq: t.Seq})
 	}
 	e.members, e.leaving = c.roster, left(before, c.roster)
 	return e
@@ -163,14 +184,12 @@ func (e *effects) decideEvent(c *conversation) {
 func (s *state) decide(c *conversation, e *effects) {
 	r, at := e.input.record, e.input.source
 	id := keyID(r)
-	w := s.window(at)
-	defer w.add(id, at.Offset)
 	if !c.source.before(at) {
 		e.outcome = done
 		return
 	}
 	k, ok := s.keys[id]
-	if ok && k.Source.before(at) && (r.Again || w.has(id, at.Offset)) {
+	if ok && k.Source.before(at) && r.Again {
 		m := c.messages[k.Seq].of(r)
 		if k.Refused != "" || m != nil {
 			e.outcome, e.code, e.message = repeated, k.Refused, m
@@ -191,7 +210,7 @@ func (s *state) decide(c *conversation, e *effects) {
 	k = *e.key
 	k.batch = s.batch
 	s.keys[id] = k
-	s.hold(held{key: id})
+	s.hold(loaded{key: id})
 }
 
 // take takes a message into the conversation, whose next one it is, and gives what follows from it.
@@ -261,14 +280,14 @@ func (c *conversation) change(m *message) (changed []message) {
 	return changed
 }
 
-// held is a message or an idempotency key in the state.
-type held struct {
+// loaded is a message or an idempotency key in the state.
+type loaded struct {
 	conversation *conversation
 	seq          int64
 	key          string
 }
 
-func (s *state) hold(h held) { s.held = append(s.held, h) }
+func (s *state) hold(l loaded) { s.held = append(s.held, l) }
 
 const (
 	// keepHeld is how many messages and keys stay in the state though they could be loaded: most changes and reads are of what was said lately.
@@ -295,6 +314,12 @@ func (s *state) forget(stored, projected int64) {
 		return
 	}
 	maps.DeleteFunc(s.conversations, func(_ string, c *conversation) bool { return c.batch <= projected })
+}
+
+// discard forgets a conversation, which has to be loaded then.
+func (s *state) discard(conversation string) {
+	delete(s.conversations, conversation)
+	maps.DeleteFunc(s.keys, func(id string, _ idempotencyKey) bool { return strings.HasPrefix(id, conversation+"/") })
 }
 
 // drop forgets partitions: others decide about their records from now on.
@@ -347,5 +372,5 @@ func eventVersion(r wire.Record) int64 {
 
 // hasKey says whether a record has an idempotency key: whoever sent it may send it again.
 func hasKey(r wire.Record) bool {
-	return r.Type != wire.RecordGroup && r.Type != wire.RecordRead && r.Type != wire.RecordBlock
+	return r.Type != wire.RecordGroup && r.Type != wire.RecordRead && r.Type != wire.RecordBlock && r.Type != wire.RecordRelease
 }

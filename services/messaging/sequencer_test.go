@@ -123,44 +123,72 @@ func tell(t *testing.T, e effects) decided {
 
 // instance is messaging without Kafka: it decides records and stores what follows.
 type instance struct {
-	*restorer
+	*decider
 	projector *projector
 	committed int64
 	end       int64 // the records before may have been decided before
+
+	decided   []effects // by the records that were handled last
+	published []*batch  // which are not stored yet
 }
 
-func newInstance(d *database, committed, end int64) *instance {
-	i := &instance{restorer: &restorer{d, newState()}, committed: committed, end: end}
-	i.projector = newProjector(d, nil, func(upTo []source) {
+func newInstance(t *testing.T, d *database, committed, end int64) *instance {
+	t.Helper()
+	i := &instance{committed: committed, end: end}
+	i.decider = &decider{
+		restorer: &restorer{d, newState()}, quarantine: newQuarantine(d, func() time.Time { return time.Unix(0, 0) }, func(hold, error) {}),
+		retry: again, out: i, follow: func([]input) func(error) { return func(error) {} },
+	}
+	i.projector = newProjector(d, again, func(upTo []source) {
 		for _, s := range upTo {
 			i.committed = max(i.committed, s.Offset+1)
 		}
-	}, func(string, int64) {})
+	}, func(string, int64) {}, func(string, error) {})
 	return i
 }
 
+// again is retry without its pauses.
+func again(ctx context.Context, f func(context.Context) error) error {
+	for {
+		if err := f(ctx); err == nil || ctx.Err() != nil || !isOwn(err) {
+			return err
+		}
+	}
+}
+
+// add takes a batch as the pipeline does, which publishes it and may store it later.
+func (i *instance) add(_ context.Context, b *batch) error {
+	i.quarantine.divert([]*batch{b})
+	i.decided, i.published = append(i.decided, b.effects...), append(i.published, b)
+	return nil
+}
+
+func (i *instance) drain(ctx context.Context) error {
+	batches := i.published
+	tries := attempts{}
+	if err := again(ctx, func(ctx context.Context) error { return i.quarantine.store(ctx, batches, tries) }); err != nil {
+		return err
+	}
+	for _, b := range batches {
+		i.projector.add(b)
+	}
+	i.published = nil
+	return nil
+}
+
 // decide decides records, those before the commit for the window alone.
-func (i *instance) decide(ctx context.Context, records []*kgo.Record) (*batch, error) {
-	i.state.batch++
-	b := &batch{number: i.state.batch}
+func (i *instance) decide(ctx context.Context, records []*kgo.Record) ([]effects, error) {
 	var inputs []input
 	for _, r := range records {
 		in := parse(r, "log")
+		i.state.recognize(&in)
 		if r.Offset >= i.committed {
 			inputs = append(inputs, in)
-		} else if hasKey(in.record) {
-			i.state.window(in.source).add(keyID(in.record), r.Offset)
 		}
 	}
-	unfinished, err := i.load(ctx, inputs, func(s source) bool { return s.Offset < i.end })
-	if err != nil {
-		return nil, err
-	}
-	b.effects = unfinished
-	for _, in := range inputs {
-		b.effects = append(b.effects, i.state.apply(in))
-	}
-	return b, nil
+	i.decided = nil
+	err := i.handle(ctx, inputs, func(s source) bool { return s.Offset < i.end })
+	return i.decided, err
 }
 
 func chunks(r *rand.Rand, records []*kgo.Record) (all [][]*kgo.Record) {
@@ -175,14 +203,12 @@ func chunks(r *rand.Rand, records []*kgo.Record) (all [][]*kgo.Record) {
 func reference(t *testing.T, records []*kgo.Record) (all []decided, end string) {
 	t.Helper()
 	d := newTestDatabase(t)
-	i := newInstance(d, 0, 0)
+	i := newInstance(t, d, 0, 0)
 	for _, r := range records {
-		b, err := i.decide(t.Context(), []*kgo.Record{r})
+		decided, err := i.decide(t.Context(), []*kgo.Record{r})
 		require.NoError(t, err)
-		require.Len(t, b.effects, 1)
-		all = append(all, tell(t, b.effects[0]))
-		require.NoError(t, d.store(t.Context(), b.effects))
-		i.projector.add(b)
+		all = append(all, tell(t, decided[len(decided)-1])) // before it may be what restore has found
+		require.NoError(t, i.drain(t.Context()))
 	}
 	require.NoError(t, i.projector.write(t.Context()))
 	return all, dump(t, d)
@@ -217,28 +243,19 @@ func TestBatchesDoNotMatter(t *testing.T) {
 		want, end := reference(t, records)
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // to be repeated
 		d := newTestDatabase(t)
-		i := newInstance(d, 0, 0)
+		i := newInstance(t, d, 0, 0)
 		var got []decided
-		var waiting []*batch
 		for _, chunk := range chunks(random, records) {
-			b, err := i.decide(t.Context(), chunk)
+			decided, err := i.decide(t.Context(), chunk)
 			require.NoError(t, err)
-			for _, e := range b.effects {
+			for _, e := range decided {
 				got = append(got, tell(t, e))
 			}
-			waiting = append(waiting, b)
 			if random.IntN(3) == 0 {
-				require.NoError(t, d.store(t.Context(), allEffects(waiting)))
-				for _, b := range waiting {
-					i.projector.add(b)
-				}
-				waiting = nil
+				require.NoError(t, i.drain(t.Context()))
 			}
 		}
-		for _, b := range waiting {
-			require.NoError(t, d.store(t.Context(), b.effects))
-			i.projector.add(b)
-		}
+		require.NoError(t, i.drain(t.Context()))
 		require.NoError(t, i.projector.write(t.Context()))
 		require.Equal(t, want, got, "seed %d", seed)
 		require.Equal(t, end, dump(t, d), "seed %d", seed)
@@ -256,7 +273,7 @@ func TestCrashesDoNotMatter(t *testing.T) {
 		committed, crashes := int64(0), 0
 		for alive := false; !alive; {
 			ctx, cancel := context.WithCancel(t.Context())
-			i := newInstance(d, committed, int64(len(records)))
+			i := newInstance(t, d, committed, int64(len(records)))
 			if crashes < 40 {
 				die(int64(1+random.IntN(25)), cancel)
 			}
@@ -304,22 +321,22 @@ func TestARefusalIsFinal(t *testing.T) {
 	block(1, wire.Blocked)
 	say("no", false)
 	block(2, wire.Unblocked)
-	first, err := newInstance(d, 0, 0).decide(ctx, records)
+	first, err := newInstance(t, d, 0, 0).decide(ctx, records)
 	require.NoError(t, err)
-	require.NoError(t, d.store(ctx, first.effects))
+	require.NoError(t, d.store(ctx, first))
 
 	say("no", true)
 	say("yes", false)
-	successor := newInstance(d, 0, 3)
+	successor := newInstance(t, d, 0, 3)
 	second, err := successor.decide(ctx, records[:3])
 	require.NoError(t, err)
-	require.Equal(t, tell(t, first.effects[1]), tell(t, second.effects[1]))
-	require.Equal(t, refused, second.effects[1].outcome)
+	require.Equal(t, tell(t, first[1]), tell(t, second[1]))
+	require.Equal(t, refused, second[1].outcome)
 	third, err := successor.decide(ctx, records[3:])
 	require.NoError(t, err)
-	require.Equal(t, repeated, third.effects[0].outcome)
-	require.Equal(t, wire.CodeBlocked, third.effects[0].code)
-	require.Equal(t, accepted, third.effects[1].outcome)
+	require.Equal(t, repeated, third[0].outcome)
+	require.Equal(t, wire.CodeBlocked, third[0].code)
+	require.Equal(t, accepted, third[1].outcome)
 }
 
 // What a killed instance has left undone is found when a conversation is loaded. It is not forgotten where something else can't be loaded then.
@@ -337,13 +354,13 @@ func TestWhatIsUnfinishedOutlivesAnError(t *testing.T) {
 		inputs = append(inputs, parse(&kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(i), Key: []byte(r.Conversation), Value: wire.Encode(r)}, "log"))
 		require.NoError(t, inputs[i].invalid)
 	}
-	killed := newInstance(d, 0, 0)
+	killed := newInstance(t, d, 0, 0)
 	_, err := killed.load(t.Context(), inputs, func(source) bool { return false })
 	require.NoError(t, err)
 	said, edited := killed.state.apply(inputs[0]), killed.state.apply(inputs[1])
 	require.NoError(t, d.putMessages(t.Context(), []message{*said.message, *edited.message}))
 
-	successor := newInstance(d, 0, 0)
+	successor := newInstance(t, d, 0, 0)
 	over, cancel := context.WithCancel(t.Context())
 	fail = cancel
 	unfinished, err := successor.load(over, inputs, func(source) bool { return true })
@@ -375,25 +392,25 @@ func TestAnotherInstanceIsAhead(t *testing.T) {
 		require.NoError(t, r.Check(r.Conversation))
 		records = append(records, &kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(i), Key: []byte(r.Conversation), Value: wire.Encode(r)})
 	}
-	one, other := newInstance(d, 0, 0), newInstance(d, 0, 0)
+	one, other := newInstance(t, d, 0, 0), newInstance(t, d, 0, 0)
 	b, err := one.decide(ctx, records[:2])
 	require.NoError(t, err)
-	require.NoError(t, d.store(ctx, b.effects))
+	require.NoError(t, d.store(ctx, b))
 	b, err = other.decide(ctx, records[:3])
 	require.NoError(t, err)
-	require.NoError(t, d.store(ctx, b.effects))
+	require.NoError(t, d.store(ctx, b))
 
 	clear(one.state.conversations[c.dm].messages) // it has made room
 	b, err = one.decide(ctx, records[2:])
 	require.NoError(t, err)
 	var got []outcome
-	for _, e := range b.effects {
+	for _, e := range b {
 		if e.input.source.Log != "" {
 			got = append(got, e.outcome)
 		}
 	}
 	require.Equal(t, []outcome{done, refused, accepted}, got)
-	require.EqualValues(t, 4, b.effects[len(b.effects)-1].message.Seq)
+	require.EqualValues(t, 4, b[len(b)-1].message.Seq)
 }
 
 // Two instances decide the same records at once, as where one was paused and goes on after the other has taken over. Both come to the same.
@@ -407,7 +424,7 @@ func TestTwoInstancesDoNotMatter(t *testing.T) {
 		for n := range told {
 			told[n] = map[int64]decided{}
 			both.Go(func() error {
-				i := newInstance(d, 0, int64(len(records)))
+				i := newInstance(t, d, 0, int64(len(records)))
 				return i.live(t.Context(), rand.New(rand.NewPCG(seed, uint64(n))), records, func(e effects) { //nolint:gosec // to be repeated
 					told[n][e.input.source.Offset] = tell(t, e)
 				})
@@ -440,30 +457,18 @@ func TestTwoInstancesDoNotMatter(t *testing.T) {
 
 // live decides, tells, stores and projects all records, as the pipeline does: what is stored was told.
 func (i *instance) live(ctx context.Context, random *rand.Rand, records []*kgo.Record, tell func(effects)) error {
-	var waiting []*batch
-	store := func() error {
-		if err := i.store(ctx, allEffects(waiting)); err != nil {
-			return err
-		}
-		for _, b := range waiting {
-			i.projector.add(b)
-		}
-		waiting = nil
-		return nil
-	}
 	for _, chunk := range chunks(random, records) {
-		b, err := i.decide(ctx, chunk)
+		decided, err := i.decide(ctx, chunk)
 		if err != nil {
 			return err
 		}
-		for _, e := range b.effects {
+		for _, e := range decided {
 			if e.outcome != done {
 				tell(e)
 			}
 		}
-		waiting = append(waiting, b)
 		if random.IntN(3) == 0 {
-			if err := store(); err != nil {
+			if err := i.drain(ctx); err != nil {
 				return err
 			}
 		}
@@ -473,7 +478,7 @@ func (i *instance) live(ctx context.Context, random *rand.Rand, records []*kgo.R
 			}
 		}
 	}
-	if err := store(); err != nil {
+	if err := i.drain(ctx); err != nil {
 		return err
 	}
 	return i.projector.write(ctx)

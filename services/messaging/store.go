@@ -29,7 +29,9 @@ type database struct {
 	// inboxes:   "<user>"; the conversations that the user is or was in
 	// positions: "messages"; up to where the topic is stored
 	// settings:  the day of the last pruning
-	messages, sends, rosters, heads, reads, buckets, words, inboxes, positions, settings *mongo.Collection
+	// quarantines: "<conversation>"; those that cannot be handled now
+	// heldRecords: "<conversation>/<source>"; what is kept of those
+	messages, sends, rosters, heads, reads, buckets, words, inboxes, positions, settings, quarantines, heldRecords *mongo.Collection
 
 	// What all members of a large group ask for at once, after a break, is read for all of them together.
 	endReads      store.Shared[head]
@@ -45,6 +47,7 @@ func newDatabase(db *store.DB) *database {
 		messages: db.Collection("messages"), sends: db.Collection("sends"), rosters: db.Collection("rosters"),
 		heads: db.Collection("heads"), reads: db.Collection("reads"), buckets: db.Collection("buckets"), words: db.Collection("words"),
 		inboxes: db.Collection("inboxes"), positions: db.Collection("positions"), settings: db.Collection("settings"),
+		quarantines: db.Collection("quarantines"), heldRecords: db.Collection("held"),
 	}
 }
 
@@ -53,6 +56,7 @@ func migrations() []store.Migration {
 	return []store.Migration{
 		store.Collections("messages", "sends", "rosters", "heads", "reads", "buckets", "words", "inboxes", "settings"),
 		{Version: 2, Name: "positions", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "positions") }},
+		{Version: 3, Name: "quarantine", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "quarantines", "held") }},
 	}
 }
 
@@ -75,12 +79,20 @@ var errConflict = errors.New("another message has this seq, of which the log kno
 // The order is what a crash in between needs: keys before messages, so that what is refused stays refused; messages before what follows from
 // them, so that whoever finds a message can bring up to date what it lacks (see restore).
 func (d *database) store(ctx context.Context, all []effects) error {
+	if err := d.storeEffects(ctx, all); err != nil {
+		return err
+	}
+	return d.putPositions(ctx, positionsOf(all))
+}
+
+// storeEffects stores all but the position.
+func (d *database) storeEffects(ctx context.Context, all []effects) error {
 	var keys []idempotencyKey
 	var messages []message
 	var joined []joining
 	rosters := map[string]*roster{}
 	changed := map[string]message{}
-	position := positions{}
+	var ended []string
 	for _, e := range all {
 		if e.key != nil {
 			keys = append(keys, *e.key)
@@ -97,8 +109,8 @@ func (d *database) store(ctx context.Context, all []effects) error {
 		for _, m := range e.changed {
 			changed[m.ID] = m
 		}
-		if e.input.source.Log != "" {
-			position.add(e.input.source)
+		if e.outcome == released {
+			ended = append(ended, e.conversation())
 		}
 	}
 	if err := d.putKeys(ctx, keys); err != nil {
@@ -118,7 +130,7 @@ func (d *database) store(ctx context.Context, all []effects) error {
 	if err := eachOf(ctx, writesAtOnce, slices.Collect(maps.Values(changed)), d.putChanged); err != nil {
 		return err
 	}
-	return d.putPositions(ctx, position)
+	return eachOf(ctx, writesAtOnce, ended, d.endQuarantine)
 }
 
 // writesAtOnce is how many documents are written at once.
@@ -241,6 +253,17 @@ type positions map[string]int64
 
 // place is the log and the partition of a source.
 func (s source) place() string { return string(s.Log) + "/" + strconv.Itoa(int(s.Partition)) }
+
+// positionsOf are up to where all is stored once these effects are.
+func positionsOf(all []effects) positions {
+	p := positions{}
+	for _, e := range all {
+		if e.input.source.Log != "" {
+			p.add(e.input.source)
+		}
+	}
+	return p
+}
 
 func (p positions) add(at source) {
 	if stored, ok := p[at.place()]; !ok || stored < at.Offset {

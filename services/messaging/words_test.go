@@ -92,7 +92,7 @@ func TestFiltersTogether(t *testing.T) {
 		w.messages[seq] = text(seq, fmt.Sprint("said as ", seq))
 	}
 	var filled []int64
-	require.NoError(t, newProjector(d, nil, nil, func(_ string, n int64) { filled = append(filled, n) }).project(ctx, "room", w))
+	require.NoError(t, newProjector(d, nil, nil, func(_ string, n int64) { filled = append(filled, n) }, nil).project(ctx, "room", w))
 	require.Equal(t, []int64{0, 1}, filled)
 	require.NoError(t, d.indexWords(ctx, full{"room", 0, 1}))
 	doc, ok, err := store.Get[filters](ctx, d.words, filtersID("room", 0))

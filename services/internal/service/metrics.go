@@ -46,6 +46,11 @@ func (m *Metrics) Gauge(name, help string) prometheus.Gauge {
 	return g
 }
 
+// GaugeOf makes and registers a gauge whose value is asked for when it is read.
+func (m *Metrics) GaugeOf(name, help string, value func() float64) {
+	m.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, value))
+}
+
 func (m *Metrics) handler() http.Handler {
 	return promhttp.HandlerFor(m.Registry, promhttp.HandlerOpts{})
 }

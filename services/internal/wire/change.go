@@ -61,6 +61,7 @@ const (
 	CodeNotFound   = "not_found"
 	CodeNotAllowed = "not_allowed"
 	CodeBlocked    = "blocked"
+	CodeHeld       = "held" // the message is kept, and delivered once a fault in its conversation is mended
 )
 
 // ReadFrame says how far a member has read.

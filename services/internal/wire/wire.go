@@ -205,6 +205,8 @@ type Conversation struct {
 const (
 	RecordSend  = "send"
 	RecordGroup = "group"
+	// RecordRelease has messaging handle what it keeps of a conversation in quarantine.
+	RecordRelease = "release"
 )
 
 // Record is the value of a record in the topic messages, whose key is the conversation.
@@ -246,6 +248,8 @@ func (r Record) Check(key string) error {
 		return r.CheckContent()
 	case RecordBlock:
 		return r.checkBlock()
+	case RecordRelease:
+		return nil
 	case RecordGroup:
 		if r.Event == nil || !ValidGroupID(r.Conversation) {
 			return errors.New("a group event without an event or a group")
