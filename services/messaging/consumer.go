@@ -38,7 +38,13 @@ type partition struct {
 	committed int64 // the records before are only for the window
 	next      int64 // the offset of the next record
 	replayed  int64 // the records before may have been decided by another instance; 0: not known yet
+
+	backlog []input // has come, and is not decided yet
+	paused  bool    // nothing more is to come
 }
+
+// turnShare is how many records of one partition are decided together, at most. The others need not wait for more.
+const turnShare = 50
 
 // finishTime is how long what is being handled may go on after the service is told to stop.
 const finishTime = 5 * time.Second
@@ -128,18 +134,21 @@ func (c *consumer) lost(gone map[string][]int32) {
 	for _, n := range gone[bus.Messages] {
 		delete(c.partitions, n)
 	}
+	c.kafka.ResumeFetchPartitions(gone)
 }
 
 // read decides records until ctx ends. What it has begun to decide then ends with finish.
 func (c *consumer) read(ctx, finish context.Context) error {
 	for {
-		fetches := c.kafka.PollRecords(ctx, c.Batch)
+		fetches := c.poll(ctx)
 		if ctx.Err() != nil {
 			c.kafka.AllowRebalance()
 			return nil
 		}
 		fetches.EachError(func(topic string, partition int32, err error) {
-			c.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+			if !errors.Is(err, context.Canceled) { // poll does so
+				c.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+			}
 		})
 		err := c.decide(finish, fetches)
 		c.kafka.AllowRebalance()
@@ -149,11 +158,60 @@ func (c *consumer) read(ctx, finish context.Context) error {
 	}
 }
 
-// decide decides what has come.
+// poll takes what has come. It waits for that, or until a backlog can go on.
+func (c *consumer) poll(ctx context.Context) kgo.Fetches {
+	c.mu.Lock()
+	var waiting []int32
+	for n, p := range c.partitions {
+		if len(p.backlog) > 0 {
+			waiting = append(waiting, n)
+		}
+	}
+	c.mu.Unlock()
+	if slices.ContainsFunc(waiting, c.pipeline.hasRoom) {
+		var now context.Context // without one, the client does not wait
+		return c.kafka.PollRecords(now, c.Batch)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if len(waiting) > 0 {
+		go func() {
+			defer cancel()
+			_ = c.pipeline.awaitRoom(ctx, waiting) // else something has come
+		}()
+	}
+	return c.kafka.PollRecords(ctx, c.Batch)
+}
+
+// decide decides what has come: of each partition its share, so that no backlog stands before what others say.
 func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.take(fetches)
 	var inputs []input
+	for n, p := range c.partitions {
+		if c.pipeline.hasRoom(n) {
+			share := min(turnShare, len(p.backlog))
+			inputs, p.backlog = append(inputs, p.backlog[:share]...), p.backlog[share:]
+		}
+		// More than that stays with the brokers.
+		if pause := len(p.backlog) >= c.Batch; pause != p.paused {
+			p.paused = pause
+			one := map[string][]int32{bus.Messages: {n}}
+			if pause {
+				c.kafka.PauseFetchPartitions(one)
+			} else {
+				c.kafka.ResumeFetchPartitions(one)
+			}
+		}
+	}
+	err := c.decider.handle(ctx, inputs, func(s source) bool { return s.Offset < c.partitions[s.Partition].replayed })
+	c.decider.state.forget(c.pipeline.last(), c.projector.last())
+	return err
+}
+
+// take takes records that have come, those before a commit for the window alone. The caller holds mu.
+func (c *consumer) take(fetches kgo.Fetches) {
 	fetches.EachPartition(func(f kgo.FetchTopicPartition) {
 		p := c.partitions[f.Partition]
 		if p == nil {
@@ -171,13 +229,10 @@ func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
 			in := parse(r, *c.log.Load())
 			c.decider.state.recognize(&in)
 			if r.Offset >= p.committed {
-				inputs = append(inputs, in)
+				p.backlog = append(p.backlog, in)
 			}
 		}
 	})
-	err := c.decider.handle(ctx, inputs, func(s source) bool { return s.Offset < c.partitions[s.Partition].replayed })
-	c.decider.state.forget(c.pipeline.last(), c.projector.last())
-	return err
 }
 
 // parse reads a record of the topic messages.

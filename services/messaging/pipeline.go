@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 )
@@ -29,19 +30,22 @@ type pipeline struct {
 	added     int64         // the last batch
 	stored    int64         // the last batch that is stored
 	unstored  int           // effects
+	shares    map[int32]int // of these, by the partitions of their records
 	flush     bool          // somebody waits for what is not stored
 }
 
 const (
 	// maxUnstored is how many effects may wait to be stored. The sequencer waits then.
 	maxUnstored = 1000
+	// maxShare is how many of these may be of one partition: so a backlog of one conversation leaves room for the others.
+	maxShare = 200
 	// storePause is the least time between two rounds of storing, unless somebody waits for one: a round costs the database more than the
 	// messages in it do.
 	storePause = 50 * time.Millisecond
 )
 
 func newPipeline(publish func(context.Context, []*batch) error, store func(context.Context, []*batch) error) *pipeline {
-	return &pipeline{publish: publish, store: store, change: make(chan struct{})}
+	return &pipeline{publish: publish, store: store, change: make(chan struct{}), shares: map[int32]int{}}
 }
 
 // until waits until ok, which is called with mu held. flush: storing is not to pause meanwhile.
@@ -79,9 +83,34 @@ func (p *pipeline) add(ctx context.Context, b *batch) error {
 		if p.unstored >= maxUnstored {
 			return false
 		}
-		p.decided, p.added, p.unstored = append(p.decided, b), b.number, p.unstored+len(b.effects)
+		p.decided, p.added = append(p.decided, b), b.number
+		p.count(b, 1)
 		p.changed()
 		return true
+	})
+}
+
+// count adds the effects of a batch to those that are not stored, or takes them from there. The caller holds mu.
+func (p *pipeline) count(b *batch, sign int) {
+	p.unstored += sign * len(b.effects)
+	for _, e := range b.effects {
+		if e.input.source.Log != "" {
+			p.shares[e.input.source.Partition] += sign
+		}
+	}
+}
+
+// hasRoom says whether a partition has less than its share in the pipeline.
+func (p *pipeline) hasRoom(partition int32) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.shares[partition] < maxShare
+}
+
+// awaitRoom waits until one of some partitions has less than its share.
+func (p *pipeline) awaitRoom(ctx context.Context, partitions []int32) error {
+	return p.until(ctx, true, func() bool {
+		return slices.ContainsFunc(partitions, func(n int32) bool { return p.shares[n] < maxShare })
 	})
 }
 
@@ -141,7 +170,10 @@ func (p *pipeline) run(ctx context.Context, then func(context.Context, *batch) e
 			}
 		}
 		p.mu.Lock()
-		p.stored, p.unstored = batches[len(batches)-1].number, p.unstored-len(allEffects(batches))
+		p.stored = batches[len(batches)-1].number
+		for _, b := range batches {
+			p.count(b, -1)
+		}
 		p.flush = false
 		p.changed()
 		p.mu.Unlock()
