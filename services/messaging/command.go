@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,16 +45,18 @@ func Commands() []service.Command[Config] {
 			}
 			return "released: all that was kept is stored", nil
 		}},
+		{Name: "rebuild", Run: func(ctx context.Context, c Config, args []string) (string, error) {
+			if slices.ContainsFunc(args, func(id string) bool { return !wire.ValidConversation(id) }) {
+				return "", errors.New("usage: messaging rebuild [CONVERSATION...]")
+			}
+			n, err := Rebuild(ctx, c, args)
+			return fmt.Sprintf("rebuilt the projections of %d conversations", n), err
+		}},
 	}
 }
 
-// commandTime is how long a command may take.
-const commandTime = 10 * time.Minute
-
 // withDatabase opens the database for a command.
 func withDatabase(ctx context.Context, c Config, f func(context.Context, *database) error) error {
-	ctx, cancel := context.WithTimeout(ctx, commandTime)
-	defer cancel()
 	db, err := store.Open(c.MongoDBURI, c.Database, "messaging")
 	if err != nil {
 		return err
@@ -76,11 +79,17 @@ func Quarantine(ctx context.Context, c Config) (text string, err error) {
 	return text, err
 }
 
-// releasePoll is how often Release looks whether the conversation is released.
-const releasePoll = 100 * time.Millisecond
+const (
+	// releasePoll is how often Release looks whether the conversation is released.
+	releasePoll = 100 * time.Millisecond
+	// releaseTime is how long it waits for that.
+	releaseTime = 10 * time.Minute
+)
 
 // Release has messaging handle what it keeps of a conversation, and waits until that is done. To do it again is safe.
 func Release(ctx context.Context, c Config, conversation string) error {
+	ctx, cancel := context.WithTimeout(ctx, releaseTime)
+	defer cancel()
 	err := withDatabase(ctx, c, func(ctx context.Context, d *database) error {
 		_, ok, err := store.Get[hold](ctx, d.quarantines, conversation)
 		if err != nil {
