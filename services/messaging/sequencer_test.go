@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -299,6 +300,52 @@ func TestCrashesDoNotMatter(t *testing.T) {
 		}
 		require.Equal(t, end, dump(t, d), "seed %d", seed)
 	}
+}
+
+// Instances are killed again and again, while users leave a group and come back. What a device hears is in order, but for what it has heard before.
+func TestCrashesKeepTheOrder(t *testing.T) {
+	again := 0
+	for seed := range uint64(4) {
+		c := newCrowd(500 + seed)
+		records := c.records(t, 200)
+		random := rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // to be repeated
+		d, die := newMortalDatabase(t)
+		heard := map[string]map[int64]bool{} // by user and conversation
+		last := map[string]int64{}
+		committed, crashes := int64(0), 0
+		for alive := false; !alive; {
+			ctx, cancel := context.WithCancel(t.Context())
+			i := newInstance(t, d, committed, int64(len(records)))
+			if crashes < 30 {
+				die(int64(1+random.IntN(25)), cancel)
+			}
+			err := i.live(ctx, random, records, func(e effects) {
+				if e.outcome != accepted {
+					return // a repetition is for its sender alone, who has asked for it
+				}
+				for _, f := range frames(e) {
+					for _, u := range strings.Split(string(f.Headers[0].Value), ",") {
+						device := u + " " + e.message.Conversation
+						if heard[device] == nil {
+							heard[device] = map[int64]bool{}
+						}
+						if heard[device][e.message.Seq] {
+							again++
+							continue
+						}
+						require.Greater(t, e.message.Seq, last[device], "seed %d: %s", seed, device)
+						heard[device][e.message.Seq], last[device] = true, e.message.Seq
+					}
+				}
+			})
+			committed = i.committed
+			if alive = err == nil; !alive {
+				crashes++
+			}
+			cancel()
+		}
+	}
+	require.Positive(t, again, "nothing was published twice")
 }
 
 // Who was killed has refused a text of somebody who was let in later, and has stored both. The text stays refused.
