@@ -126,7 +126,8 @@ func Release(ctx context.Context, c Config, conversation string) error {
 	return nil
 }
 
-// putRelease writes the record that releases a conversation, behind all that was said so far, and gives where it stands.
+// putRelease writes the record that releases a conversation, behind all that was said so far, and gives where it
+// stands.
 func putRelease(ctx context.Context, c Config, conversation string) (source, error) {
 	kafka, err := bus.Open(c.Kafka, "messaging", c.Log)
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// decider decides records, batch by batch: the restorer loads what they need, the sequencer applies them. Records of a conversation in quarantine are
-// not applied but kept, until a record says that it is released.
+// decider decides records, batch by batch: the restorer loads what they need, the sequencer applies them. Records of a
+// conversation in quarantine are not applied but kept, until a record says that it is released.
 type decider struct {
 	*restorer
 	quarantine *quarantine

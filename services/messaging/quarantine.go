@@ -21,10 +21,11 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// quarantine keeps a conversation that cannot be handled from stopping all others (a bulkhead). From the first record that could not be handled on, its
-// records are kept in the database, in order and with their sources, and the rest of the partition goes on. `messaging release` puts a record into the topic
-// that has them handled after all. Since each has its source still, and the state is that of the last stored message, they come to what they would have
-// come to before: see docs/adr/0019-quarantine-of-conversations.md.
+// quarantine keeps a conversation that cannot be handled from stopping all others (a bulkhead). From the first record
+// that could not be handled on, its records are kept in the database, in order and with their sources, and the rest of
+// the partition goes on. `messaging release` puts a record into the topic that has them handled after all. Since each
+// has its source still, and the state is that of the last stored message, they come to what they would have come to
+// before: see docs/adr/0019-quarantine-of-conversations.md.
 type quarantine struct {
 	*database
 	now  func() time.Time
@@ -80,7 +81,8 @@ func failureOf(conversation string, err error) error {
 // errInconsistent is what is stored of a conversation and contradicts itself.
 var errInconsistent = errors.New("what is stored of this conversation contradicts itself")
 
-// sharedCodes are the errors of a database that has to do with no document: it has no primary, no room, no time, or no rights for this service.
+// sharedCodes are the errors of a database that has to do with no document: it has no primary, no room, no time, or no
+// rights for this service.
 var sharedCodes = []int{
 	1,              // InternalError, with which the embedded store says that of its disk
 	6, 7, 89, 9001, // HostUnreachable, HostNotFound, NetworkTimeout, SocketException
@@ -92,8 +94,9 @@ var sharedCodes = []int{
 	14031, // OutOfDiskSpace
 }
 
-// isOwn says whether an error may be one conversation's own: what is stored cannot be read or contradicts itself, or the database refuses a write, such
-// as one of a document over 16 MB. All others are those of the whole database, or of Kafka, and nobody's own.
+// isOwn says whether an error may be one conversation's own: what is stored cannot be read or contradicts itself, or
+// the database refuses a write, such as one of a document over 16 MB. All others are those of the whole database, or of
+// Kafka, and nobody's own.
 func isOwn(err error) bool {
 	var server mongo.ServerError
 	switch {
@@ -164,8 +167,8 @@ func (q *quarantine) blocks(conversation string, at source) bool {
 	return ok && (h.From == at || h.From.before(at))
 }
 
-// blame counts an error for the conversation whose own it is, if it is one's, and puts that into quarantine if it fails too often. It gives the
-// error, after which one has to try again.
+// blame counts an error for the conversation whose own it is, if it is one's, and puts that into quarantine if it fails
+// too often. It gives the error, after which one has to try again.
 func (q *quarantine) blame(err error, inputs []input, tries attempts) error {
 	var f *failure
 	if !errors.As(err, &f) {
@@ -205,8 +208,8 @@ func (q *quarantine) divert(batches []*batch) {
 	}
 }
 
-// store stores what follows from records, and keeps those in quarantine. After an error one has to try again. What is kept is written with the
-// database that refused something else, so nothing goes on where all writes are refused.
+// store stores what follows from records, and keeps those in quarantine. After an error one has to try again. What is
+// kept is written with the database that refused something else, so nothing goes on where all writes are refused.
 func (q *quarantine) store(ctx context.Context, batches []*batch, tries attempts) error {
 	q.divert(batches)
 	all := allEffects(batches)
@@ -220,8 +223,8 @@ func (q *quarantine) store(ctx context.Context, batches []*batch, tries attempts
 	return q.storeEach(ctx, all, tries, err)
 }
 
-// storeEach stores what follows from records by conversation, after it could not be stored together, to find out which ones cannot. If that is so of all, it is
-// the database's own matter.
+// storeEach stores what follows from records by conversation, after it could not be stored together, to find out which
+// ones cannot. If that is so of all, it is the database's own matter.
 func (q *quarantine) storeEach(ctx context.Context, all []effects, tries attempts, cause error) error {
 	of := map[string][]effects{}
 	var ids []string // in order
@@ -307,7 +310,8 @@ func (q *quarantine) keep(ctx context.Context, all []effects) error {
 	return nil
 }
 
-// listQuarantine gives the conversations in quarantine, those that are longest in it first. There are few, so all are read.
+// listQuarantine gives the conversations in quarantine, those that are longest in it first. There are few, so all are
+// read.
 func (d *database) listQuarantine(ctx context.Context) (all []hold, err error) {
 	cursor, err := d.quarantines.Find(ctx, bson.D{})
 	if err == nil {
@@ -320,7 +324,8 @@ func (d *database) listQuarantine(ctx context.Context) (all []hold, err error) {
 	return all, nil
 }
 
-// heldOf gives the records of a conversation that are kept, in order. What becomes of them now follows from the record that releases them.
+// heldOf gives the records of a conversation that are kept, in order. What becomes of them now follows from the record
+// that releases them.
 func (d *database) heldOf(ctx context.Context, conversation string, release *kgo.Record) (all []input, err error) {
 	var docs []heldRecord
 	cursor, err := d.heldRecords.Find(ctx, bson.D{{Key: "conversation", Value: conversation}})
@@ -344,8 +349,8 @@ func (d *database) heldOf(ctx context.Context, conversation string, release *kgo
 	return all, nil
 }
 
-// endQuarantine forgets what was kept of a conversation, all of which is stored now. The conversation goes last, so that whoever is killed in between leaves it in
-// quarantine, to be released again.
+// endQuarantine forgets what was kept of a conversation, all of which is stored now. The conversation goes last, so
+// that whoever is killed in between leaves it in quarantine, to be released again.
 func (d *database) endQuarantine(ctx context.Context, conversation string) error {
 	if _, err := d.heldRecords.DeleteMany(ctx, bson.D{{Key: "conversation", Value: conversation}}); err != nil {
 		return fmt.Errorf("release %s: %w", conversation, err)

@@ -15,9 +15,10 @@ import (
 	"github.com/labctl/labctl/services/internal/store"
 )
 
-// Rebuild makes the projections of conversations anew from their messages: buckets, the words that searches look for, heads, and, as far as messages say so,
-// read cursors. Without conversations it does so for all. Instances may run meanwhile, and it may be ended and begun again: nothing it writes hides
-// what they write, since buckets note the changes that they lack, and a head is only written if it is as it was read.
+// Rebuild makes the projections of conversations anew from their messages: buckets, the words that searches look for,
+// heads, and, as far as messages say so, read cursors. Without conversations it does so for all. Instances may run
+// meanwhile, and it may be ended and begun again: nothing it writes hides what they write, since buckets note the
+// changes that they lack, and a head is only written if it is as it was read.
 func Rebuild(ctx context.Context, c Config, conversations []string) (n int, err error) {
 	err = withDatabase(ctx, c, func(ctx context.Context, d *database) error {
 		if len(conversations) == 0 {
@@ -37,7 +38,8 @@ func Rebuild(ctx context.Context, c Config, conversations []string) (n int, err 
 	return n, err
 }
 
-// allConversations gives the conversations that have a message. It reads all messages, since only a rebuild asks for that.
+// allConversations gives the conversations that have a message. It reads all messages, since only a rebuild asks for
+// that.
 func (d *database) allConversations(ctx context.Context) (ids []string, err error) {
 	cursor, err := d.messages.Find(ctx, bson.D{{Key: "seq", Value: 1}}, options.Find().SetProjection(bson.D{{Key: "conversation", Value: 1}}))
 	if err != nil {
@@ -89,7 +91,8 @@ func (d *database) rebuild(ctx context.Context, log *slog.Logger, id string) err
 // bucket takes the messages up to one in, which are all of the rest of a bucket or the last, and writes their bucket.
 func (r *rebuilder) bucket(ctx context.Context, to int64) error {
 	n := bucketOf(to)
-	// A document that cannot be read goes before the messages are read: so what changes from now on is noted in the next.
+	// A document that cannot be read goes before the messages are read: so what changes from now on is noted in the
+	// next.
 	if _, err := r.readBucket(ctx, r.c.id, n); err != nil {
 		if err := remove(ctx, r.buckets, bucketID(r.c.id, n), err); err != nil {
 			return err
