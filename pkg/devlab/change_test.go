@@ -372,6 +372,8 @@ func TestChangesAreReadTwice(t *testing.T) {
 		_, err = a.ChangeAs(ctx, dm, "late", 1, client.Edit("x"))
 		require.True(t, client.IsCode(err, "not_found"), "a refusal is final: %v", err)
 		require.Equal(t, want, w.history(bob, dm))
+		// What was read is projected, some time after what was said is stored.
+		eventually(t, "the read to be known again", func() bool { return conversation().Read == 20 })
 		require.Equal(t, before, conversation())
 	}
 	a.send(dm, "after")
