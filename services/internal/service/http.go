@@ -189,7 +189,7 @@ func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) io.ReadCloser
 	}
 	c := http.NewResponseController(w)
 	if err := c.SetReadDeadline(time.Now().Add(cmp.Or(s.bodyTime, bodyTime))); err != nil {
-		Log(r.Context()).Error("a body may take for ever", "error", err)
+		Log(r.Context(), s.Log).Error("a body may take for ever", "error", err)
 	}
 	return &limitedBody{ReadCloser: r.Body, whole: func() { _ = c.SetReadDeadline(time.Time{}) }} // it was possible before
 }
