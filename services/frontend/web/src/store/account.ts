@@ -1,6 +1,7 @@
 // My account: profile, preferences, password, devices; and what moderators and admins may do with the accounts of others.
 import { fromPreferences, toDevice, toPreferences, toProfile, type WireDevice, type WirePreferences, type WireProfile } from '../api/people';
-import { missing, type Core } from './core';
+import { backoff } from '../api/socket';
+import type { Core } from './core';
 import type { Directory } from './directory';
 import type { Device, Preferences, Profile, Rank, UserId } from './model';
 
@@ -67,13 +68,19 @@ export class Account {
 
   // ---- preferences
 
+  // loadPreferences tries until the server answers: before that, the page tells others nothing that the user may hide.
   async loadPreferences(): Promise<void> {
     const epoch = this.core.epoch();
-    try {
-      const said = await this.core.http.call<WirePreferences>('GET', '/api/auth/preferences');
-      if (epoch === this.core.epoch()) this.core.store.dispatch({ type: 'preferences', preferences: toPreferences(said) });
-    } catch (error) {
-      if (!missing(error)) this.core.complain(error);
+    for (let attempt = 0; epoch === this.core.epoch(); attempt++) {
+      try {
+        const said = await this.core.http.call<WirePreferences>('GET', '/api/auth/preferences');
+        if (epoch === this.core.epoch()) this.core.store.dispatch({ type: 'preferences', preferences: toPreferences(said) });
+        return;
+      } catch (error) {
+        if (epoch !== this.core.epoch()) return;
+        this.core.complain(error);
+      }
+      await new Promise((done) => setTimeout(done, backoff(attempt, Math.random)));
     }
   }
 

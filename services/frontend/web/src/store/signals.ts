@@ -42,7 +42,8 @@ export class Signals {
 
   // writing is for each change of what stands in the composer.
   writing(conversation: ConversationId, text: string): void {
-    if (!this.core.store.get().preferences.typing) return;
+    const { preferences, preferencesLoaded } = this.core.store.get();
+    if (!preferencesLoaded || !preferences.typing) return;
     const last = this.typed.get(conversation);
     if (text.trim() === '') {
       if (last !== undefined) this.core.send({ type: 'typing', conversation, on: false });
@@ -95,7 +96,7 @@ export class Signals {
 
   private untold(): readonly (readonly [ConversationId, number])[] {
     const s = this.core.store.get();
-    if (s.session !== 'in' || !s.preferences.receipts || s.link.state !== 'online') return [];
+    if (s.session !== 'in' || !s.preferencesLoaded || !s.preferences.receipts || s.link.state !== 'online') return [];
     return Object.values(s.conversations)
       .filter((c) => c.readSeq > (this.told.get(c.id) ?? 0) && c.readSeq >= c.firstSeq)
       .map((c) => [c.id, c.readSeq] as const);

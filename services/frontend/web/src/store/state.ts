@@ -39,6 +39,7 @@ export interface State {
   readonly invitations: readonly Invitation[];
   readonly groups: Readonly<Record<ConversationId, GroupInfo>>;
   readonly preferences: Preferences;
+  readonly preferencesLoaded: boolean; // until then they are defaults, and say nothing of what the user wants others to see
   readonly selected: ConversationId | null;
   // The message to be shown in the selected conversation; a new object each time it is asked for.
   readonly jump: { readonly seq: number } | null;
@@ -65,6 +66,7 @@ export const initialState: State = {
   invitations: [],
   groups: {},
   preferences: defaultPreferences,
+  preferencesLoaded: false,
   selected: null,
   jump: null,
   watching: null,
@@ -176,7 +178,7 @@ export function reduce(s: State, a: Action): State {
     case 'invitations':
       return { ...s, invitations: a.invitations };
     case 'preferences':
-      return { ...s, preferences: a.preferences };
+      return { ...s, preferences: a.preferences, preferencesLoaded: true };
     case 'select':
       return { ...s, selected: a.id, jump: null };
     case 'jump':

@@ -49,6 +49,7 @@ export class FakeServer {
   failResumes = 0;
   dropFrame: (frame: ServerFrame, to: string) => boolean = () => false;
   refuseSend: ((frame: ClientFrame & { client_id: string }) => { code: string; retry: boolean } | null) | null = null;
+  refuseRequest: (request: string) => { status: number; code: string } | null = () => null;
   now: () => number = Date.now;
 
   readonly contacts = new Map<string, { contacts: { user: string; nickname?: string; since: string }[]; incoming: { user: string; at: string }[]; outgoing: { user: string; at: string }[]; blocked: string[] }>();
@@ -65,6 +66,8 @@ export class FakeServer {
     this.requests.push(`${method} ${pathname}${url.includes('?') ? `?${searchParams.toString()}` : ''}`);
     if (this.down) return { status: 503, body: { error: { code: 'unavailable', message: 'a part is down' } } };
     try {
+      const refusal = this.refuseRequest(`${method} ${pathname}`);
+      if (refusal) throw new Refusal(refusal.status, refusal.code);
       return this.route(method, decodeURIComponent(pathname), searchParams, headers, body ? (JSON.parse(body) as Record<string, unknown>) : {});
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;

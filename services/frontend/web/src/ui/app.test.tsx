@@ -332,6 +332,32 @@ describe('the page', () => {
     expect(server.frames.filter((f) => f.type === 'read' || f.type === 'typing')).toEqual([]);
   });
 
+  it('tells others nothing before it knows what the user wants them to see', async () => {
+    server.preferences = { ...server.preferences, receipts: false, typing: false };
+    let failures = 2;
+    server.refuseRequest = (request) => (request === 'GET /api/auth/preferences' && failures-- > 0 ? { status: 503, code: 'unavailable' } : null);
+    await chatWithBob();
+    server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'psst');
+    await type('composer', 'hm');
+    await pass(600);
+    await click('tab-settings');
+    expect((one('preference-receipts') as HTMLInputElement).disabled).toBe(true);
+    await pass(10_000);
+    expect((one('preference-receipts') as HTMLInputElement).disabled).toBe(false);
+    expect((one('preference-receipts') as HTMLInputElement).checked).toBe(false);
+    expect(server.frames.filter((f) => f.type === 'read' || f.type === 'typing')).toEqual([]);
+  });
+
+  it('tells what was read as soon as it knows that the user wants it', async () => {
+    let failures = 2;
+    server.refuseRequest = (request) => (request === 'GET /api/auth/preferences' && failures-- > 0 ? { status: 503, code: 'unavailable' } : null);
+    vi.spyOn(document, 'hasFocus').mockReturnValue(true);
+    await chatWithBob();
+    server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'psst');
+    await pass(10_000);
+    expect(server.frames.filter((f) => f.type === 'read')).toEqual([{ type: 'read', conversation: 'dm:u-alice:u-bob', seq: 1 }]);
+  });
+
   it('shows requests when they come', async () => {
     await register();
     server.contacts.set('u-alice', { contacts: [], incoming: [{ user: 'u-bob', at: '2026-11-21T10:00:00Z' }], outgoing: [], blocked: [] });

@@ -17,6 +17,7 @@ const switches: readonly [keyof Omit<Model, 'theme'>, string, string][] = [
 export function Preferences() {
   const chat = useChat();
   const preferences = useChatState((s) => s.preferences);
+  const loaded = useChatState((s) => s.preferencesLoaded);
   const { error, run } = useWork();
   const set = (change: Partial<Model>) => void run(() => chat.account.setPreferences({ ...preferences, ...change }));
   return (
@@ -26,7 +27,7 @@ export function Preferences() {
         <legend>Colours</legend>
         {themes.map(([value, label]) => (
           <label key={value} className="check">
-            <input type="radio" name="theme" data-testid={`theme-${value}`} value={value} checked={preferences.theme === value} onChange={() => set({ theme: value })} />
+            <input type="radio" disabled={!loaded} name="theme" data-testid={`theme-${value}`} value={value} checked={preferences.theme === value} onChange={() => set({ theme: value })} />
             {label}
           </label>
         ))}
@@ -34,7 +35,7 @@ export function Preferences() {
       {switches.map(([name, label, hint]) => (
         <div key={name}>
           <label className="check">
-            <input type="checkbox" data-testid={`preference-${name}`} checked={preferences[name]} onChange={(event) => set({ [name]: event.target.checked })} aria-describedby={hint ? `hint-${name}` : undefined} />
+            <input type="checkbox" disabled={!loaded} data-testid={`preference-${name}`} checked={preferences[name]} onChange={(event) => set({ [name]: event.target.checked })} aria-describedby={hint ? `hint-${name}` : undefined} />
             {label}
           </label>
           {hint && (
