@@ -401,8 +401,11 @@ step('a lost connection is announced, and nothing is lost with it', async () => 
 
 step('a reload shows the history', async () => {
   const shown = await alice.messages();
+  let refreshes = 0;
+  alice.page.on('request', (request) => (refreshes += request.url().endsWith('/api/auth/refresh') ? 1 : 0));
   await alice.page.reload();
   await alice.titled(bobName);
+  assert.equal(refreshes, 0, 'a reload uses the access token that it has');
   await alice.sees('meanwhile 3');
   assert.deepEqual(await alice.messages(), shown);
 });

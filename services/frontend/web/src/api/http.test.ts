@@ -2,8 +2,10 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Ended, Failure, Http } from './http';
 import { BrowserTokens, type Saved, type TokenKeeper } from './tokens';
 
+const stored = (more: Partial<Saved> = {}): Saved => ({ session: 's', user: 'u', refresh: 'r1', refreshUntil: 9_000_000, access: '', accessUntil: 0, ...more });
+
 class Kept implements TokenKeeper {
-  saved: Saved | null = { session: 's', refresh: 'r1' };
+  saved: Saved | null = stored();
   load(): Saved | null {
     return this.saved;
   }
@@ -12,6 +14,10 @@ class Kept implements TokenKeeper {
   }
   clear(): void {
     this.saved = null;
+  }
+  signOut(): void {}
+  exclusively<T>(_: string, work: () => Promise<T>): Promise<T> {
+    return work();
   }
 }
 
@@ -27,7 +33,7 @@ let answer: (a: Asked) => { status: number; body?: unknown };
 let clock: number;
 let http: Http;
 
-const session = (n: number) => ({ user: { id: 'u', name: 'u' }, session: 's', access_token: `a${n}`, access_expires_in: 600, refresh_token: `r${n}`, refresh_expires_in: 9 });
+const session = (n: number) => ({ user: { id: 'u', name: 'u' }, session: 's', access_token: `a${n}`, access_expires_in: 600, refresh_token: `r${n}`, refresh_expires_in: 9_000 });
 
 beforeEach(() => {
   asked = [];
@@ -52,7 +58,40 @@ describe('call', () => {
     await Promise.all([http.call('GET', '/x'), http.call('GET', '/y'), http.call('GET', '/z')]);
     expect(asked.filter((a) => a.path === '/api/auth/refresh')).toEqual([{ path: '/api/auth/refresh', token: null, body: { refresh_token: 'r1' } }]);
     expect(asked.filter((a) => a.token === 'Bearer a2')).toHaveLength(3);
-    expect(kept.saved).toEqual({ session: 's', refresh: 'r2' });
+    expect(kept.saved).toMatchObject({ session: 's', refresh: 'r2', access: 'a2' });
+  });
+
+  it('needs no renewal where the stored access token is good', async () => {
+    kept.saved = stored({ access: 'a1', accessUntil: 600_000 });
+    answer = () => ({ status: 200, body: {} });
+    await http.call('GET', '/x');
+    expect(asked).toEqual([{ path: '/x', token: 'Bearer a1', body: undefined }]);
+  });
+
+  it('uses the access token that another tab has renewed', async () => {
+    http.adopt(session(1));
+    kept.saved = stored({ access: 'a2', accessUntil: 600_000 });
+    answer = () => ({ status: 200, body: {} });
+    await http.call('GET', '/x');
+    expect(asked.map((a) => a.token)).toEqual(['Bearer a2']);
+  });
+
+  it('never uses the tokens of another session', async () => {
+    http.adopt(session(1));
+    kept.saved = stored({ session: 'of somebody else', access: 'b1', accessUntil: 600_000 });
+    await expect(http.call('GET', '/x')).rejects.toBeInstanceOf(Ended);
+    expect(asked).toEqual([]);
+    http.forget();
+    expect(kept.saved?.session).toBe('of somebody else');
+  });
+
+  it('keeps no tokens that come after the user has signed out', async () => {
+    answer = () => {
+      http.forget();
+      return { status: 200, body: session(2) };
+    };
+    await expect(http.call('GET', '/x')).rejects.toBeInstanceOf(Ended);
+    expect(kept.saved).toBeNull();
   });
 
   it('renews it before it ends', async () => {
@@ -117,20 +156,31 @@ describe('tokens', () => {
   it('are kept by the tab, unless asked to stay', () => {
     const tokens = new BrowserTokens();
     tokens.remember(false);
-    tokens.save({ session: 's', refresh: 'r' });
+    tokens.save(stored());
     expect([sessionStorage.length, localStorage.length]).toEqual([1, 0]);
     tokens.remember(true);
-    tokens.save({ session: 's', refresh: 'r' });
+    tokens.save(stored());
     expect([sessionStorage.length, localStorage.length]).toEqual([0, 1]);
-    expect(new BrowserTokens().load()).toEqual({ session: 's', refresh: 'r' });
+    expect(new BrowserTokens().load()).toEqual(stored());
     tokens.clear();
     expect([sessionStorage.length, localStorage.length]).toEqual([0, 0]);
   });
 
   it('of the tab come before those of the browser', () => {
-    localStorage.setItem('labchat.session', '{"session":"browser","refresh":"b"}');
-    sessionStorage.setItem('labchat.session', '{"session":"tab","refresh":"t"}');
+    localStorage.setItem('labchat.session', JSON.stringify(stored({ session: 'browser' })));
+    sessionStorage.setItem('labchat.session', JSON.stringify(stored({ session: 'tab' })));
     expect(new BrowserTokens().load()?.session).toBe('tab');
+  });
+
+  it('of a session in two tabs are renewed by one of them', async () => {
+    let last: Promise<unknown> = Promise.resolve();
+    const locks = { request: (_: string, work: () => Promise<unknown>) => (last = last.then(work)) };
+    vi.stubGlobal('navigator', { locks });
+    sessionStorage.setItem('labchat.session', JSON.stringify(stored()));
+    answer = ({ path }) => (path === '/api/auth/refresh' ? { status: 200, body: session(2) } : { status: 200, body: {} });
+    const tabs = [1, 2].map(() => new Http(new BrowserTokens(), '', () => clock));
+    await Promise.all(tabs.map((tab) => tab.call('GET', '/x')));
+    expect(asked.map((a) => a.path)).toEqual(['/api/auth/refresh', '/x', '/x']);
   });
 
   it('that are not understood are none', () => {

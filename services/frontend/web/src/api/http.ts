@@ -1,6 +1,6 @@
 // Requests to the services, with the access token renewed when it has to be.
 import type { WireSession } from './wire';
-import type { TokenKeeper } from './tokens';
+import type { Saved, TokenKeeper } from './tokens';
 
 // Failure is an answer that says no, or none at all (status 0).
 export class Failure extends Error {
@@ -23,11 +23,12 @@ export class Ended extends Error {
 }
 
 const timeout = 15_000;
-// An access token this close to its end is renewed before it is used.
+// A token this close to its end is not good any more.
 const margin = 30_000;
 
 export class Http {
-  private access: { token: string; until: number } | null = null;
+  // The session of this page, as it was last seen in the storage.
+  private session: Saved | null = null;
   private renewing: Promise<string> | null = null;
   private readonly tokens: TokenKeeper;
   private readonly base: string;
@@ -40,13 +41,33 @@ export class Http {
   }
 
   adopt(session: WireSession): void {
-    this.access = { token: session.access_token, until: this.now() + session.access_expires_in * 1000 };
-    this.tokens.save({ session: session.session, refresh: session.refresh_token });
+    this.keep({
+      session: session.session,
+      user: session.user.id,
+      refresh: session.refresh_token,
+      refreshUntil: this.now() + session.refresh_expires_in * 1000,
+      access: session.access_token,
+      accessUntil: this.now() + session.access_expires_in * 1000,
+    });
   }
 
   forget(): void {
-    this.access = null;
-    this.tokens.clear();
+    if (this.tokens.load()?.session === this.session?.session) this.tokens.clear();
+    this.session = null;
+  }
+
+  private keep(saved: Saved): void {
+    this.session = saved;
+    this.tokens.save(saved);
+  }
+
+  // current reads the storage each time: another tab may have new tokens, have ended the session, or have begun one for
+  // somebody else, whose tokens are not this page's to use.
+  private current(): Saved {
+    const saved = this.tokens.load();
+    if (!saved || (this.session && saved.session !== this.session.session)) throw new Ended();
+    this.session = saved;
+    return saved;
   }
 
   // open is a request that needs no session.
@@ -72,7 +93,8 @@ export class Http {
     } catch (error) {
       if (!(error instanceof Failure) || error.status !== 401) throw error;
       if (error.code === 'session_ended') throw new Ended();
-      if (this.access?.token === token) this.access = null;
+      const saved = this.current();
+      if (saved.access === token) this.keep({ ...saved, access: '' });
       const renewed = await this.token();
       try {
         return await this.request<T>(method, path, body, renewed);
@@ -83,8 +105,9 @@ export class Http {
   }
 
   private async token(): Promise<string> {
-    if (this.access && this.access.until - margin > this.now()) return this.access.token;
-    this.renewing ??= this.renew().finally(() => {
+    const saved = this.current();
+    if (this.isGood(saved)) return saved.access;
+    this.renewing ??= this.tokens.exclusively(saved.session, () => this.renew()).finally(() => {
       this.renewing = null;
     });
     return this.renewing;
@@ -92,16 +115,21 @@ export class Http {
 
   // renew gives a new session object's access token, or throws Ended.
   private async renew(): Promise<string> {
-    const saved = this.tokens.load(); // read again each time: another tab may have renewed it
-    if (!saved) throw new Ended();
+    const saved = this.current();
+    if (this.isGood(saved)) return saved.access; // another tab was first
     try {
       const session = await this.open<WireSession>('POST', '/api/auth/refresh', { refresh_token: saved.refresh });
+      if (this.session?.session !== saved.session) throw new Ended(); // meanwhile the user has signed out
       this.adopt(session);
       return session.access_token;
     } catch (error) {
       if (error instanceof Failure && (error.status === 401 || error.status === 400)) throw new Ended();
       throw error;
     }
+  }
+
+  private isGood(saved: Saved): boolean {
+    return saved.access !== '' && saved.accessUntil - margin > this.now();
   }
 
   private async request<T>(method: string, path: string, body: unknown, token: string | null, credentials: RequestCredentials = 'omit'): Promise<T> {

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Http } from '../api/http';
 import { BrowserTokens } from '../api/tokens';
-import { FakeSocket, fetchFrom } from '../testing/browser';
+import { FakeSocket, fetchFrom, TabStorage } from '../testing/browser';
 import { FakeServer } from '../testing/fake-server';
 import { Chat } from './chat';
+import { Memory } from './memory';
 import { ordered, threadOf } from './state';
 import { Store } from './store';
 
@@ -33,13 +34,15 @@ afterEach(() => {
 // settle lets everything happen that needs no time to pass.
 const settle = () => vi.advanceTimersByTimeAsync(0);
 
-function device(): Chat {
-  const tokens = new BrowserTokens();
+// device is a page of this tab, or of another one.
+function device(place: Storage = tab): Chat {
+  const tokens = new BrowserTokens(place, lasting);
   const chat = new Chat({
     http: new Http(tokens),
     store: new Store(),
     connect: (ticket) => new FakeSocket(server, ticket) as unknown as WebSocket,
     remember: (yes) => tokens.remember(yes),
+    memory: (user) => new Memory(user, lasting, place),
   });
   open.push(chat);
   return chat;
@@ -251,8 +254,7 @@ describe('receiving', () => {
   it('reaches every device of a user, the sending one included, in one order', async () => {
     const phone = await alice();
     await withBob(phone);
-    tab.clear(); // another device has its own storage
-    const laptop = device();
+    const laptop = device(new TabStorage());
     await laptop.signIn('alice', 'password', false);
     await settle();
     phone.say(dm, 'from the phone');
@@ -303,8 +305,7 @@ describe('presence', () => {
   it('is asked for when a conversation begins: no frame told of one who was there before', async () => {
     const chat = await alice();
     await withBob(chat);
-    tab.clear();
-    await device().signIn('bob', 'password', false);
+    await device(new TabStorage()).signIn('bob', 'password', false);
     await settle();
     expect(chat.store.get().presence['u-bob']?.state).toBe('offline');
     chat.say(dm, 'there?');
@@ -319,8 +320,7 @@ describe('presence', () => {
     await settle();
     const online = () => chat.store.get().presence['u-bob']?.state;
     expect(online()).toBe('offline');
-    tab.clear();
-    const bob = device();
+    const bob = device(new TabStorage());
     await bob.signIn('bob', 'password', false);
     await settle();
     expect(online()).toBe('online');
@@ -366,8 +366,7 @@ describe('groups', () => {
     await settle();
     chat.select(room.id);
     await settle();
-    tab.clear();
-    const bob = device();
+    const bob = device(new TabStorage());
     await bob.signIn('bob', 'password', false);
     await settle();
     await bob.groups.remove(room.id, 'u-alice');
@@ -383,8 +382,7 @@ describe('groups', () => {
     const chat = await alice();
     const room = server.addGroup('u-bob', 'Lab', ['u-alice']);
     await settle();
-    tab.clear();
-    const bob = device();
+    const bob = device(new TabStorage());
     await bob.signIn('bob', 'password', false);
     await settle();
     await bob.groups.remove(room.id, 'u-alice');
@@ -406,6 +404,17 @@ describe('the session', () => {
     await again.restore();
     await settle();
     expect(again.store.get()).toMatchObject({ session: 'in', me: { name: 'alice' }, link: { state: 'online' } });
+  });
+
+  it('is not renewed by a reload while its access token is good', async () => {
+    await alice();
+    await device().restore();
+    await settle();
+    expect(server.requests).not.toContain('POST /api/auth/refresh');
+    await vi.advanceTimersByTimeAsync(600_000);
+    await device().restore();
+    await settle();
+    expect(server.requests).toContain('POST /api/auth/refresh');
   });
 
   it('is asked for where there is none', async () => {
