@@ -410,6 +410,31 @@ step('a reload shows the history', async () => {
   assert.deepEqual(await alice.messages(), shown);
 });
 
+step('a reload keeps what was being written', async () => {
+  await alice.page.getByTestId('composer').fill('half a sentence');
+  await alice.page.reload();
+  await alice.titled(bobName);
+  assert.equal(await alice.page.getByTestId('composer').inputValue(), 'half a sentence');
+  await alice.page.getByTestId('composer').fill('');
+});
+
+step('a sign-out in one tab ends the others, and leaves nothing behind', async () => {
+  const tab = await Person.open(aliceName);
+  await tab.page.getByLabel('Stay signed in').check();
+  await tab.signIn();
+  const page = await tab.page.context().newPage();
+  const second = new Person(aliceName, page, tab.wire);
+  await page.goto(base);
+  await second.choose(bobName);
+  await page.getByTestId('composer').fill('half a sentence');
+  await tab.page.context().setOffline(true); // so that the server is not who tells the second tab
+  await tab.signOut();
+  await page.getByTestId('username').waitFor();
+  const left = await page.evaluate(() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)].filter((key) => key !== 'labchat.theme'));
+  assert.deepEqual(left, []);
+  await tab.leave();
+});
+
 step('they talk in a group', async () => {
   await alice.page.getByTestId('new-group').click();
   await alice.page.getByTestId('new-group-title').fill(groupName);

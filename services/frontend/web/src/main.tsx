@@ -34,6 +34,8 @@ const chat = new Chat({
   device: deviceName(navigator.userAgent),
 });
 
+tokens.onSignOut = (session) => chat.signedOutElsewhere(session);
+
 const refusals: Readonly<Record<string, string>> = {
   denied: 'The sign-in was cancelled.',
   expired: 'The sign-in took too long. Try again.',

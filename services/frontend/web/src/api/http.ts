@@ -28,7 +28,7 @@ const margin = 30_000;
 
 export class Http {
   // The session of this page, as it was last seen in the storage.
-  private session: Saved | null = null;
+  private known: Saved | null = null;
   private renewing: Promise<string> | null = null;
   private readonly tokens: TokenKeeper;
   private readonly base: string;
@@ -51,13 +51,27 @@ export class Http {
     });
   }
 
+  get session(): Saved | null {
+    return this.known;
+  }
+
+  // hasExpired tells a session that ended by itself from one that somebody has ended.
+  hasExpired(): boolean {
+    return this.known !== null && this.known.refreshUntil - margin <= this.now();
+  }
+
+  // signOut tells the other tabs that the user has signed out.
+  signOut(): void {
+    if (this.known) this.tokens.signOut(this.known.session);
+  }
+
   forget(): void {
-    if (this.tokens.load()?.session === this.session?.session) this.tokens.clear();
-    this.session = null;
+    if (this.tokens.load()?.session === this.known?.session) this.tokens.clear();
+    this.known = null;
   }
 
   private keep(saved: Saved): void {
-    this.session = saved;
+    this.known = saved;
     this.tokens.save(saved);
   }
 
@@ -65,8 +79,8 @@ export class Http {
   // somebody else, whose tokens are not this page's to use.
   private current(): Saved {
     const saved = this.tokens.load();
-    if (!saved || (this.session && saved.session !== this.session.session)) throw new Ended();
-    this.session = saved;
+    if (!saved || (this.known && saved.session !== this.known.session)) throw new Ended();
+    this.known = saved;
     return saved;
   }
 
@@ -119,7 +133,7 @@ export class Http {
     if (this.isGood(saved)) return saved.access; // another tab was first
     try {
       const session = await this.open<WireSession>('POST', '/api/auth/refresh', { refresh_token: saved.refresh });
-      if (this.session?.session !== saved.session) throw new Ended(); // meanwhile the user has signed out
+      if (this.known?.session !== saved.session) throw new Ended(); // meanwhile the user has signed out
       this.adopt(session);
       return session.access_token;
     } catch (error) {

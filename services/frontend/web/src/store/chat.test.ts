@@ -444,15 +444,120 @@ describe('the session', () => {
     expect(tab.length).toBe(0);
   });
 
-  it('leaves nothing of one user for the next', async () => {
-    const chat = await alice();
-    await withBob(chat);
-    chat.drafts.set(dm, 'half a sentence');
-    chat.say(dm, 'hello');
-    await settle();
+  it('leaves nothing of its user behind after a sign-out', async () => {
+    const chat = await aliceWhoTyped();
     await chat.signOut();
     expect(chat.store.get()).toMatchObject({ session: 'out', me: null, threads: {}, conversations: {}, users: {} });
-    expect(chat.drafts.size).toBe(0);
-    expect(tab.length).toBe(0);
+    expect([tab.length, lasting.length]).toEqual([0, 0]);
+    expect(chat.draft(dm)).toBe('');
+    server.down = false;
+    await chat.signIn('alice', 'password', false);
+    await settle();
+    expect(chat.draft(dm)).toBe('');
+    expect(server.rooms.get(dm)?.messages).toEqual([]);
   });
+
+  it('leaves nothing of its user behind where the server ends it', async () => {
+    const chat = await aliceWhoTyped();
+    server.down = false;
+    server.endSession(storedSession());
+    await vi.advanceTimersByTimeAsync(30_000);
+    expect(chat.store.get()).toMatchObject({ session: 'out', notice: 'You were signed out. Sign in again.' });
+    expect([tab.length, lasting.length]).toEqual([0, 0]);
+  });
+
+  it('leaves nothing of its user behind where the server has ended it before a reload', async () => {
+    await aliceWhoTyped();
+    server.down = false;
+    server.endSession(storedSession());
+    const again = device();
+    await again.restore();
+    expect(again.store.get()).toMatchObject({ session: 'out', notice: 'You were signed out. Sign in again.' });
+    expect([tab.length, lasting.length]).toEqual([0, 0]);
+  });
+
+  it('ends in all its tabs by a sign-out in one, also while the server is away', async () => {
+    const chat = await aliceWhoTyped();
+    chat.signedOutElsewhere('another session');
+    expect(chat.store.get().session).toBe('in');
+    chat.signedOutElsewhere(storedSession());
+    expect(chat.store.get()).toMatchObject({ session: 'out', notice: 'You signed out in another tab.' });
+    expect([tab.length, lasting.length]).toEqual([0, 0]);
+  });
+
+  it('that expires loses nothing that was typed', async () => {
+    const chat = await aliceWhoTyped();
+    await expire();
+    expect(chat.store.get()).toMatchObject({ session: 'out', notice: 'Your session has expired. Sign in again.' });
+    const again = device(); // a reload at the sign-in page changes nothing
+    await again.restore();
+    await again.signIn('alice', 'password', false);
+    await settle();
+    expect(again.draft(dm)).toBe('half a sentence');
+    expect(server.rooms.get(dm)?.messages.map((m) => m.body)).toEqual(['unsent']);
+  });
+
+  it('of another user shows and sends nothing that was typed before', async () => {
+    const chat = await aliceWhoTyped();
+    await expire();
+    await chat.signIn('bob', 'password', false);
+    await settle();
+    expect(chat.draft(dm)).toBe('');
+    expect(server.rooms.get(dm)?.messages).toEqual([]);
+    expect(Object.keys(tab).filter((key) => key.includes('u-alice'))).toEqual([]);
+  });
+
+  it('keeps drafts over a reload, until they are sent', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    chat.write(dm, 'half a sentence');
+    const again = device();
+    await again.restore();
+    await settle();
+    expect(again.draft(dm)).toBe('half a sentence');
+    again.say(dm, 'half a sentence, and the rest');
+    const last = device();
+    await last.restore();
+    expect(last.draft(dm)).toBe('');
+  });
+
+  it('goes on where the storage is full', async () => {
+    const chat = await alice();
+    await withBob(chat);
+    const full = vi.spyOn(Storage.prototype, 'setItem').mockImplementation(() => {
+      throw new DOMException('full', 'QuotaExceededError');
+    });
+    chat.write(dm, 'half a sentence');
+    expect(chat.draft(dm)).toBe('half a sentence');
+    chat.say(dm, 'hello');
+    await settle();
+    full.mockRestore();
+    expect(texts(chat, dm)).toEqual(['hello']);
+  });
+
+  const storedSession = (): string => (JSON.parse(tab.getItem('labchat.session') ?? '') as { session: string }).session;
+
+  // aliceWhoTyped has a draft, an unsent text and a read cursor, and no connection.
+  async function aliceWhoTyped(): Promise<Chat> {
+    const chat = await alice();
+    await withBob(chat);
+    chat.watch(dm);
+    server.down = true;
+    server.cut();
+    await settle();
+    chat.say(dm, 'unsent');
+    chat.write(dm, 'half a sentence');
+    expect(Object.keys(tab).sort()).toEqual(['labchat.drafts.u-alice', 'labchat.outbox.u-alice', 'labchat.session']);
+    expect(Object.keys(lasting)).toEqual(['labchat.read.u-alice']);
+    return chat;
+  }
+
+  // expire ends a session after its time.
+  async function expire(): Promise<void> {
+    const session = storedSession();
+    await vi.advanceTimersByTimeAsync(1_000_000);
+    server.down = false;
+    server.endSession(session);
+    await vi.advanceTimersByTimeAsync(30_000);
+  }
 });

@@ -39,14 +39,14 @@ export class Chat {
   readonly groups: Groups;
   readonly account: Account;
   readonly history: History;
-  // What was begun in a conversation waits here while one looks into another.
-  readonly drafts = new Map<ConversationId, string>();
   private readonly http: Http;
   private readonly options: ChatOptions;
   private readonly socket: Socket;
   private readonly sender: Sender;
   private readonly signals: Signals;
   private memory: Memory | null = null;
+  // What was begun in a conversation waits here while one looks into another.
+  private readonly drafts = new Map<ConversationId, string>();
   private stops: (() => void)[] = [];
   private readonly fetchingConversations = new Map<ConversationId, Promise<Conversation | null>>();
   private resumes = 0;
@@ -99,8 +99,7 @@ export class Chat {
       this.enter(wire.toUser(user), wire.toRank(role), password ?? true);
     } catch (error) {
       if (error instanceof Ended) {
-        this.http.forget();
-        this.store.dispatch({ type: 'signed-out' });
+        this.ended();
         return;
       }
       // The services are away and the session may be fine: keep it, say so, and try again.
@@ -156,24 +155,51 @@ export class Chat {
   }
 
   async signOut(): Promise<void> {
+    this.signals.sendReads(); // nothing here remembers it any more
     this.socket.stop();
     try {
       await this.http.call('POST', '/api/auth/logout');
     } catch {
       // The session ends here in any case; the server forgets it when its refresh token ends.
     }
+    this.http.signOut();
+    this.memory?.forget();
     this.leave();
   }
 
+  // signedOutElsewhere is for a sign-out in another tab.
+  signedOutElsewhere(session: string): void {
+    if (this.http.session?.session !== session) return;
+    this.memory?.forget();
+    this.leave('You signed out in another tab.');
+  }
+
+  // ended is for a session that the server does not accept any more. What was typed outlives one that has expired: its
+  // user has not asked to leave.
   private ended(): void {
-    this.leave('You were signed out. Sign in again.');
+    if (this.store.get().session === 'out') return; // another request has found it out
+    const user = this.http.session?.user;
+    if (user === undefined) {
+      this.leave();
+    } else if (this.http.hasExpired()) {
+      this.leave('Your session has expired. Sign in again.');
+    } else {
+      this.memoryOf(user).forget();
+      this.leave('You were signed out. Sign in again.');
+    }
+  }
+
+  private memoryOf(user: UserId): Memory {
+    return this.options.memory?.(user) ?? new Memory(user);
   }
 
   private enter(me: User, rank: Rank, hasPassword: boolean): void {
     this.epoch++;
-    this.memory = this.options.memory?.(me.id) ?? new Memory(me.id);
+    this.memory = this.memoryOf(me.id);
+    this.memory.forgetOthers();
     this.store.dispatch({ type: 'signed-in', me, rank, hasPassword });
     for (const message of this.memory.outbox()) this.store.dispatch({ type: 'enqueue', message });
+    for (const [id, text] of Object.entries(this.memory.drafts())) this.drafts.set(id, text);
     this.stops = [this.store.subscribe(this.saver(this.memory)), this.store.subscribe(this.signals.read)];
     void this.account.loadPreferences();
     this.directory.refresh([me.id]); // with the profile, which a session object does not hold
@@ -320,6 +346,7 @@ export class Chat {
 
   // say shows the message at once and sends it; it stays `sending` until the server has stored it.
   say(conversation: ConversationId, text: string, extras?: Extras): void {
+    this.setDraft(conversation, '');
     this.signals.said(conversation);
     if (threadOf(this.store.get(), conversation).detached) void this.history.latest(conversation);
     this.sender.say(conversation, text, extras);
@@ -338,8 +365,20 @@ export class Chat {
     this.sender.discard(message);
   }
 
-  writing(conversation: ConversationId, text: string): void {
+  // write is for each change of what stands in the composer.
+  write(conversation: ConversationId, text: string): void {
+    this.setDraft(conversation, text);
     this.signals.writing(conversation, text);
+  }
+
+  draft(conversation: ConversationId): string {
+    return this.drafts.get(conversation) ?? '';
+  }
+
+  private setDraft(conversation: ConversationId, text: string): void {
+    if (text === '') this.drafts.delete(conversation);
+    else this.drafts.set(conversation, text);
+    this.memory?.setDrafts(this.drafts);
   }
 
   setAway(away: boolean): void {

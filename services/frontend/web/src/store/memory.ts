@@ -1,7 +1,13 @@
-// What this device remembers of a user between two loads of the page: how far each conversation was read (the server
-// knows too, but not from those who keep it to themselves, and not at once), and what was
-// written but not yet acknowledged.
+// What this browser remembers of a user between two loads of the page: how far each conversation was read (the server
+// knows too, but not from those who keep it to themselves, and not at once), and in each tab what was typed there: drafts,
+// and the outbox of what is not acknowledged.
+//
+// A sign-out clears all of it, and so does the server when it ends the session. After a session that expired, what was
+// typed stays in its tab for the same user, until somebody else signs in there.
 import type { ConversationId, Outgoing, UserId } from './model';
+
+const outboxPrefix = 'labchat.outbox.';
+const draftsPrefix = 'labchat.drafts.';
 
 export class Memory {
   private readonly user: UserId;
@@ -35,12 +41,43 @@ export class Memory {
     else store(this.tab, this.outboxKey(), outbox);
   }
 
+  drafts(): Record<ConversationId, string> {
+    const value = load(this.tab, this.draftsKey());
+    if (typeof value !== 'object' || value === null) return {};
+    return Object.fromEntries(Object.entries(value).filter((e): e is [string, string] => typeof e[1] === 'string'));
+  }
+
+  setDrafts(drafts: ReadonlyMap<ConversationId, string>): void {
+    if (drafts.size === 0) this.tab.removeItem(this.draftsKey());
+    else store(this.tab, this.draftsKey(), Object.fromEntries(drafts));
+  }
+
+  // forget removes all that is here of the user.
+  forget(): void {
+    this.lasting.removeItem(this.readKey());
+    this.tab.removeItem(this.outboxKey());
+    this.tab.removeItem(this.draftsKey());
+  }
+
+  // forgetOthers removes what others typed in this tab.
+  forgetOthers(): void {
+    const keys = Array.from({ length: this.tab.length }, (_, n) => this.tab.key(n) ?? '');
+    for (const key of keys) {
+      const typed = key.startsWith(outboxPrefix) || key.startsWith(draftsPrefix);
+      if (typed && key !== this.outboxKey() && key !== this.draftsKey()) this.tab.removeItem(key);
+    }
+  }
+
   private readKey(): string {
     return `labchat.read.${this.user}`;
   }
 
   private outboxKey(): string {
-    return `labchat.outbox.${this.user}`;
+    return outboxPrefix + this.user;
+  }
+
+  private draftsKey(): string {
+    return draftsPrefix + this.user;
   }
 }
 

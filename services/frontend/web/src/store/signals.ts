@@ -31,7 +31,7 @@ export class Signals {
   up(): void {
     this.typed.clear();
     if (this.away) this.core.send({ type: 'away', away: true });
-    this.tell();
+    this.sendReads();
   }
 
   setAway(away: boolean): void {
@@ -40,7 +40,6 @@ export class Signals {
     this.core.send({ type: 'away', away });
   }
 
-  // writing is for each change of what stands in the composer.
   writing(conversation: ConversationId, text: string): void {
     const { preferences, preferencesLoaded } = this.core.store.get();
     if (!preferencesLoaded || !preferences.typing) return;
@@ -83,11 +82,12 @@ export class Signals {
     if (this.reading !== undefined || this.untold().length === 0) return;
     this.reading = setTimeout(() => {
       this.reading = undefined;
-      this.tell();
+      this.sendReads();
     }, readEvery);
   };
 
-  private tell(): void {
+  // sendReads sends what was read and not told.
+  sendReads(): void {
     for (const [conversation, seq] of this.untold()) {
       if (!this.core.send({ type: 'read', conversation, seq })) return;
       this.known(conversation, seq);

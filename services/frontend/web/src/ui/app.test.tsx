@@ -35,6 +35,18 @@ beforeEach(async () => {
   server = new FakeServer();
   server.addUser('bob');
   vi.stubGlobal('fetch', fetchFrom(server));
+  await load();
+});
+
+afterEach(async () => {
+  await act(() => chat.signOut());
+  close();
+  vi.useRealTimers();
+  vi.unstubAllGlobals();
+  vi.restoreAllMocks();
+});
+
+async function load(): Promise<void> {
   const tokens = new BrowserTokens();
   chat = new Chat({
     http: new Http(tokens),
@@ -52,16 +64,19 @@ beforeEach(async () => {
     );
     await chat.restore();
   });
-});
+}
 
-afterEach(async () => {
-  await act(() => chat.signOut());
+function close(): void {
   act(() => root.unmount());
   box.remove();
-  vi.useRealTimers();
-  vi.unstubAllGlobals();
-  vi.restoreAllMocks();
-});
+}
+
+async function reload(): Promise<void> {
+  close();
+  server.cut();
+  await load();
+  await pass(0);
+}
 
 const all = (testid: string) => [...document.querySelectorAll<HTMLElement>(`[data-testid="${testid}"]`)];
 function one(testid: string): HTMLElement {
@@ -130,6 +145,13 @@ describe('the page', () => {
     expect(one('text').textContent).toBe('hello bob');
     expect((one('composer') as HTMLTextAreaElement).value).toBe('');
     expect(one('conversation-item').textContent).toContain('You: hello bob');
+  });
+
+  it('shows after a reload what was being written', async () => {
+    await chatWithBob();
+    await type('composer', 'half a sentence');
+    await reload();
+    expect((one('composer') as HTMLTextAreaElement).value).toBe('half a sentence');
   });
 
   it('does not send on Shift+Enter, nor while a word is being composed, nor what is only white space', async () => {

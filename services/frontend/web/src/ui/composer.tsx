@@ -29,7 +29,7 @@ export function Composer({ conversation, title, intent, setIntent, editLast, are
   const me = useChatState((s) => s.me);
   const enterSends = useChatState((s) => s.preferences.enterSends);
   const editing = intent?.type === 'edit' ? intent.message : null;
-  const [text, setText] = useState(() => editing?.text ?? chat.drafts.get(id) ?? '');
+  const [text, setText] = useState(() => editing?.text ?? chat.draft(id));
   const [caret, setCaret] = useState(text.length);
   const [active, setActive] = useState(0);
   const [dismissed, setDismissed] = useState<string | null>(null); // the beginning of a name that was no mention
@@ -49,10 +49,7 @@ export function Composer({ conversation, title, intent, setIntent, editLast, are
 
   const write = (value: string) => {
     setText(value);
-    if (editing) return;
-    if (value === '') chat.drafts.delete(id);
-    else chat.drafts.set(id, value);
-    chat.writing(id, value);
+    if (!editing) chat.write(id, value);
   };
 
   const mention = (user: User) => {
@@ -75,7 +72,6 @@ export function Composer({ conversation, title, intent, setIntent, editLast, are
       const mentions = mentionedIn(body, people).slice(0, limits.mentions);
       chat.say(id, body, { ...(intent ? { replyTo: intent.message.seq } : {}), ...(mentions.length > 0 ? { mentions } : {}) });
       setText('');
-      chat.drafts.delete(id);
     }
     setIntent(null);
     area.current?.focus();
