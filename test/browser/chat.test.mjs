@@ -602,6 +602,45 @@ for (const theme of ['light', 'dark']) {
   });
 }
 
+step('a long list of conversations draws only what is seen, and the arrow keys go through all of it', async () => {
+  const many = await Person.open(`carol-${run}`);
+  await many.register();
+  const { page } = many;
+  await page.evaluate(async () => {
+    const { access } = JSON.parse(sessionStorage.getItem('labchat.session'));
+    for (let n = 1; n <= 60; n++) {
+      const answer = await fetch('/api/groups', {
+        method: 'POST',
+        headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${access}` },
+        body: JSON.stringify({ title: `Group ${n}`, members: [] }),
+      });
+      if (!answer.ok) throw new Error(`group ${n}: ${await answer.text()}`);
+    }
+  });
+  await many.item('Group 60').waitFor();
+  const rows = page.getByTestId('conversation-item');
+  assert.ok((await rows.count()) < 40, 'rows far below the window are not drawn');
+  await page.locator('li[aria-posinset="1"][aria-setsize="60"]', { has: many.item('Group 60') }).waitFor();
+  await many.item('Group 60').focus();
+  await page.keyboard.press('ArrowDown');
+  await focusIn(page, '[data-title="Group 59"]');
+  await page.keyboard.press('End');
+  await focusIn(page, '[data-title="Group 1"]');
+  await page.locator('li[aria-posinset="60"][aria-setsize="60"]', { has: many.item('Group 1') }).waitFor();
+  assert.equal(await rows.and(page.locator('[tabindex="0"]')).count(), 1, 'Tab comes to one row');
+  // The row that Tab comes to stays, wherever one scrolls.
+  await page.keyboard.press('Shift+Tab');
+  await page.locator('.view.chats').evaluate((box) => box.scrollTo(0, 0));
+  await many.item('Group 60').waitFor();
+  await page.keyboard.press('Tab');
+  await focusIn(page, '[data-title="Group 1"]');
+  await page.keyboard.press('Enter');
+  await many.titled('Group 1');
+  await accessible(many, 'a long list');
+  await many.picture('long-list');
+  await many.leave();
+});
+
 step('the keyboard alone is enough', async () => {
   const { page } = bob;
   await page.getByTestId('new-chat').focus();

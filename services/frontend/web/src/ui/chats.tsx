@@ -1,25 +1,25 @@
-import { memo, useEffect, useId, useMemo, useRef, useState, type MouseEvent } from 'react';
+import { memo, useEffect, useId, useMemo, useRef, useState } from 'react';
 import { reason } from '../store/chat';
-import type { Conversation, Message, User } from '../store/model';
+import type { Message, User } from '../store/model';
 import { called, nameOf, ordered, others, stateOf, titleOf, type State } from '../store/state';
-import { Avatar, GroupAvatar, UserAvatar } from './avatar';
+import { Avatar, UserAvatar } from './avatar';
 import { useChat, useChatState } from './context';
-import { eventText } from './event-text';
-import { fullTime, plural, shortTime } from './format';
+import { ConversationList } from './conversation-list';
+import { plural, shortTime } from './format';
 import { Close, Search } from './icons';
 import { rove } from './roving';
-import { pathOf } from './route';
 
 const pause = 250; // ms without typing before the server is asked
 const least = 2; // letters
 
 // Chats is the list of conversations, with a search through their names and messages above it.
-export function Chats({ now, startChat }: { now: number; startChat: () => void }) {
+export function Chats({ now, hidden, startChat }: { now: number; hidden: boolean; startChat: () => void }) {
   const conversations = useChatState((s) => s.conversations);
   const me = useChatState((s) => s.me);
   const users = useChatState((s) => s.users);
   const loaded = useChatState((s) => s.loaded);
   const [query, setQuery] = useState('');
+  const box = useRef<HTMLDivElement>(null);
   const input = useRef<HTMLInputElement>(null);
   const id = useId();
   const wanted = query.trim().toLowerCase();
@@ -29,45 +29,47 @@ export function Chats({ now, startChat }: { now: number; startChat: () => void }
   );
 
   return (
-    <>
-      <div className="search" role="search">
-        <label htmlFor={id} className="visually-hidden">
-          Search conversations and messages
-        </label>
-        <Search />
-        <input
-          ref={input}
-          id={id}
-          type="search"
-          data-testid="search"
-          data-shortcut="search"
-          placeholder="Search"
-          autoComplete="off"
-          maxLength={200}
-          value={query}
-          onChange={(event) => setQuery(event.target.value)}
-          onKeyDown={(event) => {
-            if (event.key === 'Escape' && query !== '') {
-              event.preventDefault();
-              setQuery('');
-            }
-          }}
-        />
-        {query !== '' && (
-          <button
-            type="button"
-            className="icon-button"
-            aria-label="Clear the search"
-            onClick={() => {
-              setQuery('');
-              input.current?.focus();
+    <div ref={box} className="view chats" hidden={hidden}>
+      <div className="search-bar">
+        <div className="search" role="search">
+          <label htmlFor={id} className="visually-hidden">
+            Search conversations and messages
+          </label>
+          <Search />
+          <input
+            ref={input}
+            id={id}
+            type="search"
+            data-testid="search"
+            data-shortcut="search"
+            placeholder="Search"
+            autoComplete="off"
+            maxLength={200}
+            value={query}
+            onChange={(event) => setQuery(event.target.value)}
+            onKeyDown={(event) => {
+              if (event.key === 'Escape' && query !== '') {
+                event.preventDefault();
+                setQuery('');
+              }
             }}
-          >
-            <Close />
-          </button>
-        )}
+          />
+          {query !== '' && (
+            <button
+              type="button"
+              className="icon-button"
+              aria-label="Clear the search"
+              onClick={() => {
+                setQuery('');
+                input.current?.focus();
+              }}
+            >
+              <Close />
+            </button>
+          )}
+        </div>
       </div>
-      {wanted === '' && <OnlineNow />}
+      <div>{wanted === '' && <OnlineNow />}</div>
       <nav className="conversations" aria-label="Conversations">
         {!loaded && list.length === 0 && <Skeleton />}
         {loaded && list.length === 0 && wanted === '' && (
@@ -78,14 +80,10 @@ export function Chats({ now, startChat }: { now: number; startChat: () => void }
             </button>
           </div>
         )}
-        <ul data-testid="conversation-list" onKeyDown={(event) => rove(event, 'a')}>
-          {list.map((c) => (
-            <Item key={c.id} conversation={c} now={now} />
-          ))}
-        </ul>
+        <ConversationList list={list} now={now} box={box} />
         {wanted.length >= least && <Found query={query.trim()} now={now} />}
       </nav>
-    </>
+    </div>
   );
 }
 
@@ -149,7 +147,6 @@ function Found({ query, now }: { query: string; now: number }) {
 
 // OnlineNow shows who of one's contacts, and of the people one talks to, is there.
 function OnlineNow() {
-  const chat = useChat();
   const me = useChatState((s) => s.me);
   const users = useChatState((s) => s.users);
   const presence = useChatState((s) => s.presence);
@@ -171,17 +168,24 @@ function OnlineNow() {
       </h2>
       <ul onKeyDown={(event) => rove(event, 'button', true)}>
         {online.map((user) => (
-          <li key={user.id}>
-            <button type="button" title={`Write to ${called(user)}`} onClick={() => void chat.startDirect(user).catch((e: unknown) => chat.notify(reason(e)))}>
-              <Avatar user={user} dot />
-              <span className="ellipsis">{called(user)}</span>
-            </button>
-          </li>
+          <OnlineUser key={user.id} user={user} />
         ))}
       </ul>
     </section>
   );
 }
+
+const OnlineUser = memo(function OnlineUser({ user }: { user: User }) {
+  const chat = useChat();
+  return (
+    <li>
+      <button type="button" title={`Write to ${called(user)}`} onClick={() => void chat.startDirect(user).catch((e: unknown) => chat.notify(reason(e)))}>
+        <Avatar user={user} dot />
+        <span className="ellipsis">{called(user)}</span>
+      </button>
+    </li>
+  );
+});
 
 function Skeleton() {
   return (
@@ -191,78 +195,4 @@ function Skeleton() {
       ))}
     </div>
   );
-}
-
-const Item = memo(function Item({ conversation, now }: { conversation: Conversation; now: number }) {
-  const chat = useChat();
-  const selected = useChatState((s) => s.selected === conversation.id);
-  const me = useChatState((s) => s.me);
-  const users = useChatState((s) => s.users);
-  const waiting = useChatState((s) => s.threads[conversation.id]?.outbox.findLast((o) => !o.change));
-  const typing = useChatState((s) => Object.entries(s.typing[conversation.id] ?? {}).find(([, until]) => until > 0)?.[0]);
-  const count = conversation.unread;
-  const title = titleOf(conversation, { me, users });
-  const other = others(conversation, me)[0];
-
-  const open = (event: MouseEvent) => {
-    if (event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return; // a new tab or window, as for any link
-    event.preventDefault();
-    chat.select(conversation.id);
-  };
-
-  return (
-    <li>
-      <a
-        href={pathOf(conversation.id)}
-        className="item"
-        data-testid="conversation-item"
-        data-id={conversation.id}
-        data-title={title}
-        data-unread={count}
-        aria-current={selected ? 'page' : undefined}
-        onClick={open}
-      >
-        {conversation.kind === 'direct' && other ? <UserAvatar id={other} dot /> : <GroupAvatar id={conversation.id} />}
-        <span className="item-text">
-          <span className="item-top">
-            <span className="item-title ellipsis">{title}</span>
-            {conversation.last && (
-              <time dateTime={new Date(conversation.last.at).toISOString()} title={fullTime(conversation.last.at)}>
-                {shortTime(conversation.last.at, now)}
-              </time>
-            )}
-          </span>
-          <span className="item-bottom">
-            {typing ? (
-              <span className="item-last typing ellipsis">{conversation.kind === 'group' ? `${nameOf(users, typing)} is typing…` : 'typing…'}</span>
-            ) : (
-              <span className="item-last ellipsis">
-                {waiting ? `${waiting.state === 'failed' ? 'Not sent' : 'Sending'}: ${waiting.text}` : preview(conversation, me, users)}
-              </span>
-            )}
-            {conversation.mentioned && count > 0 && (
-              <span className="badge">
-                @<span className="visually-hidden"> you were mentioned</span>
-              </span>
-            )}
-            {count > 0 && (
-              <span className="badge">
-                {count > 99 ? '99+' : count}
-                <span className="visually-hidden"> unread</span>
-              </span>
-            )}
-          </span>
-        </span>
-      </a>
-    </li>
-  );
-});
-
-function preview(c: Conversation, me: User | null, users: State['users']): string {
-  const last = c.last;
-  if (!last) return c.kind === 'direct' ? 'Say hello' : 'New group';
-  if (last.event) return eventText(last, me, users);
-  const text = last.deleted ? 'Deleted message' : last.text;
-  if (last.sender === me?.id) return `You: ${text}`;
-  return c.kind === 'group' ? `${nameOf(users, last.sender)}: ${text}` : text;
 }

@@ -63,9 +63,7 @@ export function Sidebar({ now }: { now: number }) {
           <Group />
         </button>
       </header>
-      <div className="view" hidden={view !== 'chats'}>
-        <Chats now={now} startChat={() => setDialog('chat')} />
-      </div>
+      <Chats now={now} hidden={view !== 'chats'} startChat={() => setDialog('chat')} />
       {view === 'people' && <People />}
       {view === 'groups' && <Discover create={() => setDialog('group')} opened={() => setView('chats')} />}
       <nav className="tabs" aria-label="Views">
