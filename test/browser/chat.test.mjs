@@ -694,6 +694,39 @@ async function focusIn(page, selector) {
   await page.waitForFunction((wanted) => document.activeElement?.matches(wanted), selector);
 }
 
+step('at 400 % zoom all of the page is to be had without scrolling sideways', async () => {
+  // WCAG 1.4.10: 1280 by 1024 pixels are 320 by 256 then.
+  const { page } = bob;
+  const { width, height } = page.viewportSize();
+  await page.setViewportSize({ width: 320, height: 256 });
+  // fits says that nothing is wider than the window, and gives how much of an element one sees when it comes into sight.
+  const fits = async (where, locator) => {
+    assert.deepEqual(await page.evaluate(() => [document.documentElement, ...document.querySelectorAll('.view, .conversation, .messages, dialog')].filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.className)), [], `${where} is too wide`);
+    await locator.scrollIntoViewIfNeeded();
+    const ratio = await locator.evaluate((e) => new Promise((done) => new IntersectionObserver(([entry]) => done(entry.intersectionRatio)).observe(e)));
+    assert.ok(ratio > 0.99, `${where}: ${ratio} of what is looked for is in sight`);
+    await accessible(bob, `${where} at 400 %`);
+    await bob.picture(`zoom-${where.replaceAll(' ', '-')}`);
+  };
+  await page.getByTestId('notice').getByLabel('Dismiss').click(); // of the removal
+  await page.getByTestId('back').click();
+  await fits('the list', bob.item(groupName));
+  const visible = await page.locator('.view.chats').evaluate((box) => box.clientHeight);
+  assert.ok(visible >= 2 * 64, `the list has ${visible} px, room for two conversations`);
+  await bob.choose(groupName);
+  await fits('a conversation', page.getByTestId('composer'));
+  await page.getByTestId('back').click();
+  await page.getByTestId('new-group').click();
+  await fits('a new group', page.getByTestId('new-group-create'));
+  await bob.close();
+  await bob.settings('preferences');
+  await fits('settings', page.getByTestId('preference-typing'));
+  await fits('sign out', page.getByTestId('sign-out'));
+  await bob.close();
+  await page.setViewportSize({ width, height });
+  await bob.choose(groupName);
+});
+
 step('signing out shows nothing more of the conversation', async () => {
   await bob.signOut();
   assert.equal(await bob.page.getByText('still friends?').count(), 0);
