@@ -3,6 +3,7 @@ import { Http } from '../api/http';
 import { BrowserTokens } from '../api/tokens';
 import { FakeSocket, fetchFrom, TabStorage } from '../testing/browser';
 import { FakeServer } from '../testing/fake-server';
+import { isolate } from './bidi';
 import { Chat } from './chat';
 import { Memory } from './memory';
 import { ordered, threadOf } from './state';
@@ -372,7 +373,7 @@ describe('groups', () => {
     await bob.groups.remove(room.id, 'u-alice');
     await settle();
     expect(chat.store.get().conversations[room.id]).toBeUndefined();
-    expect(chat.store.get().notice).toBe('You were removed from “Secret”.');
+    expect(chat.store.get().notice).toBe(`You were removed from “${isolate('Secret')}”.`);
     server.say(room, 'u-bob', 'they are gone');
     await settle();
     expect(chat.store.get().threads[room.id]).toBeUndefined();

@@ -5,6 +5,7 @@ import { Ended, Failure, type Http } from '../api/http';
 import { backoff, Socket, type SocketEvents } from '../api/socket';
 import * as wire from '../api/wire';
 import { Account } from './account';
+import { isolate } from './bidi';
 import { Contacts } from './contacts';
 import { excludes } from './conversation';
 import { reason, type Core } from './core';
@@ -327,7 +328,7 @@ export class Chat {
     if (excludes(message, me.id)) {
       // An old copy of this event may come again after one has been let back in.
       if (!known || message.seq <= known.lastSeq) return;
-      const notice = message.sender === me.id ? undefined : `You were removed from “${known.title}”.`;
+      const notice = message.sender === me.id ? undefined : `You were removed from “${isolate(known.title)}”.`;
       this.store.dispatch({ type: 'conversation-gone', id: message.conversation, ...(notice ? { notice } : {}) });
       return;
     }

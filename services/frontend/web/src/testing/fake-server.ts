@@ -126,7 +126,7 @@ export class FakeServer {
       case 'GET /api/messages/search':
         return ok({ messages: [...this.rooms.values()].filter((r) => isMember(r, me)).flatMap((r) => r.messages).filter((m) => m.kind === 'text' && (m.body ?? '').includes(query.get('q') ?? '')), more: false });
       case 'GET /api/auth/users': {
-        const all = [...this.users.values()].map(({ id, name }) => ({ id, name }));
+        const all = [...this.users.values()].map(({ id }) => this.user(id));
         const ids = query.get('ids')?.split(',');
         const name = query.get('name');
         const q = query.get('q') ?? '';
@@ -401,7 +401,8 @@ export class FakeServer {
   }
 
   private user(id: string): WireUser {
-    return { id, name: this.users.get(id)?.name ?? '?' };
+    const { name = '?', display_name } = this.users.get(id) ?? {};
+    return { id, name, ...(display_name ? { display_name } : {}) };
   }
 
   private online(id: string): boolean {
@@ -430,7 +431,8 @@ export class FakeServer {
     return { messages: after !== null ? visible.slice(0, limit) : visible.slice(-limit), more: visible.length > limit };
   }
 
-  private leave(room: Room, by: string, user: string): void {
+  // leave ends a membership: `by` is who does it.
+  leave(room: Room, by: string, user: string): void {
     if (!isMember(room, user)) return;
     const to = room.members.map((m) => m.user);
     const role = room.members.find((m) => m.user === user)?.role;

@@ -3,6 +3,7 @@ import { createRoot, type Root } from 'react-dom/client';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Http } from '../api/http';
 import { BrowserTokens } from '../api/tokens';
+import { isolate } from '../store/bidi';
 import { Chat } from '../store/chat';
 import { Store } from '../store/store';
 import { FakeSocket, fetchFrom } from '../testing/browser';
@@ -212,7 +213,7 @@ describe('the page', () => {
     await click('new-group-add');
     await click('new-group-create');
     expect(one('conversation-title').textContent).toBe('Lab');
-    expect(one('event').textContent).toBe('You created “Lab”');
+    expect(one('event').textContent).toBe(`You created “${isolate('Lab')}”`);
     await click('group-details');
     expect(all('member').map((m) => m.dataset.user)).toEqual(['alice', 'bob']);
   });
@@ -409,6 +410,73 @@ describe('the page', () => {
     const after = asked();
     await pass(30_000);
     expect(asked()).toBe(after);
+  });
+
+  it('lets no name or title change the order of what stands around it', async () => {
+    const name = 'Bob \u202Egnp.exe';
+    const title = 'Lab \u202E\u2067gnp.exe';
+    Object.assign(server.users.get('u-bob') ?? {}, { display_name: name });
+    await chatWithBob();
+    const room = server.addGroup('u-bob', title, ['u-alice']);
+    const places = new Set<string>();
+    const look = (where: string) => {
+      const check = (text: string, element: Element, place: string) => {
+        if (!text.includes('\u202E')) return;
+        places.add(where);
+        const names = [isolate(name), isolate(title)];
+        const rest = element.tagName === 'BDI' ? '' : names.reduce((t, n) => t.replaceAll(n, ''), text);
+        expect(rest, `${place} in ${where}: ${element.outerHTML}`).not.toContain('\u202E');
+      };
+      const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) if (texts.currentNode.parentElement) check(texts.currentNode.nodeValue ?? '', texts.currentNode.parentElement, 'text');
+      for (const element of document.querySelectorAll('*')) {
+        for (const attribute of ['title', 'aria-label', 'placeholder']) check(element.getAttribute(attribute) ?? '', element, attribute);
+      }
+    };
+    const said = server.say(server.direct('u-alice', 'u-bob'), 'u-bob', 'hello');
+    await pass(0);
+    look('a direct conversation');
+    await click('message-menu');
+    await act(async () => all('quick-reaction')[0]?.click());
+    await click('message-menu');
+    await click('menu-reply');
+    await type('composer', 'an answer');
+    look('a reply');
+    await press('composer', { key: 'Enter' });
+    server.change(server.direct('u-alice', 'u-bob'), 'u-bob', 'reaction', said.seq, { emoji: '👍', on: true });
+    await pass(0);
+    look('a quotation and a reaction');
+    await click('person-details');
+    look('a person');
+    await act(async () => document.querySelector<HTMLElement>('dialog [aria-label=Close]')?.click());
+    await act(async () => all('conversation-item').find((item) => item.dataset.id === room.id)?.click());
+    server.say(room, 'u-bob', 'hello all');
+    server.typing(room, 'u-bob', true);
+    await pass(0);
+    look('a group');
+    await type('composer', '@b');
+    look('a mention');
+    await click('group-details');
+    look('about a group');
+    await act(async () => document.querySelector<HTMLElement>('dialog [aria-label=Close]')?.click());
+    server.contacts.set('u-alice', { contacts: [{ user: 'u-bob', since: '2026-11-21T10:00:00Z' }], incoming: [{ user: 'u-bob', at: '2026-11-21T10:00:00Z' }], outgoing: [], blocked: ['u-bob'] });
+    server.invitations.set('u-alice', [{ id: 'g:other', title, size: 1, by: 'u-bob', at: '2026-11-21T10:00:00Z' }]);
+    await act(async () => server.notice('u-alice', 'contact_request', 'u-bob'));
+    await act(async () => server.notice('u-alice', 'invitation', 'u-bob'));
+    await pass(0);
+    await click('tab-people');
+    look('people');
+    await click('tab-groups');
+    look('groups');
+    await type('search', 'hello');
+    await pass(1_000);
+    look('a search');
+    await click('tab-chats');
+    await act(async () => all('conversation-item').find((item) => item.dataset.id === room.id)?.click());
+    await act(async () => server.leave(room, 'u-bob', 'u-alice'));
+    await pass(0);
+    look('a removal');
+    expect([...places]).toEqual(['a direct conversation', 'a reply', 'a quotation and a reaction', 'a person', 'a group', 'a mention', 'about a group', 'people', 'groups', 'a search', 'a removal']);
   });
 
   it('gives every control a name', async () => {

@@ -1,4 +1,5 @@
 import { memo, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { isolate } from '../store/bidi';
 import { reason } from '../store/chat';
 import type { Message, User } from '../store/model';
 import { called, nameOf, ordered, others, stateOf, titleOf, type State } from '../store/state';
@@ -129,11 +130,13 @@ function Found({ query, now }: { query: string; now: number }) {
                 <UserAvatar id={m.sender} size="small" />
                 <span className="item-text">
                   <span className="item-top">
-                    <span className="item-title ellipsis">{c ? titleOf(c, { me, users }) : '…'}</span>
+                    <span className="item-title ellipsis">
+                      <bdi>{c ? titleOf(c, { me, users }) : '…'}</bdi>
+                    </span>
                     <time dateTime={new Date(m.at).toISOString()}>{shortTime(m.at, now)}</time>
                   </span>
                   <span className="found-text">
-                    {m.sender === me?.id ? 'You' : nameOf(users, m.sender)}: {m.text}
+                    <bdi>{m.sender === me?.id ? 'You' : nameOf(users, m.sender)}</bdi>: {m.text}
                   </span>
                 </span>
               </button>
@@ -179,9 +182,11 @@ const OnlineUser = memo(function OnlineUser({ user }: { user: User }) {
   const chat = useChat();
   return (
     <li>
-      <button type="button" title={`Write to ${called(user)}`} onClick={() => void chat.startDirect(user).catch((e: unknown) => chat.notify(reason(e)))}>
+      <button type="button" title={`Write to ${isolate(called(user))}`} onClick={() => void chat.startDirect(user).catch((e: unknown) => chat.notify(reason(e)))}>
         <Avatar user={user} dot />
-        <span className="ellipsis">{called(user)}</span>
+        <span className="ellipsis">
+          <bdi>{called(user)}</bdi>
+        </span>
       </button>
     </li>
   );

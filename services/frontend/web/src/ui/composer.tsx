@@ -1,5 +1,6 @@
 import { useEffect, useId, useLayoutEffect, useMemo, useState, type FormEvent, type KeyboardEvent, type RefObject } from 'react';
 import { limits } from '../api/wire';
+import { isolate } from '../store/bidi';
 import type { Conversation, Message, User } from '../store/model';
 import { called, nameOf, others } from '../store/state';
 import { Avatar } from './avatar';
@@ -131,7 +132,7 @@ export function Composer({ conversation, title, intent, setIntent, editLast, are
       {intent && (
         <div className="intent" data-testid="intent">
           <div className="grow">
-            <strong>{editing ? 'Edit your message' : `Reply to ${intent.message.sender === me?.id ? 'yourself' : nameOf(users, intent.message.sender)}`}</strong>
+            <strong>{editing ? 'Edit your message' : `Reply to ${intent.message.sender === me?.id ? 'yourself' : isolate(nameOf(users, intent.message.sender))}`}</strong>
             <p className="ellipsis muted">{intent.message.text}</p>
           </div>
           <button type="button" className="icon-button" aria-label={editing ? 'Stop editing' : 'Do not reply'} data-testid="intent-cancel" onClick={() => setIntent(null)}>
@@ -154,7 +155,7 @@ export function Composer({ conversation, title, intent, setIntent, editLast, are
               }}
             >
               <Avatar user={user} size="small" />
-              <span>{called(user)}</span>
+              <bdi>{called(user)}</bdi>
               <span className="muted">@{user.name}</span>
             </li>
           ))}
@@ -164,8 +165,8 @@ export function Composer({ conversation, title, intent, setIntent, editLast, are
           data-testid="composer"
           rows={1}
           value={text}
-          placeholder={editing ? 'Your message' : `Message ${title}`}
-          aria-label={editing ? 'Edit your message' : `Message to ${title}`}
+          placeholder={editing ? 'Your message' : `Message ${isolate(title)}`}
+          aria-label={editing ? 'Edit your message' : `Message to ${isolate(title)}`}
           aria-describedby={hint}
           aria-autocomplete="list"
           aria-controls={found.length > 0 ? list : undefined}

@@ -1,5 +1,6 @@
 import { defaultRangeExtractor, useVirtualizer, type Range } from '@tanstack/react-virtual';
 import { memo, useLayoutEffect, useRef, useState, type KeyboardEvent, type MouseEvent, type RefObject } from 'react';
+import { isolate } from '../store/bidi';
 import type { Conversation, ConversationId, User } from '../store/model';
 import { nameOf, others, titleOf, type State } from '../store/state';
 import { GroupAvatar, UserAvatar } from './avatar';
@@ -124,7 +125,9 @@ const Item = memo(function Item({ conversation, now, tabbable }: { conversation:
       {conversation.kind === 'direct' && other ? <UserAvatar id={other} dot /> : <GroupAvatar id={conversation.id} />}
       <span className="item-text">
         <span className="item-top">
-          <span className="item-title ellipsis">{title}</span>
+          <span className="item-title ellipsis">
+            <bdi>{title}</bdi>
+          </span>
           {conversation.last && (
             <time dateTime={new Date(conversation.last.at).toISOString()} title={fullTime(conversation.last.at)}>
               {shortTime(conversation.last.at, now)}
@@ -133,7 +136,7 @@ const Item = memo(function Item({ conversation, now, tabbable }: { conversation:
         </span>
         <span className="item-bottom">
           {typing ? (
-            <span className="item-last typing ellipsis">{conversation.kind === 'group' ? `${nameOf(users, typing)} is typing…` : 'typing…'}</span>
+            <span className="item-last typing ellipsis">{conversation.kind === 'group' ? `${isolate(nameOf(users, typing))} is typing…` : 'typing…'}</span>
           ) : (
             <span className="item-last ellipsis">
               {waiting ? `${waiting.state === 'failed' ? 'Not sent' : 'Sending'}: ${waiting.text}` : preview(conversation, me, users)}
@@ -162,5 +165,5 @@ function preview(c: Conversation, me: User | null, users: State['users']): strin
   if (last.event) return eventText(last, me, users);
   const text = last.deleted ? 'Deleted message' : last.text;
   if (last.sender === me?.id) return `You: ${text}`;
-  return c.kind === 'group' ? `${nameOf(users, last.sender)}: ${text}` : text;
+  return c.kind === 'group' ? `${isolate(nameOf(users, last.sender))}: ${text}` : text;
 }

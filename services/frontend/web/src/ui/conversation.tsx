@@ -1,4 +1,5 @@
 import { useCallback, useEffect, useMemo, useRef, useState } from 'react';
+import { isolate } from '../store/bidi';
 import type { Conversation as Model } from '../store/model';
 import { nameOf, others, stateOf, threadOf, titleOf, type State } from '../store/state';
 import { messageAt } from '../store/thread';
@@ -53,7 +54,7 @@ export function Conversation({ id, now, close }: { id: string; now: number; clos
   const other = conversation.kind === 'direct' ? others(conversation, me)[0] : undefined;
   const otherUser = other ? users[other] : undefined;
   return (
-    <main className="conversation" aria-label={`Conversation: ${title}`}>
+    <main className="conversation" aria-label={`Conversation: ${isolate(title)}`}>
       <header className="conversation-head">
         <button type="button" className="icon-button back" aria-label="Back to the list" data-testid="back" onClick={close}>
           <Back />
@@ -61,15 +62,15 @@ export function Conversation({ id, now, close }: { id: string; now: number; clos
         {other ? <UserAvatar id={other} dot /> : <GroupAvatar id={id} />}
         <div className="grow">
           <h1 className="ellipsis" data-testid="conversation-title">
-            {title}
+            <bdi>{title}</bdi>
           </h1>
           <Status id={id} resting={status} conversation={conversation} />
         </div>
         <button
           type="button"
           className="icon-button"
-          aria-label={other ? `About ${title}` : 'About the group'}
-          title={other ? `About ${title}` : 'About the group'}
+          aria-label={other ? `About ${isolate(title)}` : 'About the group'}
+          title={other ? `About ${isolate(title)}` : 'About the group'}
           data-testid={other ? 'person-details' : 'group-details'}
           onClick={() => setDetails(true)}
         >
@@ -79,7 +80,7 @@ export function Conversation({ id, now, close }: { id: string; now: number; clos
       <MessageList conversation={conversation} now={now} reply={reply} edit={edit} leave={leave} />
       {other && blocked.includes(other) ? (
         <p className="composer blocked" data-testid="blocked">
-          You blocked {title}.
+          You blocked <bdi>{title}</bdi>.
           <button type="button" className="link" onClick={() => void chat.contacts.unblock(other).catch((error: Error) => chat.notify(error.message))}>
             Unblock
           </button>
@@ -97,7 +98,7 @@ export function Conversation({ id, now, close }: { id: string; now: number; clos
 function Status({ id, resting, conversation }: { id: string; resting: string; conversation: Model }) {
   const typing = useChatState((s) => s.typing[id]);
   const users = useChatState((s) => s.users);
-  const names = useMemo(() => Object.entries(typing ?? {}).filter(([, until]) => until > 0).map(([user]) => nameOf(users, user)), [typing, users]);
+  const names = useMemo(() => Object.entries(typing ?? {}).filter(([, until]) => until > 0).map(([user]) => isolate(nameOf(users, user))), [typing, users]);
   const text = names.length === 0 ? resting : conversation.kind === 'direct' ? 'typing…' : names.length > 2 ? `${names.length} people are typing…` : `${names.join(' and ')} ${names.length === 1 ? 'is' : 'are'} typing…`;
   return (
     <p className={`ellipsis ${names.length > 0 ? 'typing' : 'muted'}`} data-testid="conversation-status" data-typing={names.length > 0}>

@@ -29,7 +29,9 @@ export function Dialog({ title, close, children, side = false, wide = false }: {
     >
       <div className="dialog-body">
         <header>
-          <h2 id={id}>{title}</h2>
+          <h2 id={id}>
+            <bdi>{title}</bdi>
+          </h2>
           <button type="button" className="icon-button" aria-label="Close" onClick={close}>
             <Close />
           </button>

@@ -1,4 +1,5 @@
 import { useEffect, useId, useState } from 'react';
+import { isolate } from '../store/bidi';
 import type { PublicGroup } from '../store/model';
 import { nameOf } from '../store/state';
 import { GroupAvatar } from './avatar';
@@ -58,15 +59,17 @@ export function Discover({ create, opened }: { create: () => void; opened: () =>
               <li key={i.group} data-testid="invitation" data-title={i.title}>
                 <GroupAvatar id={i.group} />
                 <span className="grow">
-                  <span className="ellipsis person-name">{i.title}</span>
+                  <span className="ellipsis person-name">
+                    <bdi>{i.title}</bdi>
+                  </span>
                   <span className="muted person-state ellipsis">
-                    {plural(i.size, 'member', 'members')}, from {nameOf(users, i.by)}
+                    {plural(i.size, 'member', 'members')}, from <bdi>{nameOf(users, i.by)}</bdi>
                   </span>
                 </span>
-                <button type="button" className="button small primary" data-testid="invitation-accept" aria-label={`Join ${i.title}`} disabled={busy} onClick={() => enter(() => chat.groups.accept(i.group))}>
+                <button type="button" className="button small primary" data-testid="invitation-accept" aria-label={`Join ${isolate(i.title)}`} disabled={busy} onClick={() => enter(() => chat.groups.accept(i.group))}>
                   Join
                 </button>
-                <button type="button" className="button small" data-testid="invitation-decline" aria-label={`Decline ${i.title}`} disabled={busy} onClick={() => void run(() => chat.groups.decline(i.group))}>
+                <button type="button" className="button small" data-testid="invitation-decline" aria-label={`Decline ${isolate(i.title)}`} disabled={busy} onClick={() => void run(() => chat.groups.decline(i.group))}>
                   Decline
                 </button>
               </li>
@@ -91,14 +94,16 @@ export function Discover({ create, opened }: { create: () => void; opened: () =>
             <li key={g.id} data-testid="public-group" data-title={g.title}>
               <GroupAvatar id={g.id} />
               <span className="grow">
-                <span className="ellipsis person-name">{g.title}</span>
+                <span className="ellipsis person-name">
+                  <bdi>{g.title}</bdi>
+                </span>
                 <span className="muted person-state">{plural(g.size, 'member', 'members')}</span>
               </span>
               {mine[g.id] ? (
                 <button
                   type="button"
                   className="button small"
-                  aria-label={`Open ${g.title}`}
+                  aria-label={`Open ${isolate(g.title)}`}
                   onClick={() => {
                     chat.select(g.id);
                     opened();
@@ -107,7 +112,7 @@ export function Discover({ create, opened }: { create: () => void; opened: () =>
                   Open
                 </button>
               ) : (
-                <button type="button" className="button small primary" data-testid="join" aria-label={`Join ${g.title}`} disabled={busy} onClick={() => enter(() => chat.groups.join(g.id))}>
+                <button type="button" className="button small primary" data-testid="join" aria-label={`Join ${isolate(g.title)}`} disabled={busy} onClick={() => enter(() => chat.groups.join(g.id))}>
                   Join
                 </button>
               )}

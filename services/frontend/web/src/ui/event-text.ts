@@ -1,16 +1,17 @@
+import { isolate } from '../store/bidi';
 import type { Message, User } from '../store/model';
 import { nameOf, type State } from '../store/state';
 
 // eventText says a change of a group in a sentence.
 export function eventText(m: Message, me: User | null, users: State['users']): string {
   const event = m.event;
-  const who = (id: string) => (id === me?.id ? 'you' : nameOf(users, id));
-  const subject = m.sender === me?.id ? 'You' : nameOf(users, m.sender);
+  const who = (id: string) => (id === me?.id ? 'you' : isolate(nameOf(users, id)));
+  const subject = m.sender === me?.id ? 'You' : isolate(nameOf(users, m.sender));
   switch (event?.type) {
     case 'created':
-      return `${subject} created “${event.title}”`;
+      return `${subject} created “${isolate(event.title)}”`;
     case 'renamed':
-      return `${subject} renamed the group to “${event.title}”`;
+      return `${subject} renamed the group to “${isolate(event.title)}”`;
     case 'member_added':
       if (event.users.length === 1 && event.users[0] === m.sender) return `${subject} joined`;
       return `${subject} added ${list(event.users.map(who))}`;
@@ -19,7 +20,7 @@ export function eventText(m: Message, me: User | null, users: State['users']): s
     case 'member_left': {
       const left = `${subject} left`;
       if (!event.owner) return left;
-      return event.owner === me?.id ? `${left}; you own the group now` : `${left}; ${nameOf(users, event.owner)} owns the group now`;
+      return event.owner === me?.id ? `${left}; you own the group now` : `${left}; ${isolate(nameOf(users, event.owner))} owns the group now`;
     }
     case 'role_changed': {
       const whom = list(event.users.map(who));

@@ -1,5 +1,6 @@
 import { useEffect, useMemo, useState } from 'react';
 import { limits } from '../api/wire';
+import { isolate } from '../store/bidi';
 import type { Conversation, Member, Role, User } from '../store/model';
 import { nameOf, roleIn, stateOf, type State } from '../store/state';
 import { UserAvatar } from './avatar';
@@ -65,8 +66,10 @@ export function GroupDetails({ conversation, close }: { conversation: Conversati
             {info?.invited.map((user) => (
               <li key={user} data-testid="invited" data-user={users[user]?.name}>
                 <UserAvatar id={user} size="small" />
-                <span className="grow ellipsis">{nameOf(users, user)}</span>
-                <button type="button" className="button small" aria-label={`Take the invitation of ${nameOf(users, user)} back`} disabled={busy} onClick={() => void attempt(() => chat.groups.takeBack(id, user))}>
+                <span className="grow ellipsis">
+                  <bdi>{nameOf(users, user)}</bdi>
+                </span>
+                <button type="button" className="button small" aria-label={`Take the invitation of ${isolate(nameOf(users, user))} back`} disabled={busy} onClick={() => void attempt(() => chat.groups.takeBack(id, user))}>
                   Take back
                 </button>
               </li>
@@ -86,7 +89,7 @@ export function GroupDetails({ conversation, close }: { conversation: Conversati
               <button type="button" className="person" disabled={!user} onClick={() => user && setCard(user)}>
                 <UserAvatar id={m.user} dot />
                 <span className="grow ellipsis">
-                  {name}
+                  <bdi>{name}</bdi>
                   {m.user === me?.id && <span className="muted"> (you)</span>}
                 </span>
               </button>
@@ -100,7 +103,7 @@ export function GroupDetails({ conversation, close }: { conversation: Conversati
                   type="button"
                   className="button small danger"
                   data-testid="member-remove-sure"
-                  aria-label={`Remove ${name}, really`}
+                  aria-label={`Remove ${isolate(name)}, really`}
                   autoFocus
                   disabled={busy}
                   onBlur={() => setAsking(null)}
@@ -112,7 +115,7 @@ export function GroupDetails({ conversation, close }: { conversation: Conversati
                 <>
                   {role === 'owner' && m.user !== me?.id && (
                     <select
-                      aria-label={`Role of ${name}`}
+                      aria-label={`Role of ${isolate(name)}`}
                       data-testid="member-role"
                       disabled={busy}
                       value={m.role}
@@ -128,7 +131,7 @@ export function GroupDetails({ conversation, close }: { conversation: Conversati
                     </select>
                   )}
                   {mayRemove(m) && (
-                    <button type="button" className="button small" data-testid="member-remove" aria-label={`Remove ${name}`} onClick={() => setAsking(m.user)}>
+                    <button type="button" className="button small" data-testid="member-remove" aria-label={`Remove ${isolate(name)}`} onClick={() => setAsking(m.user)}>
                       Remove
                     </button>
                   )}
@@ -141,7 +144,7 @@ export function GroupDetails({ conversation, close }: { conversation: Conversati
       <footer>
         {asking?.startsWith('owner ') ? (
           <>
-            <span className="grow">Hand the group over to {nameOf(users, asking.slice(6))}? You will be an admin.</span>
+            <span className="grow">Hand the group over to <bdi>{nameOf(users, asking.slice(6))}</bdi>? You will be an admin.</span>
             <button type="button" className="button" onClick={() => setAsking(null)}>
               Keep it
             </button>

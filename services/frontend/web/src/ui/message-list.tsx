@@ -1,5 +1,6 @@
 import { defaultRangeExtractor, useVirtualizer, type Range } from '@tanstack/react-virtual';
 import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
+import { isolate } from '../store/bidi';
 import type { Conversation, Outgoing } from '../store/model';
 import { nameOf, others, threadOf } from '../store/state';
 import { firstSeq } from '../store/thread';
@@ -308,7 +309,7 @@ function Heard({ conversation }: { conversation: Conversation }) {
   const said = last && last.seq > since && last.sender !== me?.id ? last : null;
   return (
     <p className="visually-hidden" aria-live="polite">
-      {said && (said.event ? eventText(said, me, users) : `${nameOf(users, said.sender)}: ${said.text}`)}
+      {said && (said.event ? eventText(said, me, users) : `${isolate(nameOf(users, said.sender))}: ${said.text}`)}
     </p>
   );
 }

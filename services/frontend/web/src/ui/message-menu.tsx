@@ -1,4 +1,5 @@
 import { useEffect, useLayoutEffect, useRef, useState } from 'react';
+import { isolate } from '../store/bidi';
 import type { Conversation } from '../store/model';
 import { nameOf, others, roleIn } from '../store/state';
 import { useChat, useChatState } from './context';
@@ -108,7 +109,7 @@ export function MessageMenu({ target, conversation, close, act }: { target: Menu
               </button>
             )}
           </div>
-          {readers.length > 0 && <p className="menu-note">Read by {readers.map((user) => nameOf(users, user)).join(', ')}</p>}
+          {readers.length > 0 && <p className="menu-note">Read by {readers.map((user) => isolate(nameOf(users, user))).join(', ')}</p>}
         </>
       )}
       {page === 'emoji' && <EmojiGrid pick={react} />}

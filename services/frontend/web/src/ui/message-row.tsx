@@ -1,4 +1,5 @@
 import { memo, useEffect, type MouseEvent } from 'react';
+import { isolate } from '../store/bidi';
 import type { Message, Outgoing, UserId } from '../store/model';
 import { nameOf, type State } from '../store/state';
 import { UserAvatar } from './avatar';
@@ -70,7 +71,15 @@ export const MessageRow = memo(function MessageRow({ row, me, users, group, quot
       {withName && row.last && <UserAvatar id={row.sender} size="small" />}
       <div className="bubble-line">
         <div className="bubble" onContextMenu={actable ? open : undefined}>
-          {withName && row.first ? <span className="sender">{name}</span> : <span className="visually-hidden">{row.mine ? 'You' : name}: </span>}
+          {withName && row.first ? (
+            <span className="sender">
+              <bdi>{name}</bdi>
+            </span>
+          ) : (
+            <span className="visually-hidden">
+              <bdi>{row.mine ? 'You' : name}</bdi>:{' '}
+            </span>
+          )}
           {row.replyTo !== undefined && !row.deleted && <Quote seq={row.replyTo} quoted={quoted} users={users} me={me} act={act} />}
           {row.deleted ? (
             <span className="text gone" data-testid="text">
@@ -90,7 +99,7 @@ export const MessageRow = memo(function MessageRow({ row, me, users, group, quot
           </span>
         </div>
         {actable && (
-          <button type="button" className="icon-button row-menu" data-testid="message-menu" tabIndex={tabbable ? 0 : -1} aria-haspopup="dialog" aria-label={`Actions for the message of ${row.mine ? 'you' : name}`} onClick={open}>
+          <button type="button" className="icon-button row-menu" data-testid="message-menu" tabIndex={tabbable ? 0 : -1} aria-haspopup="dialog" aria-label={`Actions for the message of ${row.mine ? 'you' : isolate(name)}`} onClick={open}>
             <More />
           </button>
         )}
@@ -99,7 +108,7 @@ export const MessageRow = memo(function MessageRow({ row, me, users, group, quot
         <ul className="reactions" aria-label="Reactions">
           {Object.entries(row.reactions).map(([emoji, by]) => {
             const mine = by.includes(me);
-            const who = by.map((id) => (id === me ? 'you' : nameOf(users, id))).join(', ');
+            const who = by.map((id) => (id === me ? 'you' : isolate(nameOf(users, id)))).join(', ');
             return (
               <li key={emoji}>
                 <button type="button" className="reaction" data-testid="reaction" data-emoji={emoji} aria-pressed={mine} tabIndex={tabbable ? 0 : -1} title={who} aria-label={`${emoji} ${by.length}, ${who}`} onClick={() => act.react(seq, emoji, !mine)}>
@@ -143,7 +152,9 @@ function Quote({ seq, quoted, users, me, act }: { seq: number; quoted: Message |
   return (
     <button type="button" className="quote" data-testid="quote" tabIndex={-1} onClick={() => act.show(seq)}>
       <span className="visually-hidden">In answer to </span>
-      <span className="quote-name">{quoted.sender === me ? 'You' : nameOf(users, quoted.sender)}</span>
+      <span className="quote-name">
+        <bdi>{quoted.sender === me ? 'You' : nameOf(users, quoted.sender)}</bdi>
+      </span>
       <span className="quote-text">{quoted.deleted ? 'Deleted message' : quoted.text}</span>
     </button>
   );

@@ -60,7 +60,7 @@ export function NewGroup({ close }: { close: () => void }) {
             {people.map((p) => (
               <li key={p.id}>
                 <Avatar user={p} size="small" />
-                {called(p)}
+                <bdi>{called(p)}</bdi>
                 <button type="button" aria-label={`Take ${p.name} off`} onClick={() => setPeople(people.filter((other) => other.id !== p.id))}>
                   <Close />
                 </button>

@@ -1,4 +1,5 @@
 import { useEffect, useState, type ReactNode } from 'react';
+import { isolate } from '../store/bidi';
 import type { User, UserId } from '../store/model';
 import { called, nameOf, stateOf } from '../store/state';
 import { Avatar } from './avatar';
@@ -20,7 +21,7 @@ export function People() {
   }, [chat, run]);
   const contacts = [...people.contacts].sort((a, b) => nameOf(users, a.user).localeCompare(nameOf(users, b.user)));
   const action = (label: string, testid: string, id: UserId, work: () => Promise<void>, kind = '') => (
-    <button type="button" className={`button small ${kind}`} data-testid={testid} aria-label={`${label}: ${nameOf(users, id)}`} disabled={busy} onClick={() => void run(work)}>
+    <button type="button" className={`button small ${kind}`} data-testid={testid} aria-label={`${label}: ${isolate(nameOf(users, id))}`} disabled={busy} onClick={() => void run(work)}>
       {label}
     </button>
   );
@@ -78,7 +79,9 @@ function Entry({ id, open }: { id: UserId; open: (user: User) => void }) {
     <button type="button" className="person" onClick={() => open(user)}>
       <Avatar user={user} dot />
       <span className="grow">
-        <span className="ellipsis person-name">{called(user)}</span>
+        <span className="ellipsis person-name">
+          <bdi>{called(user)}</bdi>
+        </span>
         <span className="muted person-state">{called(user) === user.name ? state : `@${user.name}, ${state}`}</span>
       </span>
     </button>

@@ -1,5 +1,6 @@
 import { useEffect, useState } from 'react';
 import { limits } from '../api/wire';
+import { isolate } from '../store/bidi';
 import type { Profile, Rank, User, UserId } from '../store/model';
 import { called, stateOf, type State } from '../store/state';
 import { Avatar } from './avatar';
@@ -123,7 +124,7 @@ function Moderation({ user }: { user: User }) {
   const give = (role: Rank) => () =>
     run(async () => {
       await chat.account.setRank(user.id, role);
-      setDone(`${called(user)} is ${role === 'user' ? 'a user' : role === 'admin' ? 'an admin' : 'a moderator'} now, and has to sign in again.`);
+      setDone(`${isolate(called(user))} is ${role === 'user' ? 'a user' : role === 'admin' ? 'an admin' : 'a moderator'} now, and has to sign in again.`);
     });
   return (
     <section className="card-moderation" aria-label="Moderation">

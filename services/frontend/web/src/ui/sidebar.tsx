@@ -46,7 +46,7 @@ export function Sidebar({ now }: { now: number }) {
           {me && <Avatar user={me} dot size="small" />}
           <span className="me-name">
             <strong className="ellipsis" data-testid="me">
-              {called(me ?? undefined)}
+              <bdi>{called(me ?? undefined)}</bdi>
             </strong>
             {rank !== 'user' && (
               <span className="rank" data-testid="rank">

@@ -124,7 +124,7 @@ export function UserField({ label, testid, value, exclude, onChange, onPick, onE
             }}
           >
             <Avatar user={user} size="small" />
-            <span>{called(user)}</span>
+            <bdi>{called(user)}</bdi>
             {called(user) !== user.name && <span className="muted">@{user.name}</span>}
           </li>
         ))}
