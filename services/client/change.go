@@ -83,9 +83,9 @@ func (d *Device) say(ctx context.Context, f wire.ClientFrame) error {
 }
 
 // Changed gives a text with a change that came after it, as the server has it then. A change that is in it already, or is of another
-// text, leaves it as it is.
+// text, leaves it as it is, and so does an edit that says nothing any more, since the text was deleted after it.
 func Changed(m, change Message) Message {
-	if change.Conversation != m.Conversation || change.Target != m.Seq || change.Seq <= m.Changed {
+	if change.Conversation != m.Conversation || change.Target != m.Seq || change.Seq <= m.Changed || !change.Deleted.IsZero() {
 		return m
 	}
 	m.Changed = change.Seq

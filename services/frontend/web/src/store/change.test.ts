@@ -61,7 +61,7 @@ describe('a change', () => {
 describe('reactions', () => {
   it('hold each user once, in order of coming, and no emoji without users', () => {
     const two = react(react(react({}, '👍', 'a', true), '👍', 'b', true), '👍', 'a', true);
-    expect(two).toEqual({ '👍': ['b', 'a'] });
+    expect(two).toEqual({ '👍': ['a', 'b'] });
     expect(react(react(two, '👍', 'a', false), '👍', 'b', false)).toEqual({});
   });
 

@@ -21,8 +21,10 @@ export function applied(target: Message, change: Change, seq: number, sender: Us
 
 // react puts a user under an emoji, or takes them away. An emoji that nobody uses any more goes.
 export function react(reactions: Reactions, emoji: string, user: UserId, on: boolean): Reactions {
-  const users = (Object.hasOwn(reactions, emoji) ? (reactions[emoji] ?? []) : []).filter((u) => u !== user);
-  if (on) return { ...reactions, [emoji]: [...users, user] };
+  const have = Object.hasOwn(reactions, emoji) ? (reactions[emoji] ?? []) : [];
+  if (have.includes(user) === on) return reactions;
+  if (on) return { ...reactions, [emoji]: [...have, user] };
+  const users = have.filter((u) => u !== user);
   if (users.length > 0) return { ...reactions, [emoji]: users };
   const { [emoji]: _, ...rest } = reactions;
   return rest;
