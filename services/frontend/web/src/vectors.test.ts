@@ -81,7 +81,7 @@ describe('delivery', () => {
 
   const shown = () => {
     const t = threadOf(chat.store.get(), id);
-    return [...t.stored, ...t.ahead].map((m) => m.seq);
+    return [...t.stored, ...t.outOfOrder].map((m) => m.seq);
   };
 
   const page = (seqs: readonly number[], query: URLSearchParams) => {

@@ -30,10 +30,10 @@ describe('a change', () => {
   });
 
   it('that comes before what is missing waits for it, and then applies in order', () => {
-    const ahead = take(open(msg(1)), edit(3, 1, 'last'));
-    expect(messageAt(ahead, 1)?.text).toBe('m1');
-    expect(gap(ahead)).toEqual({ after: 1, before: 3 });
-    expect(messageAt(take(ahead, edit(2, 1, 'first')), 1)).toMatchObject({ text: 'last', changed: 3 });
+    const early = take(open(msg(1)), edit(3, 1, 'last'));
+    expect(messageAt(early, 1)?.text).toBe('m1');
+    expect(gap(early)).toEqual({ after: 1, before: 3 });
+    expect(messageAt(take(early, edit(2, 1, 'first')), 1)).toMatchObject({ text: 'last', changed: 3 });
   });
 
   it('in a page applies to what is here and older than the page', () => {

@@ -34,7 +34,7 @@ export function readBy(c: Conversation, user: UserId, seq: number, me: UserId | 
   if (seq >= c.lastSeq) return looked(c);
   // From another device of mine, and something has come since: count it where it is here.
   const rest = (thread?.stored ?? []).filter((m) => m.seq > seq && !m.event && !m.change && m.sender !== me);
-  const whole = thread && !thread.detached && thread.ahead.length === 0 && (thread.stored[0]?.seq ?? Infinity) <= seq + 1;
+  const whole = thread && !thread.detached && thread.outOfOrder.length === 0 && (thread.stored[0]?.seq ?? Infinity) <= seq + 1;
   return { ...c, readSeq: seq, unread: whole ? rest.length : Math.min(c.unread, c.lastSeq - seq) };
 }
 

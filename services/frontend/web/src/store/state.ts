@@ -234,9 +234,9 @@ function takeList(s: State, list: readonly Conversation[]): State {
 // newer takes what the server says of a conversation, but never goes back behind a message that came since it said so.
 function newer(s: State, said: Conversation): Conversation {
   const have = s.conversations[said.id];
-  const ahead = have !== undefined && have.lastSeq > said.lastSeq;
+  const haveNewer = have !== undefined && have.lastSeq > said.lastSeq;
   const reads = said.reads ? { reads: said.reads } : {};
-  const next: Conversation = ahead ? { ...have, ...reads } : { ...said, ...(have?.mentioned && said.unread > 0 ? { mentioned: true } : {}) };
+  const next: Conversation = haveNewer ? { ...have, ...reads } : { ...said, ...(have?.mentioned && said.unread > 0 ? { mentioned: true } : {}) };
   if (s.watching === said.id) return conversations.looked(next);
   // Read marks only ever grow: what this device has read, the server may not have heard of yet.
   if (have && have.readSeq > next.readSeq) return { ...next, readSeq: have.readSeq, unread: have.readSeq >= next.lastSeq ? 0 : Math.min(next.unread, have.unread + next.lastSeq - have.lastSeq) };

@@ -5,21 +5,21 @@ import { emptyThread, enqueue, fail, filled, gap, latest, older, receive, retry,
 const msg = (seq: number, clientId = `c${seq}`): Message => ({ conversation: 'x', seq, sender: 'u', clientId, text: `m${seq}`, at: seq });
 const out = (clientId: string): Outgoing => ({ conversation: 'x', clientId, text: clientId, at: 0, state: 'sending' });
 const from = (...seqs: number[]): Thread => ({ ...emptyThread, stored: seqs.map((n) => msg(n)), opened: true });
-const seqs = (t: Thread) => ({ stored: t.stored.map((m) => m.seq), ahead: t.ahead.map((m) => m.seq) });
+const seqs = (t: Thread) => ({ stored: t.stored.map((m) => m.seq), outOfOrder: t.outOfOrder.map((m) => m.seq) });
 const range = (a: number, b: number) => Array.from({ length: b - a + 1 }, (_, n) => msg(a + n));
 
 describe('receive', () => {
-  const cases: { name: string; have: Thread; receive: number[]; stored: number[]; ahead: number[] }[] = [
-    { name: 'begins anywhere', have: emptyThread, receive: [7], stored: [7], ahead: [] },
-    { name: 'appends the next', have: from(1, 2), receive: [3, 4], stored: [1, 2, 3, 4], ahead: [] },
-    { name: 'shows a message once', have: from(1, 2), receive: [2, 2, 1], stored: [1, 2], ahead: [] },
-    { name: 'keeps what is behind a hole aside', have: from(1), receive: [3, 4], stored: [1], ahead: [3, 4] },
-    { name: 'shows once also what is behind a hole', have: from(1), receive: [3, 3], stored: [1], ahead: [3] },
-    { name: 'joins when the hole is filled, in any order', have: from(1), receive: [4, 3, 2], stored: [1, 2, 3, 4], ahead: [] },
-    { name: 'ignores what is older than all that is here', have: from(5, 6), receive: [3], stored: [5, 6], ahead: [] },
+  const cases: { name: string; have: Thread; receive: number[]; stored: number[]; outOfOrder: number[] }[] = [
+    { name: 'begins anywhere', have: emptyThread, receive: [7], stored: [7], outOfOrder: [] },
+    { name: 'appends the next', have: from(1, 2), receive: [3, 4], stored: [1, 2, 3, 4], outOfOrder: [] },
+    { name: 'shows a message once', have: from(1, 2), receive: [2, 2, 1], stored: [1, 2], outOfOrder: [] },
+    { name: 'keeps what is behind a hole aside', have: from(1), receive: [3, 4], stored: [1], outOfOrder: [3, 4] },
+    { name: 'shows once also what is behind a hole', have: from(1), receive: [3, 3], stored: [1], outOfOrder: [3] },
+    { name: 'joins when the hole is filled, in any order', have: from(1), receive: [4, 3, 2], stored: [1, 2, 3, 4], outOfOrder: [] },
+    { name: 'ignores what is older than all that is here', have: from(5, 6), receive: [3], stored: [5, 6], outOfOrder: [] },
   ];
-  it.each(cases)('$name', ({ have, receive: list, stored, ahead }) => {
-    expect(seqs(list.reduce((t, n) => receive(t, msg(n)), have))).toEqual({ stored, ahead });
+  it.each(cases)('$name', ({ have, receive: list, stored, outOfOrder }) => {
+    expect(seqs(list.reduce((t, n) => receive(t, msg(n)), have))).toEqual({ stored, outOfOrder });
   });
 
   it('gives the same thread for every order of arrival', () => {
@@ -40,7 +40,7 @@ describe('outbox', () => {
   it('drops a message that is acknowledged behind a hole', () => {
     const t = receive(enqueue(from(1), out('a')), msg(5, 'a'));
     expect(t.outbox).toEqual([]);
-    expect(seqs(t)).toEqual({ stored: [1], ahead: [5] });
+    expect(seqs(t)).toEqual({ stored: [1], outOfOrder: [5] });
   });
 
   it('drops a message whose acknowledgement was lost, once history holds it', () => {
@@ -60,25 +60,25 @@ describe('outbox', () => {
 });
 
 describe('gap', () => {
-  it('is between what is stored and what is ahead', () => {
+  it('is between what is stored and what came out of order', () => {
     expect(gap(from(1, 2))).toBeNull();
     expect(gap(receive(from(1, 2), msg(6)))).toEqual({ after: 2, before: 6 });
   });
 
   it('closes with the page that was asked for', () => {
     const t = filled(receive(from(1), msg(4)), 1, [msg(2), msg(3), msg(4)], false);
-    expect(seqs(t)).toEqual({ stored: [1, 2, 3, 4], ahead: [] });
+    expect(seqs(t)).toEqual({ stored: [1, 2, 3, 4], outOfOrder: [] });
   });
 
   it('closes page by page', () => {
     const behind = receive(from(1), msg(6));
     const half = filled(behind, 1, [msg(2), msg(3)], true);
-    expect(seqs(half)).toEqual({ stored: [1, 2, 3], ahead: [6] });
+    expect(seqs(half)).toEqual({ stored: [1, 2, 3], outOfOrder: [6] });
     expect(seqs(filled(half, 3, [msg(4), msg(5), msg(6)], false)).stored).toEqual([1, 2, 3, 4, 5, 6]);
   });
 
   it('closes where the missing numbers are not for this user', () => {
-    expect(seqs(filled(receive(from(3), msg(9)), 3, [msg(9)], false))).toEqual({ stored: [3, 9], ahead: [] });
+    expect(seqs(filled(receive(from(3), msg(9)), 3, [msg(9)], false))).toEqual({ stored: [3, 9], outOfOrder: [] });
   });
 
   it('ignores an answer that a newer page has overtaken', () => {
@@ -101,7 +101,7 @@ describe('latest', () => {
 
   it('keeps what arrived live while it was fetched', () => {
     const t = latest(receive(emptyThread, msg(6)), range(1, 5), true);
-    expect(seqs(t)).toEqual({ stored: [1, 2, 3, 4, 5, 6], ahead: [] });
+    expect(seqs(t)).toEqual({ stored: [1, 2, 3, 4, 5, 6], outOfOrder: [] });
     expect(t.complete).toBe(true);
   });
 

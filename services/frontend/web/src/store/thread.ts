@@ -9,7 +9,7 @@ export interface Thread {
   // Ascending by seq, and without a hole.
   readonly stored: readonly Message[];
   // Received, but something between `stored` and these is missing. Ascending by seq.
-  readonly ahead: readonly Message[];
+  readonly outOfOrder: readonly Message[];
   readonly outbox: readonly Outgoing[];
   // The first message of the conversation is in `stored`.
   readonly complete: boolean;
@@ -25,7 +25,7 @@ export interface Thread {
 
 export const emptyThread: Thread = {
   stored: [],
-  ahead: [],
+  outOfOrder: [],
   outbox: [],
   complete: false,
   opened: false,
@@ -44,12 +44,12 @@ export const firstSeq = (t: Thread): number => t.stored[0]?.seq ?? 0;
 export const lastSeq = (t: Thread): number => t.stored.at(-1)?.seq ?? 0;
 
 // heard is the last seq that this device was told of: what it reads goes at least as far.
-export const heard = (t: Thread): number => t.ahead.at(-1)?.seq ?? lastSeq(t);
+export const heard = (t: Thread): number => t.outOfOrder.at(-1)?.seq ?? lastSeq(t);
 
-// gap is what has to be fetched before `ahead` can be joined.
+// gap is what has to be fetched before `outOfOrder` can be joined.
 export function gap(t: Thread): Gap | null {
   if (t.detached) return null;
-  const next = t.ahead[0];
+  const next = t.outOfOrder[0];
   return next === undefined ? null : { after: lastSeq(t), before: next.seq };
 }
 
@@ -60,7 +60,7 @@ export function receive(t: Thread, m: Message): Thread {
     // A change still shows where its target is on the screen.
     return m.change ? { ...settled, stored: withChanges(settled.stored, [m]) } : settled;
   }
-  return join({ ...settled, ahead: merge(settled.ahead, [m]) });
+  return join({ ...settled, outOfOrder: merge(settled.outOfOrder, [m]) });
 }
 
 // latest takes the newest page of the history. Where it does not touch what is here (the device was away for long),
@@ -83,7 +83,7 @@ export function latest(t: Thread, page: readonly Message[], complete: boolean): 
   return join({
     ...opened,
     stored: page,
-    ahead: opened.ahead.concat(opened.stored).filter((m) => m.seq > newest).sort(bySeq),
+    outOfOrder: opened.outOfOrder.concat(opened.stored).filter((m) => m.seq > newest).sort(bySeq),
     complete,
   });
 }
@@ -98,7 +98,7 @@ export function around(t: Thread, page: readonly Message[], complete: boolean, m
   if (touches) {
     return join({ ...settled, stored: withChanges(merge(settled.stored, page), page), complete: settled.complete || (first.seq <= firstSeq(settled) && complete), loading: false });
   }
-  return { ...settled, stored: page, ahead: [], complete, detached: more, opened: true, loading: false };
+  return { ...settled, stored: page, outOfOrder: [], complete, detached: more, opened: true, loading: false };
 }
 
 // following takes the page just behind `stored` of a detached thread; at the end it is attached again.
@@ -114,7 +114,7 @@ export function quote(t: Thread, seq: number, m: Message | null): Thread {
 
 // messageAt gives a message that is here; null: it cannot be had; undefined: it has to be asked for.
 export function messageAt(t: Thread, seq: number): Message | null | undefined {
-  return t.stored[find(t.stored, seq)] ?? t.ahead[find(t.ahead, seq)] ?? t.quoted[seq];
+  return t.stored[find(t.stored, seq)] ?? t.outOfOrder[find(t.outOfOrder, seq)] ?? t.quoted[seq];
 }
 
 // quotedAnew changes the copy of a quoted message that is not in `stored`.
@@ -136,7 +136,7 @@ export function filled(t: Thread, after: number, page: readonly Message[], more:
   if (after !== lastSeq(settled) && !page.some((m) => m.seq === lastSeq(settled) + 1)) return settled; // overtaken
   const stored = withChanges(merge(settled.stored, page), page);
   if (more) return join({ ...settled, stored });
-  return { ...settled, stored: withChanges(merge(stored, settled.ahead), settled.ahead), ahead: [] };
+  return { ...settled, stored: withChanges(merge(stored, settled.outOfOrder), settled.outOfOrder), outOfOrder: [] };
 }
 
 export function enqueue(t: Thread, m: Outgoing): Thread {
@@ -167,12 +167,12 @@ function settle(t: Thread, messages: readonly Message[]): Thread {
   return outbox.length === t.outbox.length ? t : { ...t, outbox };
 }
 
-// join moves messages from `ahead` to `stored` as far as there is no hole. An empty thread may begin anywhere.
+// join moves messages from `outOfOrder` to `stored` as far as there is no hole. An empty thread may begin anywhere.
 function join(t: Thread): Thread {
   const stored = t.stored.slice();
   const fresh: Message[] = [];
   let taken = 0;
-  for (const m of t.ahead) {
+  for (const m of t.outOfOrder) {
     const last = stored.at(-1)?.seq;
     if (last !== undefined && m.seq > last + 1) break;
     if (last === undefined || m.seq === last + 1) {
@@ -181,7 +181,7 @@ function join(t: Thread): Thread {
     }
     taken++;
   }
-  return taken === 0 ? t : { ...t, stored: withChanges(stored, fresh), ahead: t.ahead.slice(taken) };
+  return taken === 0 ? t : { ...t, stored: withChanges(stored, fresh), outOfOrder: t.outOfOrder.slice(taken) };
 }
 
 const bySeq = (a: Message, b: Message) => a.seq - b.seq;

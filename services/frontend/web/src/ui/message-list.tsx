@@ -39,7 +39,7 @@ export function MessageList({ conversation, now, reply, edit, leave }: ListProps
   const complete = thread.complete || (first > 0 && first <= conversation.firstSeq);
   // What came live before the newest page is shown with it: alone it would pass for the whole conversation.
   const early = !thread.opened && thread.loading && !complete;
-  const rows = useMemo(() => timeline(early ? { ...thread, stored: [], ahead: [] } : thread, me?.id ?? '', readSeq), [early, thread, me, readSeq]);
+  const rows = useMemo(() => timeline(early ? { ...thread, stored: [], outOfOrder: [] } : thread, me?.id ?? '', readSeq), [early, thread, me, readSeq]);
   const box = useRef<HTMLDivElement>(null);
   const [atEnd, setAtEnd] = useState(true);
   const [below, setBelow] = useState(0);

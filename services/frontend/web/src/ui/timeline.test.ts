@@ -26,7 +26,7 @@ describe('timeline', () => {
   });
 
   it('shows a hole where something is missing', () => {
-    expect(show(timeline({ ...emptyThread, stored: [msg(1, 'a', day)], ahead: [msg(5, 'a', day)] }, 'me'))).toEqual(['day', 'a<>', 'hole', 'a<>']);
+    expect(show(timeline({ ...emptyThread, stored: [msg(1, 'a', day)], outOfOrder: [msg(5, 'a', day)] }, 'me'))).toEqual(['day', 'a<>', 'hole', 'a<>']);
   });
 
   it('puts what is not stored last, under the key that it keeps when it is', () => {

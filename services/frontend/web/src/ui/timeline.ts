@@ -59,8 +59,8 @@ export function timeline(thread: Thread, me: string, readSeq: number | null = nu
     else rows.push(bubble(m, me, changes.get(m.seq) ?? []));
   };
   thread.stored.forEach(add);
-  if (thread.ahead.length > 0) rows.push({ kind: 'hole', key: 'hole' });
-  thread.ahead.forEach(add);
+  if (thread.outOfOrder.length > 0) rows.push({ kind: 'hole', key: 'hole' });
+  thread.outOfOrder.forEach(add);
   for (const o of thread.outbox) {
     if (o.change) continue;
     dayOf(o.at);
