@@ -446,7 +446,10 @@ func TestWhatACrashLeavesOfAChange(t *testing.T) {
 	a.send(dm, "behind all")
 	got := b.has(dm, 14)
 	require.Equal(t, []string{"edited by 7", "edited by 8", "", "edited by 12", "edited by 13", "text 6", "behind all"}, bodies(w.shown(bob, dm)))
-	require.JSONEq(t, asJSON(t, w.shown(bob, dm)), asJSON(t, fold(got)))
+	// A client ignores the edit of a text that is deleted, so it may not know when that was.
+	shown, folded := w.shown(bob, dm), fold(got)
+	shown[2].Edited, folded[2].Edited = client.Message{}.Edited, client.Message{}.Edited
+	require.JSONEq(t, asJSON(t, shown), asJSON(t, folded))
 	require.NotContains(t, asJSON(t, w.history(bob, dm)), "edited by 9", "nor does the deleted text's edit say anything any more")
 	require.NotContains(t, fmt.Sprint(get("buckets", dm+"/0")), "edited by 9")
 
