@@ -429,7 +429,7 @@ step('a sign-out in one tab ends the others, and leaves nothing behind', async (
   await page.getByTestId('composer').fill('half a sentence');
   await tab.page.context().setOffline(true); // so that the server is not who tells the second tab
   await tab.signOut();
-  await page.getByTestId('username').waitFor();
+  await page.getByText('You signed out in another tab.').waitFor();
   const left = await page.evaluate(() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)].filter((key) => key !== 'labchat.theme'));
   assert.deepEqual(left, []);
   await tab.leave();
