@@ -45,6 +45,11 @@ interface WireMember {
   role: Role;
 }
 
+export interface ConversationPage {
+  conversations: WireConversation[] | null;
+  next?: string;
+}
+
 export interface WireConversation {
   id: string;
   kind: 'direct' | 'group';

@@ -71,6 +71,18 @@ async function withBob(chat: Chat): Promise<void> {
   await settle();
 }
 
+describe('the list of conversations', () => {
+  it('has all pages of it', async () => {
+    await alice();
+    for (const title of ['one', 'two', 'three', 'four', 'five']) server.addGroup('u-bob', title, ['u-alice']);
+    server.listSize = 2;
+    const again = device();
+    await again.signIn('alice', 'password', false);
+    await settle();
+    expect(Object.values(again.store.get().conversations).map((c) => c.title).sort()).toEqual(['five', 'four', 'one', 'three', 'two']);
+  });
+});
+
 describe('sending', () => {
   it('shows a message at once and as stored when the server says so', async () => {
     const chat = await alice();

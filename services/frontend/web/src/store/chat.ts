@@ -391,9 +391,14 @@ export class Chat {
   private async loadConversations(): Promise<void> {
     const epoch = this.epoch;
     const { position } = this.socket;
-    const { conversations } = await this.http.call<{ conversations: wire.WireConversation[] | null }>('GET', `/api/conversations${position && `?position=${encodeURIComponent(position)}`}`);
-    if (epoch !== this.epoch) return;
-    const list = (conversations ?? []).map((c) => this.marked(wire.toConversation(c)));
+    const list: Conversation[] = [];
+    for (let next: string | undefined = ''; next !== undefined; ) {
+      const query = new URLSearchParams({ ...(position && { position }), ...(next && { cursor: next }) });
+      const page: wire.ConversationPage = await this.http.call('GET', `/api/conversations?${query.toString()}`);
+      if (epoch !== this.epoch) return;
+      list.push(...(page.conversations ?? []).map((c) => this.marked(wire.toConversation(c))));
+      next = page.next;
+    }
     this.store.dispatch({ type: 'conversations', list });
     this.directory.need(list.flatMap((c) => [...c.members.map((m) => m.user), ...(c.last ? named(c.last) : [])]));
     void this.directory.askPresence(Object.values(this.store.get().conversations).flatMap((c) => c.members.map((m) => m.user)));

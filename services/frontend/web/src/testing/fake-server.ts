@@ -1,7 +1,7 @@
 // The services of docs/protocol.md in memory, as far as the page uses them, for tests only. It follows the protocol's
 // rules (order, idempotence, membership), and can be told to misbehave: to lose frames, connections and answers.
 import { react } from '../store/change';
-import type { ClientFrame, ServerFrame, WireConversation, WireGroup, WireMessage, WirePresence, WireSession, WireUser } from '../api/wire';
+import type { ClientFrame, ConversationPage, ServerFrame, WireConversation, WireGroup, WireMessage, WirePresence, WireSession, WireUser } from '../api/wire';
 
 interface Account extends WireUser {
   password: string;
@@ -54,6 +54,7 @@ export class FakeServer {
 
   readonly contacts = new Map<string, { contacts: { user: string; nickname?: string; since: string }[]; incoming: { user: string; at: string }[]; outgoing: { user: string; at: string }[]; blocked: string[] }>();
   readonly invitations = new Map<string, { id: string; title: string; size: number; by: string; at: string }[]>();
+  listSize = 500;
   preferences = { theme: 'system', enter_sends: true, receipts: true, typing: true };
 
   private readonly sessions = new Map<string, { user: string; access: string; refresh: string }>();
@@ -133,7 +134,7 @@ export class FakeServer {
         return ok({ users: all.filter((u) => (ids ? ids.includes(u.id) : name !== null ? u.name === name : u.name.startsWith(q))) });
       }
       case 'GET /api/conversations':
-        return ok({ conversations: [...this.rooms.values()].filter((r) => r.messages.length > 0 && isMember(r, me)).map((r) => conversationFor(r, me)) });
+        return ok(this.list(me, query.get('cursor') ?? ''));
       case 'GET /api/messages':
         return ok(this.page(me, query));
       case 'GET /api/presence':
@@ -420,6 +421,12 @@ export class FakeServer {
     const room = a && b ? this.direct(a, b) : this.rooms.get(id);
     if (!room || !isMember(room, me)) throw new Refusal(404, 'not_found');
     return room;
+  }
+
+  private list(me: string, cursor: string): ConversationPage {
+    const rooms = [...this.rooms.values()].filter((r) => r.messages.length > 0 && isMember(r, me) && r.id > cursor).sort((a, b) => (a.id < b.id ? -1 : 1));
+    const page = rooms.slice(0, this.listSize).map((r) => conversationFor(r, me));
+    return { conversations: page, ...(rooms.length > page.length && { next: page.at(-1)?.id ?? '' }) };
   }
 
   private page(me: string, query: URLSearchParams): { messages: WireMessage[]; more: boolean } {
