@@ -80,6 +80,7 @@ type runner struct {
 	sessions      []*client.Session
 	conversations []string
 	base          []int64
+	shownBefore   [][]Entry      // by room
 	byName        map[string]int // conversations
 	devices       []*device
 	said          []said
@@ -87,7 +88,7 @@ type runner struct {
 	top           []atomic.Int64 // the last acknowledged seq by room
 	arrivals      []arrival
 	begin         time.Time    // zero of all times; before the first socket, since each reads the clock
-	first         atomic.Int64 // nanoseconds since begin: when sending began
+	began         atomic.Int64 // nanoseconds since begin: when sending began
 
 	open, broken      atomic.Int64
 	caughtUp          atomic.Int64 // devices
@@ -135,7 +136,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	rng := rand.New(rand.NewPCG(o.Seed, 0)) //nolint:gosec // a seed that is to be repeated
 	r := &runner{Options: o, address: address, name: "r" + strconv.FormatInt(time.Now().UnixMilli(), 36), byName: map[string]int{}, other: map[int32]Message{}}
 	r.rooms = o.Shape.rooms(o.Users, rng)
-	r.conversations, r.base = make([]string, len(r.rooms)), make([]int64, len(r.rooms))
+	r.conversations, r.base, r.shownBefore = make([]string, len(r.rooms)), make([]int64, len(r.rooms)), make([][]Entry, len(r.rooms))
 	if o.Rate > 0 {
 		r.arrivals = arrivals(rng, o.Shape, o.Mix, r.rooms, o.Devices, o.Rate, o.Duration)
 	}
@@ -237,6 +238,10 @@ func (r *runner) prepare() {
 			d := &device{r: r, user: u, last: map[int]int64{}}
 			for _, i := range of[u] {
 				d.last[i] = r.base[i]
+				for _, e := range r.shownBefore[i] {
+					d.last[i] = e.Seq
+					d.log = append(d.log, e)
+				}
 			}
 			if d.resumes = (len(d.last) + maxResume - 1) / maxResume; d.resumes == 0 {
 				r.caughtUp.Add(1)
@@ -286,13 +291,13 @@ func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogr
 }
 
 // due gives when a message is to be sent, since begin. Whoever sends late, or waits for a socket, is late for its receivers.
-func (r *runner) due(s *said) time.Duration { return time.Duration(r.first.Load()) + s.at }
+func (r *runner) due(s *said) time.Duration { return time.Duration(r.began.Load()) + s.at }
 
 // senders is how many goroutines send. Each waits for its own messages' times.
 const senders = 4
 
 func (r *runner) send(ctx context.Context) *Histogram {
-	r.first.Store(int64(time.Since(r.begin)))
+	r.began.Store(int64(time.Since(r.begin)))
 	if len(r.said) == 0 {
 		_ = sleep(ctx, r.Duration)
 		return &Histogram{}
@@ -381,10 +386,10 @@ func (r *runner) sum(res *Result) {
 		shown.Merge(&d.shown)
 	}
 	res.Stored, res.Delivered = stored.Latency(), shown.Latency()
-	if t := time.Duration(r.lastAck.Load() - r.first.Load()).Seconds(); t > 0 {
+	if t := time.Duration(r.lastAck.Load() - r.began.Load()).Seconds(); t > 0 {
 		res.StoredPerSecond = float64(stored.Count()) / t
 	}
-	if t := time.Duration(r.lastShow.Load() - r.first.Load()).Seconds(); t > 0 {
+	if t := time.Duration(r.lastShow.Load() - r.began.Load()).Seconds(); t > 0 {
 		res.DeliveredPerSecond = float64(shown.Count()) / t
 	}
 }

@@ -161,7 +161,7 @@ func TestOptions(t *testing.T) {
 // What a message waits begins when it is due, and its due time when sending begins: the clock runs from before the sockets.
 func TestLatencyBeginsWhenAMessageIsDue(t *testing.T) {
 	r := &runner{Options: Options{Devices: 1}, rooms: []room{{members: []int{0}}}, said: []said{{arrival: arrival{at: time.Second}}}, top: make([]atomic.Int64, 1)}
-	r.first.Store(int64(time.Minute))
+	r.began.Store(int64(time.Minute))
 	d := &device{r: r, last: map[int]int64{}}
 	r.devices = []*device{d}
 	d.show(0, 1, 0, time.Minute+time.Second+5*time.Millisecond)

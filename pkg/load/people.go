@@ -109,7 +109,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // settle makes the rooms' conversations. Direct ones are there always; a group is made anew for each run, so that nobody is in it
-// who was not told.
+// who was not told. It is there when messaging has stored its first event, which all devices show before the run: in a large room that is a large
+// message, which each device would have to be sent.
 func (r *runner) settle(ctx context.Context) error {
 	var mu sync.Mutex
 	done := 0
@@ -118,14 +119,16 @@ func (r *runner) settle(ctx context.Context) error {
 	for i := range r.rooms {
 		g.Go(func() error {
 			m := r.rooms[i].members
-			id, last, err := r.converse(ctx, i, m)
+			id, last, made, err := r.converse(ctx, i, m)
 			if err != nil {
 				return err
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			r.conversations[i] = id
-			r.base[i] = last
+			r.conversations[i], r.base[i] = id, last
+			for _, m := range made {
+				r.shownBefore[i] = append(r.shownBefore[i], Entry{Conversation: int32(i), Message: r.foreign(m), Seq: m.Seq})
+			}
 			if done++; done%50 == 0 || done == len(r.rooms) {
 				r.Report.At(int64(done), int64(len(r.rooms)), "making rooms")
 			}
@@ -135,7 +138,8 @@ func (r *runner) settle(ctx context.Context) error {
 	return g.Wait()
 }
 
-func (r *runner) converse(ctx context.Context, i int, members []int) (id string, last int64, err error) {
+// converse makes a conversation, and gives up to where it is before the run, and the first event of a new one.
+func (r *runner) converse(ctx context.Context, i int, members []int) (id string, last int64, made []client.Message, err error) {
 	first := r.sessions[members[0]]
 	if len(members) == 2 {
 		id = client.DirectID(first.User.ID, r.sessions[members[1]].User.ID)
@@ -144,7 +148,7 @@ func (r *runner) converse(ctx context.Context, i int, members []int) (id string,
 			last = c.LastSeq
 			return err
 		})
-		return id, last, err
+		return id, last, nil, err
 	}
 	var others []string
 	for _, m := range members[1:] {
@@ -155,8 +159,14 @@ func (r *runner) converse(ctx context.Context, i int, members []int) (id string,
 		id = g.ID
 		return err
 	})
-	if err != nil {
-		return "", 0, fmt.Errorf("make a room of %d: %w", len(members), err)
+	if err == nil {
+		err = Patiently(ctx, func() error {
+			made, err = first.HistoryAfter(ctx, id, 0, 1)
+			return err
+		})
 	}
-	return id, 0, nil
+	if err != nil {
+		return "", 0, nil, fmt.Errorf("make a room of %d: %w", len(members), err)
+	}
+	return id, 0, made, nil
 }
