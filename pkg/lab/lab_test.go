@@ -542,6 +542,9 @@ environment "local" {
 	version, ok := w.values["chat"]["secretsVersion"].(string)
 	require.True(t, ok)
 	require.Len(t, version, 16)
+	key, ok := w.values["secrets"]["auth"].(map[string]any)["keyEncryption"].(string)
+	require.True(t, ok)
+	require.Len(t, key, 36)
 	require.Equal(t, map[string]map[string]any{
 		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users},
 			"networkPolicies": map[string]any{"clientNamespace": "chat"}},
@@ -550,14 +553,19 @@ environment "local" {
 			"kafka": map[string]any{
 				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "off", "existingSecret": "kafka",
 			},
-			"identities":      map[string]any{},
-			"mongodb":         map[string]any{"existingSecret": "mongodb"},
-			"ingress":         map[string]any{"className": "lab", "host": ""},
-			"url":             "http://127.0.0.1:8080",
-			"networkPolicies": map[string]any{"ingressNamespace": "ingress", "databaseNamespace": "data"},
-			"secretsVersion":  version,
+			"identities":    map[string]any{},
+			"mongodb":       map[string]any{"existingSecret": "mongodb"},
+			"keyEncryption": map[string]any{"existingSecret": "auth"},
+			"ingress": map[string]any{"className": "lab", "host": "", "annotations": map[string]any{
+				"zalando.org/skipper-filter": "copyRequestHeader(`X-Request-Id`, `X-Flow-Id`) -> flowId(`reuse`) -> copyRequestHeader(`X-Flow-Id`, `X-Request-Id`) -> readTimeout(`40s`)",
+			}},
+			"trustedProxies":   []any{"10.42.0.0/16"},
+			"registrationRate": "off",
+			"url":              "http://127.0.0.1:8080",
+			"networkPolicies":  map[string]any{"ingressNamespace": "ingress", "databaseNamespace": "data"},
+			"secretsVersion":   version,
 		},
-		"secrets": {"kafka": passwords, "mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"}},
+		"secrets": {"auth": map[string]any{"keyEncryption": key}, "kafka": passwords, "mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"}},
 	}, w.values)
 	require.FileExists(t, w.path("cluster", "other"))
 	l, err := w.lab()
