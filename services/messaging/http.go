@@ -200,14 +200,12 @@ func (s *messaging) peers(r *http.Request) (any, error) {
 	}
 	found := map[string]bool{}
 	for _, id := range ids {
-		v := view{id: id, roster: &roster{}}
-		if !v.direct() {
-			if v.roster, err = s.database.readRoster(r.Context(), id); err != nil {
-				return nil, service.Unavailable("the database", err)
-			}
+		v, ok, err := s.database.view(r.Context(), user, id)
+		if err != nil {
+			return nil, service.Unavailable("the database", err)
 		}
 		members := v.roster.users(id)
-		if !v.roster.member(id, user) || len(members) > maxPeerGroup {
+		if !ok || len(members) > maxPeerGroup {
 			continue
 		}
 		for _, u := range members {

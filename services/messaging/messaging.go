@@ -139,7 +139,7 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("POST /internal/resume", service.Handle(s.resume))
 	mux.Handle("GET /internal/peers/{user}", service.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		s.settle(r.Context())
-		return s.reading.answer(w, r, r.PathValue("user"), func() (any, error) { return s.peers(r) })
+		return s.listing.answer(w, r, r.PathValue("user"), func() (any, error) { return s.peers(r) })
 	}))
 	srv := service.Server{
 		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Tracer: tracer, Work: over.Beside(consumer.work),
