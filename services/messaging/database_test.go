@@ -102,3 +102,26 @@ func (s *story) say(r wire.Record) {
 	}
 	require.NoError(s.t, store.Upsert(ctx, s.d.heads, s.c.id, bson.D{{Key: "$set", Value: end}}))
 }
+
+// How far somebody has read is there when the position says so, and not only when it is projected.
+func TestWhatIsReadIsStored(t *testing.T) {
+	d := openTestDatabase(t, nil)
+	read := func(to readCursor, large bool) effects {
+		e := effects{
+			input:  input{record: wire.Record{Type: wire.RecordRead, Conversation: "room", Sender: "ann"}, source: source{Log: "m", Offset: to.Seq}},
+			cursor: to, members: &roster{Large: large},
+		}
+		e.cursors = map[string]readCursor{"ann": to}
+		return e
+	}
+	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{7, 5}, false), read(readCursor{3, 2}, false)}))
+	h, ok, err := store.Get[head](t.Context(), d.heads, "room")
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, map[string]readCursor{"ann": {7, 5}}, h.Reads)
+	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{9, 6}, true)}))
+	c, ok, err := store.Get[readCursor](t.Context(), d.reads, cursorID("room", "ann"))
+	require.NoError(t, err)
+	require.True(t, ok)
+	require.Equal(t, readCursor{9, 6}, c)
+}

@@ -80,10 +80,8 @@ func (p *projector) add(b *batch) {
 			p.of(e).messages[m.Seq] = m
 			p.size++
 		}
-		for user, c := range e.cursors {
-			if w := p.of(e); c.Seq > w.cursors[user].Seq {
-				w.cursors[user] = c
-			}
+		if e.cursor.Seq == 0 && len(e.cursors) > 0 { // what is said to be read is stored already
+			p.of(e).advance(e.cursors)
 		}
 		if e.input.source.Log != "" {
 			p.upTo[e.input.source.place()] = e.input.source
@@ -93,6 +91,15 @@ func (p *projector) add(b *batch) {
 	select {
 	case p.wake <- struct{}{}:
 	default:
+	}
+}
+
+// advance moves read cursors forward.
+func (w *projection) advance(cursors map[string]readCursor) {
+	for user, c := range cursors {
+		if c.Seq > w.cursors[user].Seq {
+			w.cursors[user] = c
+		}
 	}
 }
 
@@ -160,11 +167,7 @@ func (p *projector) write(ctx context.Context) error {
 			w.large = w.large || old.large
 			maps.Copy(old.messages, w.messages)
 			w.messages = old.messages
-			for user, c := range old.cursors {
-				if c.Seq > w.cursors[user].Seq {
-					w.cursors[user] = c
-				}
-			}
+			w.advance(old.cursors)
 		}
 		return err
 	}
@@ -223,24 +226,30 @@ func (p *projector) project(ctx context.Context, id string, w *projection) error
 	if len(messages) > 0 {
 		newest = headOf(messages[len(messages)-1])
 	}
+	if err := p.putHead(ctx, id, newest, w); err != nil {
+		return err
+	}
+	for _, n := range full {
+		p.full(id, n)
+	}
+	return nil
+}
+
+// putHead writes a head, if there is anything new of it, and how far members have read.
+func (d *database) putHead(ctx context.Context, id string, newest bson.D, w *projection) error {
 	for user, c := range w.cursors {
 		if w.large {
-			if err := p.putCursor(ctx, id, user, c); err != nil {
+			if err := d.putCursor(ctx, id, user, c); err != nil {
 				return err
 			}
 			continue
 		}
 		newest = append(newest, bson.E{Key: "reads." + user + ".seq", Value: c.Seq}, bson.E{Key: "reads." + user + ".texts", Value: c.Texts})
 	}
-	if len(newest) > 0 {
-		if err := store.Upsert(ctx, p.heads, id, bson.D{{Key: "$max", Value: newest}}); err != nil {
-			return err
-		}
+	if len(newest) == 0 {
+		return nil
 	}
-	for _, n := range full {
-		p.full(id, n)
-	}
-	return nil
+	return store.Upsert(ctx, d.heads, id, bson.D{{Key: "$max", Value: newest}})
 }
 
 // putCursor notes how far a member of a large group has read. In the head it would make that a large document.

@@ -92,6 +92,7 @@ func (d *database) storeEffects(ctx context.Context, all []effects) error {
 	var joined []joining
 	rosters := map[string]*roster{}
 	changed := map[string]message{}
+	read := map[string]*projection{}
 	var ended []string
 	for _, e := range all {
 		if e.key != nil {
@@ -108,6 +109,15 @@ func (d *database) storeEffects(ctx context.Context, all []effects) error {
 		}
 		for _, m := range e.changed {
 			changed[m.ID] = m
+		}
+		if e.cursor.Seq > 0 {
+			p := read[e.conversation()]
+			if p == nil {
+				p = &projection{cursors: map[string]readCursor{}}
+				read[e.conversation()] = p
+			}
+			p.large = p.large || e.members.Large
+			p.advance(e.cursors)
 		}
 		if e.outcome == released {
 			ended = append(ended, e.conversation())
@@ -128,6 +138,12 @@ func (d *database) storeEffects(ctx context.Context, all []effects) error {
 		return err
 	}
 	if err := eachOf(ctx, writesAtOnce, slices.Collect(maps.Values(changed)), d.putChanged); err != nil {
+		return err
+	}
+	// What somebody says to have read is no message: for who asks with a position it must be here, not with the projections.
+	if err := eachOf(ctx, writesAtOnce, slices.Collect(maps.Keys(read)), func(ctx context.Context, id string) error {
+		return d.putHead(ctx, id, nil, read[id])
+	}); err != nil {
 		return err
 	}
 	return eachOf(ctx, writesAtOnce, ended, d.endQuarantine)
