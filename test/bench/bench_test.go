@@ -55,6 +55,6 @@ func TestBenchmark(t *testing.T) {
 	}
 	for _, args := range [][]string{{}, {"down"}, {"up", "rooms"}, {"chat", "rooms", "lobby"}} {
 		_, err := benchmark(args)
-		require.ErrorContains(t, err, "the chat's parts are rooms, pairs, fan-out, connections, storm, history, chaos", args)
+		require.ErrorContains(t, err, "the chat's parts are rooms, pairs, fan-out, connections, storm, history, fair, chaos", args)
 	}
 }

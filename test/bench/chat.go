@@ -37,7 +37,7 @@ var chatParts = []struct {
 	measure func(*chatBench, context.Context) ([]result, error)
 }{
 	{"rooms", (*chatBench).rooms}, {"pairs", (*chatBench).pairs}, {"fan-out", (*chatBench).fanOut}, {"connections", (*chatBench).connections},
-	{"storm", (*chatBench).storm}, {"history", (*chatBench).history}, {"chaos", (*chatBench).chaos},
+	{"storm", (*chatBench).storm}, {"history", (*chatBench).history}, {"fair", (*chatBench).fair}, {"chaos", (*chatBench).chaos},
 }
 
 // benchChat measures the chat, each part a process of its own, with the generator beside it on the same processors, and NATS in
