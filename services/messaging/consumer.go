@@ -44,7 +44,7 @@ type partition struct {
 }
 
 // turnShare is how many records of one partition are decided together, at most. The others need not wait for more.
-const turnShare = 50
+const turnShare = 200
 
 // finishTime is how long what is being handled may go on after the service is told to stop.
 const finishTime = 5 * time.Second

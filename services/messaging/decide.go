@@ -21,7 +21,7 @@ type decider struct {
 
 // sink takes what follows from records.
 type sink interface {
-	add(ctx context.Context, b *batch) error
+	add(b *batch)
 	// drain waits until all is stored that was added before.
 	drain(ctx context.Context) error
 }
@@ -60,7 +60,12 @@ func (d *decider) release(ctx context.Context, in input) error {
 	}
 	d.state.discard(id)
 	d.quarantine.lift(id)
-	for chunk := range slices.Chunk(append(kept, in), releaseChunk) {
+	for i, chunk := range slices.Collect(slices.Chunk(append(kept, in), releaseChunk)) {
+		if i > 0 { // there may be many
+			if err := d.out.drain(ctx); err != nil {
+				return err
+			}
+		}
 		if err := d.handleBatch(ctx, chunk, func(source) bool { return true }); err != nil {
 			return err
 		}
@@ -75,13 +80,12 @@ func (d *decider) handleBatch(ctx context.Context, inputs []input, replayed func
 	d.state.batch++
 	b := &batch{number: d.state.batch, end: d.follow(inputs)}
 	var err error
-	if b.effects, err = d.decide(ctx, inputs, replayed); err == nil {
-		err = d.out.add(ctx, b)
-	}
-	if err != nil {
+	if b.effects, err = d.decide(ctx, inputs, replayed); err != nil {
 		b.end(err)
+		return err
 	}
-	return err
+	d.out.add(b)
+	return nil
 }
 
 // decide gives what follows from records, and from what a killed instance left undone.

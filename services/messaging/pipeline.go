@@ -29,23 +29,22 @@ type pipeline struct {
 	published []*batch      // to be stored
 	added     int64         // the last batch
 	stored    int64         // the last batch that is stored
-	unstored  int           // effects
-	shares    map[int32]int // of these, by the partitions of their records
+	unstored  map[int32]int // effects, by the partitions of their records
 	flush     bool          // somebody waits for what is not stored
 }
 
 const (
-	// maxUnstored is how many effects may wait to be stored. The sequencer waits then.
-	maxUnstored = 1000
-	// maxShare is how many of these may be of one partition: so a backlog of one conversation leaves room for the others.
-	maxShare = 200
+	// maxUnstored is how many effects of a partition may wait to be stored. What more there is of it waits to be decided: so a backlog of one
+	// conversation leaves room for the others. It is more than one user may say at once (USER_RATE of the gateway), so that nobody who is let
+	// say it makes the others of the partition wait for the database.
+	maxUnstored = 3000
 	// storePause is the least time between two rounds of storing, unless somebody waits for one: a round costs the database more than the
 	// messages in it do.
 	storePause = 50 * time.Millisecond
 )
 
 func newPipeline(publish func(context.Context, []*batch) error, store func(context.Context, []*batch) error) *pipeline {
-	return &pipeline{publish: publish, store: store, change: make(chan struct{}), shares: map[int32]int{}}
+	return &pipeline{publish: publish, store: store, change: make(chan struct{}), unstored: map[int32]int{}}
 }
 
 // until waits until ok, which is called with mu held. flush: storing is not to pause meanwhile.
@@ -77,25 +76,20 @@ func (p *pipeline) changed() {
 	p.change = make(chan struct{})
 }
 
-// add takes a batch when there is room.
-func (p *pipeline) add(ctx context.Context, b *batch) error {
-	return p.until(ctx, true, func() bool {
-		if p.unstored >= maxUnstored {
-			return false
-		}
-		p.decided, p.added = append(p.decided, b), b.number
-		p.count(b, 1)
-		p.changed()
-		return true
-	})
+// add takes a batch.
+func (p *pipeline) add(b *batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.decided, p.added = append(p.decided, b), b.number
+	p.count(b, 1)
+	p.changed()
 }
 
 // count adds the effects of a batch to those that are not stored, or takes them from there. The caller holds mu.
 func (p *pipeline) count(b *batch, sign int) {
-	p.unstored += sign * len(b.effects)
 	for _, e := range b.effects {
 		if e.input.source.Log != "" {
-			p.shares[e.input.source.Partition] += sign
+			p.unstored[e.input.source.Partition] += sign
 		}
 	}
 }
@@ -104,13 +98,13 @@ func (p *pipeline) count(b *batch, sign int) {
 func (p *pipeline) hasRoom(partition int32) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.shares[partition] < maxShare
+	return p.unstored[partition] < maxUnstored
 }
 
 // awaitRoom waits until one of some partitions has less than its share.
 func (p *pipeline) awaitRoom(ctx context.Context, partitions []int32) error {
 	return p.until(ctx, true, func() bool {
-		return slices.ContainsFunc(partitions, func(n int32) bool { return p.shares[n] < maxShare })
+		return slices.ContainsFunc(partitions, func(n int32) bool { return p.unstored[n] < maxUnstored })
 	})
 }
 

@@ -158,10 +158,9 @@ func again(ctx context.Context, f func(context.Context) error) error {
 }
 
 // add takes a batch as the pipeline does, which publishes it and may store it later.
-func (i *instance) add(_ context.Context, b *batch) error {
+func (i *instance) add(b *batch) {
 	i.quarantine.divert([]*batch{b})
 	i.decided, i.published = append(i.decided, b.effects...), append(i.published, b)
-	return nil
 }
 
 func (i *instance) drain(ctx context.Context) error {
