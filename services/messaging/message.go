@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -42,6 +44,27 @@ type message struct {
 
 	Changed int64    `bson:"changed"` // the seq of the last change in Present; 0: none is
 	Present *present `bson:"present,omitempty"`
+
+	Latest *latest `bson:"latest,omitempty"` // what has become of it since it was inserted; of the document alone
+}
+
+// latest is what a text has become with a change. Of two, the later one is the greater: Changed comes first.
+type latest struct {
+	Changed int64    `bson:"changed"`
+	Present *present `bson:"present"`
+}
+
+// UnmarshalBSON reads a document, and what has become of the text since.
+func (m *message) UnmarshalBSON(data []byte) error {
+	type document message
+	if err := bson.Unmarshal(data, (*document)(m)); err != nil {
+		return err
+	}
+	if l := m.Latest; l != nil && l.Changed > m.Changed {
+		m.Changed, m.Present = l.Changed, l.Present
+	}
+	m.Latest = nil
+	return nil
 }
 
 // entry is a message in a bucket: without what the bucket's id and the key say, and what is of use in the message's document only. Each

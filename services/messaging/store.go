@@ -248,9 +248,12 @@ func (d *database) inbox(ctx context.Context, user string) (ids []string, err er
 // putChanged writes what a text is now, unless it is changed further already. In its bucket the change stands alone at first: so whoever
 // reads there sees that the text in it is an old one, and reads the document.
 func (d *database) putChanged(ctx context.Context, m message) error {
-	if _, err := store.Update(ctx, d.messages, m.ID, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "changed", Value: m.Changed}, {Key: "present", Value: m.Present}, {Key: "body", Value: m.Body}, {Key: "mentions", Value: m.Mentions},
-	}}}, bson.E{Key: "changed", Value: bson.D{{Key: "$lt", Value: m.Changed}}}); err != nil {
+	// The greater of the two stays, without a look at the one that is there: FerretDB reads the whole collection where more than the _id is asked for.
+	change := bson.D{{Key: "$max", Value: bson.D{{Key: "latest", Value: latest{Changed: m.Changed, Present: m.Present}}}}}
+	if !m.now().Deleted.IsZero() { // for good
+		change = append(change, bson.E{Key: "$set", Value: bson.D{{Key: "body", Value: ""}, {Key: "mentions", Value: nil}, {Key: "present", Value: nil}}})
+	}
+	if _, err := store.Update(ctx, d.messages, m.ID, change); err != nil {
 		return err
 	}
 	n := bucketOf(m.Seq)
