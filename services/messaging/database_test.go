@@ -125,3 +125,33 @@ func TestWhatIsReadIsStored(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, readCursor{9, 6}, c)
 }
+
+// Two instances may write what became of a text, the later one first.
+func TestTheLaterChangeStays(t *testing.T) {
+	d := openTestDatabase(t, nil)
+	ctx := t.Context()
+	first := text(1, "one")
+	require.NoError(t, d.putMessages(ctx, []message{first}))
+	edited := func(seq int64, body string) message {
+		m := first
+		m.apply(message{Seq: seq, Kind: wire.Edit, Body: body, At: time.Unix(seq, 0)})
+		return m
+	}
+	for _, m := range []message{edited(3, "three"), edited(5, "five"), edited(4, "four")} {
+		require.NoError(t, d.putChanged(ctx, m))
+	}
+	stored, err := d.readMessage(ctx, "room", 1)
+	require.NoError(t, err)
+	require.EqualValues(t, 5, stored.Changed)
+	require.Equal(t, "five", stored.wire().Body)
+	require.Equal(t, "one", stored.said().Body)
+
+	gone := first
+	gone.apply(message{Seq: 6, Kind: wire.Delete, At: time.Unix(6, 0)})
+	require.NoError(t, d.putChanged(ctx, gone))
+	require.NoError(t, d.putChanged(ctx, edited(5, "five")))
+	var raw bson.M
+	require.NoError(t, d.messages.FindOne(ctx, bson.M{"_id": first.ID}).Decode(&raw))
+	require.NotContains(t, fmt.Sprint(raw), "five")
+	require.NotContains(t, fmt.Sprint(raw), "one")
+}
