@@ -161,6 +161,7 @@ func TestTwoInstancesOfEach(t *testing.T) {
 		w.parts["messaging"].stop()
 		step(30)
 		w.start("messaging")
+		w.ready()
 		step(60)
 	})
 }
