@@ -30,7 +30,7 @@ func TestABacklogHoldsNobodyUp(t *testing.T) {
 		return client.DirectID(alice.User.ID, fmt.Sprintf("00000000-0000-7000-8000-%012d", n))
 	}
 	busy := another()
-	// Others whose records are in another partition, and what is told of them in the same one, which has an order.
+	// Conversations whose records are in another partition of messages, and whose frames are in the same partition of users: there they have an order.
 	var others []string
 	for len(others) < 5 {
 		if id := another(); of(id, all) != of(busy, all) && of(id, told) == of(busy, told) {

@@ -95,6 +95,18 @@ func point(all []arrival) {
 	}
 }
 
+// As gives a text as something of another kind that points to a text.
+func (m Message) As(kind Kind, target int64) Message {
+	m.Target = target
+	switch kind {
+	case Edit:
+		m.Kind = Edit
+	case Reaction:
+		m.Kind, m.Body, m.Emoji = Reaction, "", Emoji
+	}
+	return m
+}
+
 // Recognize gives a message as the one that was said, if it may be that: a text may have been edited since to one of edits, and hidden says that
 // the reader may be one who does not see what is in a change of an older text.
 func Recognize(m client.Message, said Message, edits []string, hidden bool) Message {

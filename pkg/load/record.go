@@ -31,14 +31,8 @@ func MessageOf(m client.Message) Message {
 func (r *runner) own(i int) Message {
 	s := &r.said[i]
 	sender := r.sessions[r.rooms[s.room].members[s.sender]].User.ID
-	m := Message{Conversation: r.conversations[s.room], Sender: sender, ClientID: r.name + "-" + strconv.Itoa(i), Body: s.body, Target: s.seqOf.Load()}
-	switch s.does() {
-	case Edit:
-		m.Kind = Edit
-	case Reaction:
-		m.Kind, m.Body, m.Emoji = Reaction, "", Emoji
-	}
-	return m
+	m := Message{Conversation: r.conversations[s.room], Sender: sender, ClientID: r.name + "-" + strconv.Itoa(i), Body: s.body}
+	return m.As(s.does(), s.seqOf.Load())
 }
 
 // number gives the number of a message: its own, or a negative one if it is not exactly one that was said.

@@ -78,8 +78,8 @@ func failureOf(conversation string, err error) error {
 	return &failure{conversation, err}
 }
 
-// errInconsistent is what is stored of a conversation and contradicts itself.
-var errInconsistent = errors.New("what is stored of this conversation contradicts itself")
+// errInconsistent are stored documents of a conversation that contradict each other.
+var errInconsistent = errors.New("the stored documents of this conversation contradict each other")
 
 // sharedCodes are the errors of a database that has to do with no document: it has no primary, no room, no time, or no
 // rights for this service.
@@ -94,7 +94,7 @@ var sharedCodes = []int{
 	14031, // OutOfDiskSpace
 }
 
-// isOwn says whether an error may be one conversation's own: what is stored cannot be read or contradicts itself, or
+// isOwn says whether an error may be one conversation's own: its documents cannot be read or contradict each other, or
 // the database refuses a write, such as one of a document over 16 MB. All others are those of the whole database, or of
 // Kafka, and nobody's own.
 func isOwn(err error) bool {

@@ -198,7 +198,7 @@ func (s *state) decide(c *conversation, e *effects) {
 	}
 	e.key = &idempotencyKey{ID: id, At: r.At.Time, Source: at}
 	if ok && k.Source == at && k.Refused != "" {
-		e.code = k.Refused // as another instance decided: what is stored may be of later, when it would be accepted
+		e.code = k.Refused // as another instance decided: the stored documents may be of a later time, at which it would be accepted
 	} else {
 		e.code = c.judge(r)
 	}

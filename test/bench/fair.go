@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/pkg/chaos"
 	"github.com/labctl/labctl/pkg/load"
@@ -63,35 +64,23 @@ func (b *chatBench) fair(ctx context.Context) (results []result, err error) {
 }
 
 // often calls f from n goroutines until ctx ends, and waits where the chat says so.
-func often(ctx context.Context, n int, done *atomic.Int64, f func(ctx context.Context, k int) error) error {
-	failed := make(chan error, n)
-	for k := range n {
-		go func() {
-			for ctx.Err() == nil {
-				err := f(ctx, k)
-				var e *client.Error
-				switch {
-				case err == nil:
-					done.Add(1)
-				case ctx.Err() != nil:
-				case errors.As(err, &e) && (e.Status == http.StatusTooManyRequests || e.Status >= 500 || e.Code == "conflict"):
-					select {
-					case <-ctx.Done():
-					case <-time.After(max(e.RetryAfter, 10*time.Millisecond)):
-					}
-				default:
-					failed <- err
-					return
-				}
-			}
-			failed <- nil
-		}()
-	}
-	var errs []error
+func often(ctx context.Context, n int, done *atomic.Int64, f func(context.Context) error) error {
+	g, within := errgroup.WithContext(ctx)
 	for range n {
-		errs = append(errs, <-failed)
+		g.Go(func() error {
+			for within.Err() == nil {
+				if err := load.Patiently(within, func() error { return f(within) }); err != nil {
+					return err
+				}
+				done.Add(1)
+			}
+			return nil
+		})
 	}
-	return errors.Join(errs...)
+	if err := g.Wait(); ctx.Err() == nil {
+		return err
+	}
+	return nil
 }
 
 // changeGroups adds a member and removes them again, in a loop.
@@ -100,7 +89,7 @@ func changeGroups(ctx context.Context, s []*client.Session, done *atomic.Int64) 
 	if err != nil {
 		return err
 	}
-	return often(ctx, 1, done, func(ctx context.Context, _ int) error {
+	return often(ctx, 1, done, func(ctx context.Context) error {
 		if _, err := s[0].RemoveMember(ctx, g.ID, s[1].User.ID); err != nil {
 			return err
 		}
@@ -118,7 +107,7 @@ func flood(ctx context.Context, s []*client.Session, done *atomic.Int64) error {
 		return err
 	}
 	defer d.Close()
-	return often(ctx, 50, done, func(ctx context.Context, _ int) error {
+	return often(ctx, 50, done, func(ctx context.Context) error {
 		_, err := d.Send(ctx, client.DirectID(s[0].User.ID, s[2].User.ID), "flood")
 		return err
 	})
@@ -135,7 +124,7 @@ func listAll(ctx context.Context, s []*client.Session, done *atomic.Int64) error
 			return err
 		}
 	}
-	return often(ctx, 20, done, func(ctx context.Context, _ int) error {
+	return often(ctx, 20, done, func(ctx context.Context) error {
 		_, err := s[2].Conversations(ctx)
 		return err
 	})

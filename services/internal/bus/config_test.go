@@ -151,17 +151,24 @@ func TestBadConfiguration(t *testing.T) {
 	}
 }
 
-func TestCreate(t *testing.T) {
-	ctx := t.Context()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
+// startCluster starts brokers, and gives what opens a client of theirs for a service.
+func startCluster(t *testing.T, brokers int) (cluster *kfake.Cluster, as func(service string) *kgo.Client) {
+	t.Helper()
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers))
 	require.NoError(t, err)
 	t.Cleanup(cluster.Close)
-	as := func(service string) *kgo.Client {
+	return cluster, func(service string) *kgo.Client {
+		t.Helper()
 		c, err := Open(Config{Brokers: cluster.ListenAddrs()}, service, nil)
 		require.NoError(t, err)
 		t.Cleanup(c.Close)
 		return c
 	}
+}
+
+func TestCreate(t *testing.T) {
+	ctx := t.Context()
+	cluster, as := startCluster(t, 1)
 	require.NoError(t, Create(ctx, as("presence"), Config{Partitions: 2}))
 	admin := kadm.NewClient(as("test"))
 	there, err := admin.ListTopics(ctx)
@@ -191,15 +198,7 @@ func TestCreateBringsTopicsToTheirConfigs(t *testing.T) {
 	for brokers, inSync := range map[int]string{1: "1", 2: "1", 3: "2"} {
 		t.Run(strconv.Itoa(brokers), func(t *testing.T) {
 			ctx := t.Context()
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(brokers))
-			require.NoError(t, err)
-			t.Cleanup(cluster.Close)
-			as := func(service string) *kgo.Client {
-				c, err := Open(Config{Brokers: cluster.ListenAddrs()}, service, nil)
-				require.NoError(t, err)
-				t.Cleanup(c.Close)
-				return c
-			}
+			cluster, as := startCluster(t, brokers)
 			admin := kadm.NewClient(as("test"))
 			of := func(topic string) map[string]string {
 				have, err := describe(ctx, admin, topic)
@@ -231,9 +230,7 @@ func TestCreateBringsTopicsToTheirConfigs(t *testing.T) {
 // Where the brokers let nobody change configs, the log says which a topic should have, and the service goes on.
 func TestCreateWhereConfigsAreNotTheServices(t *testing.T) {
 	ctx := t.Context()
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-	require.NoError(t, err)
-	t.Cleanup(cluster.Close)
+	cluster, _ := startCluster(t, 1)
 	cluster.ControlKey(int16(kmsg.DescribeConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		req, resp := r.(*kmsg.DescribeConfigsRequest), r.ResponseKind().(*kmsg.DescribeConfigsResponse)
@@ -257,9 +254,7 @@ func TestCreateWhereConfigsAreNotTheServices(t *testing.T) {
 func TestCreateThatIsRefused(t *testing.T) {
 	for name, code := range map[string]int16{"a policy": 44, "a config": 40, "a right": 29} {
 		t.Run(name, func(t *testing.T) {
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-			require.NoError(t, err)
-			t.Cleanup(cluster.Close)
+			cluster, _ := startCluster(t, 1)
 			cluster.ControlKey(int16(kmsg.CreateTopics), func(r kmsg.Request) (kmsg.Response, error, bool) {
 				cluster.KeepControl()
 				res := kmsg.NewPtrCreateTopicsResponse()

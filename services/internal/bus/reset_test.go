@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -19,9 +18,7 @@ func TestResetIsNoticed(t *testing.T) {
 	for name, before := range map[string]int{"a reader that has begun": 1, "a reader that begins": 0} {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
-			cluster, err := kfake.NewCluster(kfake.NumBrokers(1))
-			require.NoError(t, err)
-			t.Cleanup(cluster.Close)
+			cluster, _ := startCluster(t, 1)
 			config := Config{Brokers: cluster.ListenAddrs()}
 			writer, err := Open(config, "test", nil, kgo.DefaultProduceTopic(Users))
 			require.NoError(t, err)
