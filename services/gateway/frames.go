@@ -58,9 +58,6 @@ func (c *conn) handle(op ws.OpCode, data []byte) {
 			c.g.announce(c.user)
 		}
 	case wire.FramePing:
-		if len(f.ID) > wire.MaxFrameID {
-			f.ID = ""
-		}
 		c.enqueue(wire.Encode(wire.Pong{Type: wire.FramePong, ID: f.ID}))
 	}
 }
@@ -109,15 +106,12 @@ func (c *conn) refuse(data []byte) {
 
 // about is an error that names what of a frame it is about.
 func about(f wire.ClientFrame, code, message string) wire.ErrorFrame {
-	e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable}
+	e := wire.ErrorFrame{Type: wire.FrameError, Code: code, Message: message, Retry: code == wire.CodeUnavailable, ID: f.ID}
 	if wire.ValidClientID(f.ClientID) {
 		e.ClientID = f.ClientID
 	}
 	if wire.ValidConversation(f.Conversation) {
 		e.Conversation = f.Conversation
-	}
-	if len(f.ID) <= wire.MaxFrameID {
-		e.ID = f.ID
 	}
 	return e
 }
@@ -231,9 +225,6 @@ func (g *gateway) exists(ctx context.Context, user string) error {
 
 // resume sends what the client has missed.
 func (c *conn) resume(ctx context.Context, f wire.ClientFrame) {
-	if len(f.ID) > wire.MaxFrameID {
-		f.ID = ""
-	}
 	fail := func(code, message string) { c.complain(wire.ClientFrame{ID: f.ID}, code, message) }
 	if len(f.Have) > wire.MaxResume {
 		fail(wire.CodeBadFrame, fmt.Sprintf("have names %d conversations; at most %d", len(f.Have), wire.MaxResume))

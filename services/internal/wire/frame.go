@@ -29,6 +29,7 @@ type ClientFrame struct {
 var ErrField = errors.New("a field has a wrong type")
 
 // DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none. With ErrField comes what else is in the frame.
+// An id that is too long is left out, as answers leave it out.
 func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	switch {
 	case len(data) > MaxFrame:
@@ -49,6 +50,9 @@ func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	}
 	if p == nil || (err != nil && !errors.Is(err, ErrField)) {
 		return f, errors.New("a frame is not a JSON object as expected")
+	}
+	if len(p.ID) > MaxFrameID {
+		p.ID = ""
 	}
 	switch p.Type {
 	case FrameHello, FrameSend, FrameEdit, FrameDelete, FrameReact, FrameRead, FrameTyping, FrameResume, FramePing, FrameAway:
