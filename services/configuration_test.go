@@ -220,8 +220,8 @@ func TestConfiguration(t *testing.T) {
 	require.Equal(t, want, string(have), "docs/configuration.md is not what the services list: run `make docs`")
 }
 
-// page writes what all have in common once, then what all but the frontend have, which has neither database nor brokers, and then what
-// each has beside.
+// page writes what all have in common once, then what all but the frontend have, which has no brokers, then what all have that have a database,
+// and then what each has beside.
 func page(services []configured) string {
 	var b strings.Builder
 	b.WriteString("<!-- Written by `make docs` of what the services list in code. -->\n\n# Configuration of the chat's services\n\n" +
@@ -249,15 +249,19 @@ func page(services []configured) string {
 		}
 		table(&b, title, shared)
 	}
-	var names, most []string
+	var names, most, keeping []string
 	for _, c := range services {
 		names = append(names, c.name)
 		if c.name != "frontend" {
 			most = append(most, c.name)
 		}
+		if c.name != "frontend" && c.name != "gateway" {
+			keeping = append(keeping, c.name)
+		}
 	}
 	common("All services", names...)
 	common("All but frontend", most...)
+	common("All but frontend and gateway", keeping...)
 	for _, name := range names {
 		table(&b, name, rest[name])
 	}

@@ -329,11 +329,11 @@ func (r *run) deaf(ctx context.Context, f Fault) error {
 	defer cancel()
 	var shut func() error
 	err := load.Patiently(within, func() error { // what it needs may be away by another fault
-		ticket, err := s.Ticket(within)
+		access, err := s.AccessToken(within)
 		if err != nil {
 			return err
 		}
-		ws, err := c.Dial(within, ticket, "")
+		ws, err := c.Dial(within, access, "")
 		if err == nil {
 			shut = ws.CloseNow
 		}

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/coder/websocket"
@@ -282,55 +281,39 @@ func TestSockets(t *testing.T) {
 	ctx := t.Context()
 	alice := w.user("alice")
 	c := client.New(w.url)
-	dial := func(ticket, origin string) (*websocket.Conn, error) {
-		ws, err := c.Dial(ctx, ticket, origin)
+	dial := func(token, origin string) (*websocket.Conn, error) {
+		ws, err := c.Dial(ctx, token, origin)
 		if ws != nil {
 			t.Cleanup(func() { _ = ws.CloseNow() })
 		}
 		return ws, err
 	}
-	ticket := func() string {
-		s, err := alice.Ticket(ctx)
-		require.NoError(t, err)
-		return s
-	}
+	access, err := alice.AccessToken(ctx)
+	require.NoError(t, err)
 
-	t.Run("a ticket opens one socket", func(t *testing.T) {
-		k := ticket()
-		_, err := dial(k, "")
-		require.NoError(t, err)
-		_, err = dial(k, "")
-		require.True(t, client.IsCode(err, "bad_ticket"), err)
-	})
-	t.Run("tickets that come together open one socket each", func(t *testing.T) {
-		var wg sync.WaitGroup
-		var opened, refused atomic.Int64
-		for range 8 {
-			k := ticket()
-			for range 4 {
-				wg.Go(func() {
-					ws, err := dial(k, "")
-					switch {
-					case err == nil:
-						opened.Add(1)
-						_ = ws.CloseNow()
-					case client.IsCode(err, "bad_ticket"):
-						refused.Add(1)
-					default:
-						t.Error(err)
-					}
-				})
-			}
+	t.Run("bad tokens", func(t *testing.T) {
+		head, rest, _ := strings.Cut(access, ".")
+		for name, bad := range map[string]string{
+			"none": "", "nonsense": "nonsense", "another head": "e30." + rest, "changed": head + ".x" + rest, "cut": access[:len(access)-2],
+			"unsigned": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.", "long": strings.Repeat("x", 5000),
+		} {
+			ws, err := dial(bad, "")
+			require.NoError(t, err, name)
+			frames, code := closing(t, ws)
+			require.Empty(t, frames, name)
+			require.EqualValues(t, 4402, code, name)
 		}
-		wg.Wait()
-		require.EqualValues(t, 8, opened.Load())
-		require.EqualValues(t, 24, refused.Load())
 	})
-	t.Run("bad tickets", func(t *testing.T) {
-		k := ticket()
-		for name, bad := range map[string]string{"none": "", "nonsense": "nonsense", "changed": "x" + k, "cut": k[:len(k)-1]} {
-			_, err := dial(bad, "")
-			require.True(t, client.IsCode(err, "bad_ticket"), "%s: %v", name, err)
+	t.Run("whatever comes before the hello closes", func(t *testing.T) {
+		for name, first := range map[string]string{
+			"a ping": `{"type":"ping","id":"p-1"}`, "no frame": "hello", "a token of a wrong type": `{"type":"hello","token":7}`,
+			"a send": `{"type":"send","conversation":"g:1","client_id":"c-1","body":"x"}`,
+		} {
+			ws := w.upgrade(w.url)
+			require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(first)), name)
+			frames, code := closing(t, ws)
+			require.Empty(t, frames, name)
+			require.EqualValues(t, 4400, code, name)
 		}
 	})
 	t.Run("origins", func(t *testing.T) {
@@ -340,18 +323,12 @@ func TestSockets(t *testing.T) {
 			"http://" + host + ".evil.example": false, "http://evil.example#" + host: false, "http://" + host + "@evil.example": false,
 			"file://" + host: false, host: false,
 		} {
-			_, err := dial(ticket(), origin)
+			_, err := dial(access, origin)
 			if good {
 				require.NoError(t, err, origin)
 			} else {
 				require.True(t, client.IsCode(err, "bad_origin"), "%s: %v", origin, err)
 			}
-		}
-	})
-	t.Run("no ticket without a token", func(t *testing.T) {
-		for _, bearer := range []string{"", "nonsense", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0."} {
-			status, _ := call(t, "POST", w.url+"/api/ws/ticket", bearer, "")
-			require.Equal(t, 401, status)
 		}
 	})
 	t.Run("bad frames close", func(t *testing.T) {
@@ -368,7 +345,7 @@ func TestSockets(t *testing.T) {
 			"binary":       {websocket.MessageBinary, "{}", 1003},
 			"too large":    {websocket.MessageText, `{"type":"ping","id":"` + strings.Repeat("x", 33<<10) + `"}`, 1009},
 		} {
-			ws, err := dial(ticket(), "")
+			ws, err := dial(access, "")
 			require.NoError(t, err, name)
 			require.NoError(t, ws.Write(ctx, tc.kind, []byte(tc.frame)))
 			for err == nil {
@@ -378,7 +355,7 @@ func TestSockets(t *testing.T) {
 		}
 	})
 	t.Run("a field of a wrong type is answered", func(t *testing.T) {
-		ws, err := dial(ticket(), "")
+		ws, err := dial(access, "")
 		require.NoError(t, err)
 		defer func() { _ = ws.CloseNow() }()
 		_, _, err = ws.Read(ctx) // hello
@@ -389,7 +366,7 @@ func TestSockets(t *testing.T) {
 		require.JSONEq(t, `{"type":"error","code":"bad_frame","message":"a field has a wrong type: body","retry":false,"client_id":"c-1"}`, string(raw))
 	})
 	t.Run("ping", func(t *testing.T) {
-		ws, err := dial(ticket(), "")
+		ws, err := dial(access, "")
 		require.NoError(t, err)
 		_, hello, err := ws.Read(ctx)
 		require.NoError(t, err)

@@ -179,7 +179,7 @@ func units() []*unit {
 			c.Listener, c.Log = ln, log
 			return presence.Run(ctx, c)
 		}},
-		{name: "gateway", routes: []string{"/api/ws", "/ws"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "gateway", routes: []string{"/ws"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
 			c, err := gateway.ConfigFromEnv(getenv)
 			if err != nil {
 				return err

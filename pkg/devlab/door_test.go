@@ -22,7 +22,16 @@ import (
 // startGateway starts a gateway with another configuration and gives its address.
 func (w *world) startGateway(name string, change func(*gateway.Config)) (url string) {
 	w.t.Helper()
-	u := &unit{name: name, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	u := &unit{name: name, run: running(change)}
+	w.place(u)
+	w.start(name)
+	require.NoError(w.t, ready(w.t.Context(), []*unit{u}, w.urls))
+	return w.urls[name]
+}
+
+// running runs a gateway with another configuration.
+func running(change func(*gateway.Config)) func(context.Context, func(string) string, net.Listener, *slog.Logger) error {
+	return func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
 		c, err := gateway.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
@@ -30,24 +39,31 @@ func (w *world) startGateway(name string, change func(*gateway.Config)) (url str
 		c.Listener, c.Log = ln, log
 		change(&c)
 		return gateway.Run(ctx, c)
-	}}
-	w.place(u)
-	w.start(name)
-	require.NoError(w.t, ready(w.t.Context(), []*unit{u}, w.urls))
-	return w.urls[name]
+	}
 }
 
-func (w *world) ticket(s *client.Session) string {
+// access gives an access token of a session that is good for now.
+func (w *world) access(s *client.Session) string {
 	w.t.Helper()
-	k, err := s.Ticket(w.t.Context())
+	token, err := s.AccessToken(w.t.Context())
 	require.NoError(w.t, err)
-	return k
+	return token
+}
+
+// upgrade opens a bare socket at a gateway, on which no hello was said.
+func (w *world) upgrade(gateway string) *websocket.Conn {
+	w.t.Helper()
+	ws, res, err := websocket.Dial(w.t.Context(), "ws"+strings.TrimPrefix(gateway, "http")+"/ws", nil)
+	require.NoError(w.t, err)
+	require.Equal(w.t, http.StatusSwitchingProtocols, res.StatusCode)
+	w.t.Cleanup(func() { _ = ws.CloseNow() })
+	return ws
 }
 
 // dial opens a bare socket of a session at a gateway, and has read the hello.
 func (w *world) dial(gateway string, s *client.Session) *websocket.Conn {
 	w.t.Helper()
-	ws, err := client.New(gateway).Dial(w.t.Context(), w.ticket(s), "")
+	ws, err := client.New(gateway).Dial(w.t.Context(), w.access(s), "")
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = ws.CloseNow() })
 	_, hello, err := ws.Read(w.t.Context())
@@ -68,8 +84,7 @@ func closing(t *testing.T, ws *websocket.Conn) (frames []string, code websocket.
 	}
 }
 
-// A session's end closes its sockets on each gateway, and no gateway lets it in again: not with a ticket that it holds, not with
-// its access token, and not one that starts only now.
+// A session's end closes its sockets on each gateway, and no gateway lets it in again with its access token, not even one that starts only now.
 func TestAnEndedSessionIsShutOutEverywhere(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
@@ -79,13 +94,10 @@ func TestAnEndedSessionIsShutOutEverywhere(t *testing.T) {
 	phone, laptop := w.again(alice), w.again(alice)
 	gateways := map[string]string{"first": w.url, "second": second}
 	mine, others := map[string]*websocket.Conn{}, map[string]*websocket.Conn{}
-	tickets := map[string]string{}
 	for name, url := range gateways {
 		mine[name], others[name] = w.dial(url, phone), w.dial(url, laptop)
-		tickets[name] = w.ticket(phone)
 	}
-	access, err := phone.AccessToken(ctx)
-	require.NoError(t, err)
+	access := w.access(phone)
 
 	require.NoError(t, alice.EndLogin(ctx, phone.ID))
 	for name, ws := range mine {
@@ -93,13 +105,12 @@ func TestAnEndedSessionIsShutOutEverywhere(t *testing.T) {
 		require.EqualValues(t, 4401, code, name)
 	}
 	gateways["new"] = w.startGateway("gateway-3", same)
-	tickets["new"] = tickets["first"]
 	for name, url := range gateways {
-		_, err := client.New(url).Dial(ctx, tickets[name], "")
-		require.True(t, client.IsCode(err, "bad_ticket"), "%s: %v", name, err)
-		status, body := call(t, "POST", url+"/api/ws/ticket", access, "")
-		require.Equal(t, 401, status, name)
-		require.Contains(t, body, "session_ended", name)
+		ws, err := client.New(url).Dial(ctx, access, "")
+		require.NoError(t, err, name)
+		frames, code := closing(t, ws)
+		require.Empty(t, frames, name)
+		require.EqualValues(t, 4401, code, name)
 	}
 	for name, ws := range others {
 		require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(`{"type":"ping","id":"1"}`)))
@@ -133,14 +144,31 @@ func TestAnEndedSessionThatDoesNotGo(t *testing.T) {
 	require.EqualValues(t, 1, w.device(alice).send(dm, "alone").Seq)
 }
 
-func TestTicketsExpire(t *testing.T) {
-	w := newWorld(t)
+// A socket outlives the token that opened it. A token that has expired opens none, and a client then takes a new one.
+func TestATokenThatExpires(t *testing.T) {
+	w := newWorld(t, "gateway")
+	ctx := t.Context()
 	var c clock
-	url := w.startGateway("gateway-2", func(o *gateway.Config) { o.Now = c.now })
-	k := w.ticket(w.user("alice"))
-	c.forward(30 * time.Second)
-	_, err := client.New(url).Dial(t.Context(), k, "")
-	require.True(t, client.IsCode(err, "bad_ticket"), "%v", err)
+	w.parts["gateway"].unit.run = running(func(o *gateway.Config) { o.Now = c.now })
+	w.start("gateway")
+	w.ready()
+	alice := w.user("alice")
+	old := w.access(alice)
+	ws, d := w.dial(w.url, alice), w.device(alice)
+	c.forward(time.Hour)
+	require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(`{"type":"ping","id":"1"}`)))
+	_, pong, err := ws.Read(ctx)
+	require.NoError(t, err)
+	require.JSONEq(t, `{"type":"pong","id":"1"}`, string(pong))
+	late, err := client.New(w.url).Dial(ctx, old, "")
+	require.NoError(t, err)
+	_, code := closing(t, late)
+	require.EqualValues(t, 4402, code)
+
+	d.Disconnect()
+	eventually(t, "the client to take a new token", func() bool { return w.access(alice) != old })
+	c.forward(-time.Hour) // to a gateway whose clock is an hour ahead, each token is an old one
+	d.send(client.DirectID(alice.User.ID, w.user("bob").User.ID), "in again")
 }
 
 func TestTooMuch(t *testing.T) {
@@ -212,9 +240,13 @@ func TestTooMuch(t *testing.T) {
 		url := limited(func(o *gateway.Config) { o.UserRate, o.Now = rate(10).UserRate, still })
 		carol, dave := w.user("carol"), w.user("dave")
 		first, second := w.dial(w.url, dave), w.dial(url, carol)
-		require.Equal(t, 8, floods(second), "the socket and the hello were the first two")
-		_, err := client.New(url).Dial(ctx, w.ticket(carol), "")
-		require.True(t, client.IsCode(err, "busy"), "%v", err)
+		require.Equal(t, 9, floods(second), "the hello was the first")
+		ws, err := client.New(url).Dial(ctx, w.access(carol), "")
+		require.NoError(t, err)
+		frames, code := closing(t, ws)
+		require.Len(t, frames, 1)
+		require.Contains(t, frames[0], `"code":"rate_limited"`)
+		require.EqualValues(t, 4429, code)
 		require.NoError(t, first.Write(ctx, websocket.MessageText, ping), "others are not touched")
 		_, _, err = first.Read(ctx)
 		require.NoError(t, err)
@@ -227,28 +259,22 @@ func TestTooMuch(t *testing.T) {
 	})
 	t.Run("of an address", func(t *testing.T) {
 		url := limited(func(o *gateway.Config) { o.AddressRate, o.Now = rate(5).AddressRate, still })
-		erin := w.user("erin")
-		access, err := erin.AccessToken(ctx)
-		require.NoError(t, err)
 		from := func(address string) int {
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, url+"/api/ws/ticket", nil)
-			require.NoError(t, err)
-			req.Header.Set("Authorization", "Bearer "+access)
-			req.Header.Set("X-Forwarded-For", address)
-			res, err := http.DefaultClient.Do(req)
-			require.NoError(t, err)
-			require.NoError(t, res.Body.Close())
+			ws, res, err := websocket.Dial(ctx, "ws"+strings.TrimPrefix(url, "http")+"/ws", &websocket.DialOptions{HTTPHeader: http.Header{"X-Forwarded-For": {address}}})
+			if err == nil {
+				require.NoError(t, ws.CloseNow())
+			}
 			if res.StatusCode == 429 {
 				require.Equal(t, "1", res.Header.Get("Retry-After"))
 			}
 			return res.StatusCode
 		}
 		for range 5 {
-			require.Equal(t, 200, from("203.0.113.7"))
+			require.Equal(t, 101, from("203.0.113.7"))
 		}
 		require.Equal(t, 429, from("203.0.113.7"))
 		require.Equal(t, 429, from("198.51.100.9, 203.0.113.7"), "who says to come from elsewhere")
-		require.Equal(t, 200, from("203.0.113.8"))
+		require.Equal(t, 101, from("203.0.113.8"))
 	})
 }
 
@@ -284,10 +310,7 @@ func TestAClientThatIsSilent(t *testing.T) {
 	w.metric("gateway-2", "gateway_connections 0")
 
 	// And one that never says hello.
-	conn, res, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(url, "http")+"/ws?ticket="+w.ticket(alice), nil)
-	require.NoError(t, err)
-	require.Equal(t, 101, res.StatusCode)
-	frames, code := closing(t, conn)
+	frames, code := closing(t, w.upgrade(url))
 	require.Empty(t, frames)
 	require.EqualValues(t, 4408, code)
 }

@@ -31,7 +31,7 @@ func TestWhoComesLateReadsWhatIsNotStoredYet(t *testing.T) {
 	produced, err := k.ProduceSync(ctx, &kgo.Record{Topic: topics.Messages, Key: []byte(dm), Value: value}).First()
 	require.NoError(t, err)
 
-	ws, err := client.New(w.startGateway("gateway-2", func(*gateway.Config) {})).Dial(ctx, w.ticket(bob), "")
+	ws, err := client.New(w.startGateway("gateway-2", func(*gateway.Config) {})).Dial(ctx, w.access(bob), "")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = ws.CloseNow() })
 	var hello struct {

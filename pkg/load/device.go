@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,21 +38,24 @@ const maxResume = 300
 func (d *device) open(ctx context.Context) (*socket, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	ticket, err := d.r.sessions[d.user].Ticket(ctx)
+	access, err := d.r.sessions[d.user].AccessToken(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s, err := dial(ctx, d.r.address, "/ws?ticket="+url.QueryEscape(ticket))
+	s, err := dial(ctx, d.r.address, "/ws")
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, s.close)
 	defer stop()
-	if err := s.write([]byte(`{"type":"hello"}`)); err != nil {
-		s.close()
-		return nil, err
+	hello, err := json.Marshal(map[string]string{"type": "hello", "token": access})
+	if err == nil {
+		err = s.write(hello)
 	}
-	if _, err := s.read(); err != nil {
+	if err == nil {
+		_, err = s.read()
+	}
+	if err != nil {
 		s.close()
 		return nil, err
 	}

@@ -59,7 +59,7 @@ type Result struct {
 	StoredPerSecond    float64 `json:"stored_per_second"`
 	DeliveredPerSecond float64 `json:"delivered_per_second"`
 
-	Open        Latency `json:"open"` // ticket, socket and hello of a connection
+	Open        Latency `json:"open"` // socket and hello of a connection
 	OpenSeconds float64 `json:"open_seconds"`
 	Reconnects  int64   `json:"reconnects"`
 	BackSeconds float64 `json:"back_seconds,omitempty"`       // from the storm until the last one is back

@@ -486,12 +486,3 @@ func (s *Session) Presence(ctx context.Context, ids ...string) ([]Presence, erro
 	err := s.do(ctx, http.MethodGet, "/api/presence?ids="+url.QueryEscape(strings.Join(ids, ",")), nil, &a)
 	return a.Presence, err
 }
-
-// Ticket gives a ticket that opens one socket.
-func (s *Session) Ticket(ctx context.Context) (string, error) {
-	var a struct {
-		Ticket string `json:"ticket"`
-	}
-	err := s.do(ctx, http.MethodPost, "/api/ws/ticket", nil, &a)
-	return a.Ticket, err
-}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -232,17 +232,21 @@ func retryable(err error) bool {
 func (d *Device) live(ctx context.Context, first bool) (opened bool, err error) {
 	dial, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	ticket, err := d.s.Ticket(dial)
+	access, err := d.s.AccessToken(dial)
 	if err != nil {
 		return false, err
 	}
-	ws, err := d.s.c.Dial(dial, ticket, d.o.Origin)
+	ws, err := d.s.c.Dial(dial, access, d.o.Origin)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = ws.CloseNow() }()
 	var hello wire.Hello
 	raw, err := d.read(dial, ws)
+	if websocket.CloseStatus(err) == wire.CloseBadToken {
+		_, renew := d.s.token(dial, access) // for the next socket; where the session has ended, that is why
+		return false, cmp.Or(renew, err)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -305,9 +309,9 @@ func (d *Device) probe(ctx context.Context, ws *websocket.Conn) {
 	}
 }
 
-// Dial opens a socket with a ticket and says hello. It is for those who want the bare frames; a Device is more.
-func (c *Client) Dial(ctx context.Context, ticket, origin string) (*websocket.Conn, error) {
-	address := "ws" + strings.TrimPrefix(c.base, "http") + "/ws?ticket=" + url.QueryEscape(ticket)
+// Dial opens a socket and says hello with an access token. It is for those who want the bare frames; a Device is more.
+func (c *Client) Dial(ctx context.Context, access, origin string) (*websocket.Conn, error) {
+	address := "ws" + strings.TrimPrefix(c.base, "http") + "/ws"
 	header := http.Header{}
 	if origin != "" {
 		header.Set("Origin", origin)
@@ -315,7 +319,7 @@ func (c *Client) Dial(ctx context.Context, ticket, origin string) (*websocket.Co
 	ws, res, err := websocket.Dial(ctx, address, &websocket.DialOptions{HTTPClient: c.sockets, HTTPHeader: header})
 	if err == nil {
 		ws.SetReadLimit(1 << 20)
-		if err := ws.Write(ctx, websocket.MessageText, []byte(`{"type":"hello"}`)); err != nil {
+		if err := ws.Write(ctx, websocket.MessageText, wire.Encode(wire.ClientFrame{Type: wire.FrameHello, Token: access})); err != nil {
 			_ = ws.CloseNow() // broken already
 			return nil, fmt.Errorf("open the socket: %w", err)
 		}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -25,22 +27,20 @@ type conn struct {
 	g       *gateway
 	socket  *socket
 	id      string
-	user    string
-	session string
 	address string
 	frames  limit.Bucket // of this connection; used by its reader
+
+	// What the client's hello has told, and what was passed on before it. Nobody but the reader knows the socket until then.
+	user, session, position string
 
 	away atomic.Bool // its client says that nobody is there
 
 	mu      sync.Mutex
-	said    bool        // the client has sent its first frame
+	opened  bool        // the hello has come
 	writing bool        // a goroutine writes, or ends the socket
-	begin   int         // how many of queue the socket begins with, which do not count
 	queue   []*frame    // what came from Kafka and answers; a client that lets it fill up is closed
-	timer   *time.Timer // until the first frame, and then until the next ping or its answer is due
+	timer   *time.Timer // until the hello, and then until the next ping or its answer is due
 	pinged  bool        // no answer yet
-
-	position string // what was passed on before the socket opened
 
 	once   sync.Once
 	done   chan struct{} // closed by close
@@ -79,42 +79,28 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 		g.flooding.Inc()
 		return service.Busy("too much at once from this address", wait)
 	}
-	if g.draining.Load() {
-		return service.Unavailable("this gateway", nil)
-	}
 	if err := handshake(w, r); err != nil {
 		return err
 	}
-	t, err := g.tickets.redeem(r.Context(), r.URL.Query().Get("ticket"))
-	if err == nil && g.ended.Has(t.Session) {
-		err = errTicket
-	}
-	switch {
-	case errors.Is(err, errTicket):
-		return &service.Error{Status: http.StatusUnauthorized, Code: "bad_ticket", Message: err.Error() + "; ask for a new one"}
-	case err != nil:
-		return service.Unavailable("the database", err)
-	}
-	if wait, ok := g.byUser.Take(t.User); !ok {
-		g.flooding.Inc()
-		return service.Busy("too much at once from this user", wait)
-	}
 	c := &conn{
-		g: g, id: wire.NewID(), user: t.User, session: t.Session, address: address,
+		g: g, id: wire.NewID(), address: address,
 		frames: limit.NewBucket(g.ConnectionRate, g.Now()), done: make(chan struct{}), gone: make(chan struct{}),
 	}
+	var err error
 	if c.socket, err = upgrade(w, r, c.control, c.more); err != nil {
 		g.Log.Debug("no upgrade", "error", err)
 		return nil // it is answered
 	}
+	c.timer = time.AfterFunc(g.HeartbeatTimeout, func() { c.close(wire.CloseNoHeartbeat, "the client said no hello") })
 	c.ending.Add(1)
+	g.connections.Inc()
+	g.opened.Add(1)
 	// A socket lives for hours. It needs nothing of the request that began it, which ends here, nor of the depth of its stack.
-	c.open()
 	go c.serve() //nolint:gosec // G118: it outlives the request
 	return nil
 }
 
-// handshake says why no socket can be made of a request. The upgrade would say it too, but not in JSON, and when the ticket is used up.
+// handshake says why no socket can be made of a request. The upgrade would say it too, but not in JSON.
 func handshake(w http.ResponseWriter, r *http.Request) error {
 	keys := r.Header.Values("Sec-Websocket-Key")
 	switch {
@@ -144,28 +130,55 @@ func lists(h http.Header, name, word string) bool {
 	return false
 }
 
-// open makes the socket known. Its first frame is the hello, whose position is read once the hub knows the socket: what was passed on before, the
-// position covers, and what is passed on after, the socket gets.
-func (c *conn) open() {
+// hello opens the socket for the user whose access token is in the client's first frame. The client speaks first: a page cannot send the token with
+// the upgrade, an address is no place for it, and there are proxies (Skipper 0.22 is one) that lose what a server sends right behind its answer.
+func (c *conn) hello(ctx context.Context, f wire.ClientFrame) {
 	g := c.g
-	c.timer = time.AfterFunc(g.HeartbeatTimeout, func() { c.close(wire.CloseNoHeartbeat, "the client said no hello") })
-	c.mu.Lock()
-	g.hub.add(c)
-	c.position = g.position.String()
-	c.queue, c.begin = []*frame{text(wire.Encode(wire.Hello{
-		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id, Position: c.position,
-		Heartbeat: int(g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
-	}))}, 1
-	c.kick()
-	c.mu.Unlock()
+	claims, err := g.verifier.Verify(ctx, f.Token)
+	switch {
+	case errors.Is(err, token.ErrInvalid):
+		c.close(wire.CloseBadToken, "the access token is no good; refresh it")
+		return
+	case errors.Is(err, token.ErrEnded):
+		c.close(wire.CloseSessionEnded, "the session has ended")
+		return
+	case err != nil:
+		g.Log.Warn("a socket waits for auth", "error", err)
+		c.close(closeTryAgain, "a part is down; connect again")
+		return
+	}
+	c.user, c.session = claims.User, claims.Session
+	if _, ok := g.byUser.Take(c.user); !ok {
+		c.refuse(nil)
+		return
+	}
+	c.open()
 	if g.ended.Has(c.session) { // its end may have come before the hub knew the socket
 		c.close(wire.CloseSessionEnded, "the session has ended")
 	} else if g.draining.Load() { // drain may have listed the sockets just before
 		c.close(1012, "the gateway stops; connect again")
 	}
-	g.connections.Inc()
-	g.opened.Add(1)
 	g.announce(c.user)
+}
+
+// closeTryAgain is the close code for what a client can do nothing about but to come back later (RFC 6455's registry has it from RFC 6455bis).
+const closeTryAgain ws.StatusCode = 1013
+
+// open makes the socket known. Its first frame is the hello, whose position is read once the hub knows the socket: what was passed on before, the
+// position covers, and what is passed on after, the socket gets.
+func (c *conn) open() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.g.hub.add(c)
+	c.opened = true
+	c.position = c.g.position.String()
+	c.queue = append(c.queue, text(wire.Encode(wire.Hello{
+		Type: wire.FrameHello, User: c.user, Session: c.session, Connection: c.id, Position: c.position,
+		Heartbeat: int(c.g.Heartbeat.Seconds()), MaxFrame: wire.MaxFrame,
+	})))
+	c.timer.Stop()
+	c.timer = time.AfterFunc(c.g.Heartbeat, c.ping)
+	c.kick()
 }
 
 // serve runs the socket until nothing is left of it. Its goroutine waits for the client, mostly, and what handles frames needs more stack than waiting
@@ -235,9 +248,11 @@ func (c *conn) end() {
 	c.close(ws.StatusNormalClosure, "")
 	c.ending.Wait()
 	c.cut()
-	c.g.hub.remove(c)
+	if c.opened {
+		c.g.hub.remove(c)
+		c.g.announce(c.user)
+	}
 	c.g.connections.Dec()
-	c.g.announce(c.user)
 	close(c.gone)
 }
 
@@ -285,7 +300,7 @@ func (c *conn) put(f *frame) bool {
 		f.end("closed")
 		return false
 	default:
-		if full = len(c.queue)-c.begin >= c.g.Queue; !full {
+		if full = len(c.queue) >= c.g.Queue; !full {
 			c.queue = append(c.queue, f)
 			c.kick()
 		}
@@ -307,24 +322,10 @@ func (c *conn) kick() {
 		closing = true
 	default:
 	}
-	if !c.writing && (closing || (c.said && len(c.queue) > 0)) {
+	if !c.writing && (closing || len(c.queue) > 0) {
 		c.writing = true
 		go c.write()
 	}
-}
-
-// start lets the socket write. The client speaks first: there are proxies (Skipper 0.22 is one) that lose what a server sends right behind its
-// answer to the upgrade.
-func (c *conn) start() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.said {
-		return
-	}
-	c.said = true
-	c.timer.Stop()
-	c.timer = time.AfterFunc(c.g.Heartbeat, c.ping)
-	c.kick()
 }
 
 // ping asks the client whether it is there. A client that has not answered the ping before is closed.
@@ -350,7 +351,7 @@ func (c *conn) expect(answer bool, within time.Duration) {
 	select {
 	case <-c.done:
 	default:
-		if c.said {
+		if c.opened {
 			c.pinged = answer
 			c.timer.Reset(within)
 		}
@@ -397,7 +398,7 @@ func (c *conn) write() {
 func (c *conn) next() (frames []*frame, closing bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	frames, c.queue, c.begin = c.queue, nil, 0
+	frames, c.queue = c.queue, nil
 	select {
 	case <-c.done:
 		for _, f := range frames {

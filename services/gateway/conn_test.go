@@ -46,7 +46,7 @@ func accepting(tb testing.TB, config Config) (g *gateway, address string, socket
 	sockets = make(chan *conn, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &conn{
-			g: g, user: r.URL.Query().Get("user"), frames: limit.NewBucket(config.ConnectionRate, time.Now()),
+			g: g, user: r.URL.Query().Get("user"), opened: true, frames: limit.NewBucket(config.ConnectionRate, time.Now()),
 			done: make(chan struct{}), gone: make(chan struct{}), timer: time.AfterFunc(time.Hour, func() {}),
 		}
 		var err error
@@ -64,7 +64,7 @@ func accepting(tb testing.TB, config Config) (g *gateway, address string, socket
 	return g, "ws" + strings.TrimPrefix(server.URL, "http"), sockets
 }
 
-// connected gives a socket that is served, and its client, which has not spoken.
+// connected gives a socket that is open and served, and its client.
 func connected(t *testing.T, config Config) (c *conn, client net.Conn) {
 	t.Helper()
 	_, address, sockets := accepting(t, config)
@@ -100,7 +100,6 @@ func closing(t *testing.T, client net.Conn) ws.StatusCode {
 
 func TestAClientThatReadsNothingIsClosed(t *testing.T) {
 	c, _ := connected(t, Config{Queue: 1000, WriteTimeout: 50 * time.Millisecond, Heartbeat: time.Hour})
-	c.start()
 	for range 100 { // more than the system keeps for a connection
 		c.enqueue(make([]byte, 1<<20))
 	}
@@ -113,11 +112,14 @@ func TestWhatWaitsGoesOutInOneWrite(t *testing.T) {
 	c, client := connected(t, Config{Queue: 1000, WriteTimeout: time.Hour, Heartbeat: time.Hour})
 	long := strings.Repeat("x", writeBuffer)
 	sent := []string{"one", "", "three", long, "five"}
+	c.mu.Lock()
+	c.writing = true // by nobody yet
+	c.mu.Unlock()
 	for _, s := range sent {
 		require.True(t, c.enqueue([]byte(s)))
 	}
-	require.Zero(t, c.socket.conn.(*counted).writes.Load(), "the client speaks first")
-	c.start()
+	require.Zero(t, c.socket.conn.(*counted).writes.Load())
+	go c.write()
 	for _, s := range sent {
 		got, err := wsutil.ReadServerText(client)
 		require.NoError(t, err)
@@ -129,7 +131,6 @@ func TestWhatWaitsGoesOutInOneWrite(t *testing.T) {
 // The bound of a write that was long ago must not end the next one.
 func TestASocketThatWasSilentCanBeWritten(t *testing.T) {
 	c, client := connected(t, Config{Queue: 10, WriteTimeout: time.Minute, Heartbeat: time.Hour})
-	c.start()
 	c.socket.mu.Lock()
 	c.socket.until = time.Now().Add(-time.Second)
 	require.NoError(t, c.socket.conn.SetWriteDeadline(c.socket.until))
@@ -150,10 +151,9 @@ func TestEveryFrameCounts(t *testing.T) {
 		"pings between parts": {ws.NewFrame(ws.OpText, false, nil), ping},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, client := connected(t, Config{
+			_, client := connected(t, Config{
 				ConnectionRate: limit.Rate{PerSecond: 1e-9, Burst: 10}, Queue: 100, WriteTimeout: time.Hour, Heartbeat: time.Hour,
 			})
-			c.start()
 			say(t, client, frames.first)
 			for range 11 {
 				say(t, client, frames.more)
@@ -203,7 +203,6 @@ func TestClosing(t *testing.T) {
 
 func TestPing(t *testing.T) {
 	c, client := connected(t, Config{Queue: 10, WriteTimeout: time.Hour, Heartbeat: time.Hour, HeartbeatTimeout: time.Hour})
-	c.start()
 	say(t, client, ws.NewPingFrame([]byte("mine")))
 	f, err := ws.ReadFrame(client)
 	require.NoError(t, err)
@@ -238,7 +237,6 @@ func BenchmarkFanOut(b *testing.B) {
 		client, _, _, err := ws.Dial(b.Context(), address+"?user="+users[i])
 		require.NoError(b, err)
 		c := <-sockets
-		c.start()
 		b.Cleanup(func() {
 			_ = client.Close()
 			<-c.gone

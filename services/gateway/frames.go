@@ -10,7 +10,6 @@ import (
 	otel "go.opentelemetry.io/otel/trace"
 
 	"github.com/labctl/labctl/services/internal/bus"
-	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
@@ -19,7 +18,6 @@ import (
 // handle handles a frame of the client.
 func (c *conn) handle(op ws.OpCode, data []byte) {
 	ctx := context.Background()
-	c.start()
 	select {
 	case <-c.done:
 		return // the end of the connection is near
@@ -36,15 +34,23 @@ func (c *conn) handle(op ws.OpCode, data []byte) {
 	}
 	f, err := wire.DecodeFrame(data)
 	switch {
-	case errors.Is(err, wire.ErrField):
+	case errors.Is(err, wire.ErrField) && c.opened:
 		c.complain(f, wire.CodeBadFrame, err.Error())
 		return
 	case err != nil:
 		c.close(wire.CloseBadFrame, err.Error())
 		return
 	}
+	if !c.opened {
+		if f.Type == wire.FrameHello {
+			c.hello(ctx, f)
+		} else {
+			c.close(wire.CloseBadFrame, "the first frame must be a hello")
+		}
+		return
+	}
 	switch f.Type {
-	case wire.FrameHello: // it has opened the socket, or does nothing
+	case wire.FrameHello: // it is open
 	case wire.FrameSend, wire.FrameEdit, wire.FrameDelete, wire.FrameReact:
 		c.traced(ctx, f, c.say)
 	case wire.FrameRead:
@@ -84,15 +90,14 @@ func (c *conn) may() bool {
 	if !c.frames.Take(c.g.Now()) {
 		return false
 	}
-	for _, who := range []struct {
-		buckets *limit.Buckets
-		key     string
-	}{{c.g.byUser, c.user}, {c.g.byAddress, c.address}} {
-		if _, ok := who.buckets.Take(who.key); !ok {
-			return false
-		}
+	if _, ok := c.g.byAddress.Take(c.address); !ok {
+		return false
 	}
-	return true
+	if c.user == "" { // before the hello
+		return true
+	}
+	_, ok := c.g.byUser.Take(c.user)
+	return ok
 }
 
 // refuse closes for a frame too many, and says which message was in it.

@@ -22,7 +22,6 @@ import (
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
-	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
@@ -31,8 +30,6 @@ import (
 // Config is the configuration of the gateway.
 type Config struct {
 	service.Settings
-	// TicketTTL is how long a ticket opens a socket.
-	TicketTTL time.Duration
 	// Heartbeat is the time between two pings, HeartbeatTimeout how long the answer may take.
 	Heartbeat, HeartbeatTimeout time.Duration
 	// Lease is the time between two reports of a user's connections to presence.
@@ -53,8 +50,8 @@ type Config struct {
 func Variables() []env.Variable {
 	return append(service.Variables("gateway"),
 		env.Variable{Name: "CONNECTION_RATE", Default: "200/1000", Form: limit.Form, Meaning: "How many frames each gateway takes from a connection."},
-		env.Variable{Name: "USER_RATE", Default: "400/2000", Form: limit.Form, Meaning: "How many it takes from a user. A ticket and a socket that opens count as one frame."},
-		env.Variable{Name: "ADDRESS_RATE", Default: "2000/10000", Form: limit.Form, Meaning: "How many it takes from an address (an IPv6 network of 64 bits is one), tickets and sockets that open included."},
+		env.Variable{Name: "USER_RATE", Default: "400/2000", Form: limit.Form, Meaning: "How many it takes from a user."},
+		env.Variable{Name: "ADDRESS_RATE", Default: "2000/10000", Form: limit.Form, Meaning: "How many it takes from an address (an IPv6 network of 64 bits is one). Each request for a socket counts as one."},
 	)
 }
 
@@ -62,7 +59,7 @@ func Variables() []env.Variable {
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("gateway", getenv)
 	c := Config{
-		Settings: s, TicketTTL: 30 * time.Second, Heartbeat: 25 * time.Second, HeartbeatTimeout: 10 * time.Second,
+		Settings: s, Heartbeat: 25 * time.Second, HeartbeatTimeout: 10 * time.Second,
 		Lease: 15 * time.Second, Queue: 256, WriteTimeout: 10 * time.Second, SendTimeout: 15 * time.Second, Now: time.Now,
 	}
 	for _, rate := range []struct {
@@ -83,12 +80,10 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 type gateway struct {
 	Config
 	id        string // of this process, in leases
-	db        *store.DB
 	kafka     *kgo.Client
 	verifier  *token.Verifier
 	auth      peer.Auth
 	messaging peer.Messaging
-	tickets   *tickets
 	ended     *ended.Sessions
 	hub       *hub
 	position  position
@@ -116,11 +111,6 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer tracer.Close()
-	db, err := store.Open(c.MongoDBURI, c.Database, "gateway")
-	if err != nil {
-		return fmt.Errorf("gateway: %w", err)
-	}
-	defer db.Close()
 	resets := bus.Resets(m)
 	kafka, err := bus.Open(c.Kafka, "gateway", c.Log, bus.CountResets(c.Log, resets),
 		kgo.RecordDeliveryTimeout(c.SendTimeout), kgo.FetchMaxWait(500*time.Millisecond),
@@ -137,7 +127,7 @@ func Run(ctx context.Context, c Config) error {
 	defer over.Close()
 	client := peer.NewHTTPClient()
 	g := &gateway{
-		Config: c, id: wire.NewID(), db: db, kafka: kafka, ended: over, hub: newHub(), typings: newTypings(), leases: newLeases(), tracer: tracer,
+		Config: c, id: wire.NewID(), kafka: kafka, ended: over, hub: newHub(), typings: newTypings(), leases: newLeases(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -146,7 +136,7 @@ func Run(ctx context.Context, c Config) error {
 		received:    m.Counter("gateway_frames_received_total", "Frames from clients."),
 		delivered:   m.Counter("gateway_frames_delivered_total", "Frames queued to clients."),
 		slow:        m.Counter("gateway_slow_clients_total", "Sockets closed because their client did not read."),
-		flooding:    m.Counter("gateway_rate_limited_total", "Frames, tickets and sockets refused because there were too many."),
+		flooding:    m.Counter("gateway_rate_limited_total", "Frames and sockets refused because there were too many."),
 	}
 	g.verifier.Refuse(over.Has)
 	over.OnEnd(func(session, user string) {
@@ -156,19 +146,12 @@ func Run(ctx context.Context, c Config) error {
 			}
 		}
 	})
-	g.tickets = &tickets{db: db, ttl: c.TicketTTL, now: c.Now}
 
 	mux := http.NewServeMux()
-	mux.Handle("POST /api/ws/ticket", service.Authenticated(g.verifier, g.ticket))
 	mux.Handle("GET /ws", service.Handle(g.socket))
 	s := service.Server{
 		Settings: c.Settings, Name: "gateway", Handler: mux, Metrics: m, Tracer: tracer, Start: g.start, Work: g.work, Drain: g.drain,
-		Ready: func(ctx context.Context) error {
-			if err := db.Ready(ctx); err != nil {
-				return err
-			}
-			return bus.Ready(ctx, kafka)
-		},
+		Ready: func(ctx context.Context) error { return bus.Ready(ctx, kafka) },
 	}
 	return s.Run(ctx)
 }
@@ -176,9 +159,6 @@ func Run(ctx context.Context, c Config) error {
 // start takes this gateway's place in the topic users. It is ready only then: what is produced from now on, it sees, and what may have been
 // produced before, its sockets are to find in the database.
 func (g *gateway) start(ctx context.Context) error {
-	if err := g.tickets.start(ctx); err != nil {
-		return err
-	}
 	if err := bus.Create(ctx, g.kafka, g.Kafka); err != nil {
 		return err
 	}
@@ -202,7 +182,7 @@ func (g *gateway) start(ctx context.Context) error {
 	return nil
 }
 
-// work delivers, reports the leases and sweeps, until ctx ends.
+// work delivers and reports the leases, until ctx ends.
 func (g *gateway) work(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -223,13 +203,6 @@ func (g *gateway) work(ctx context.Context) error {
 	})
 	wg.Go(func() { g.announceAll(ctx) })
 	wg.Go(func() { g.tidy(ctx) })
-	wg.Go(func() {
-		g.every(ctx, time.Minute, func() {
-			if err := g.tickets.sweep(ctx); err != nil {
-				g.Log.Warn("used tickets stay", "error", err)
-			}
-		})
-	})
 	for {
 		fetches := g.kafka.PollFetches(ctx)
 		if ctx.Err() != nil {
@@ -242,7 +215,7 @@ func (g *gateway) work(ctx context.Context) error {
 	}
 }
 
-// tidy gives the system back what many sockets needed to open, once they have: requests, tickets and the deep stacks of both, some 40 KiB each.
+// tidy gives the system back what many sockets needed to open, once they have: requests, tokens and the deep stacks of both, some 40 KiB each.
 // The runtime alone would keep it for minutes, or for as long as the gateway is quiet.
 func (g *gateway) tidy(ctx context.Context) {
 	const many = 1000

@@ -6,7 +6,7 @@ it and the 15 s in which a service lets its requests and connections go.
 */ -}}
 {{- define "chat.parts" -}}
 - {name: auth, service: true, paths: [/api/auth], drain: 2, grace: 20}
-- {name: gateway, service: true, paths: [/ws, /api/ws], drain: 3, grace: 30}
+- {name: gateway, service: true, paths: [/ws], drain: 3, grace: 30}
 - {name: messaging, service: true, paths: [/api/conversations, /api/messages], drain: 2, grace: 20}
 - {name: presence, service: true, paths: [/api/presence], drain: 2, grace: 20}
 - {name: groups, service: true, paths: [/api/groups, /api/invitations, /api/contacts, /api/blocks], drain: 2, grace: 20}
@@ -93,6 +93,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- end }}
 {{- end }}
 {{- end }}
+{{- if ne .part.name "gateway" }}
 - name: MONGODB_URI
   valueFrom:
     secretKeyRef:
@@ -100,6 +101,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
       key: uri
 - name: MONGODB_DATABASE
   value: {{ .part.name }}
+{{- end }}
 {{- range index (include "chat.asks" . | fromYaml) .part.name }}
 - name: {{ upper . }}_URL
   value: http://{{ . }}:8080

@@ -65,13 +65,15 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 	if s.Kafka, err = bus.FromEnv(name, getenv); err != nil {
 		errs = append(errs, err)
 	}
-	if s.MongoDBURI, err = store.URIFromEnv(getenv); err != nil {
-		errs = append(errs, err)
+	if hasDatabase(name) {
+		if s.MongoDBURI, err = store.URIFromEnv(getenv); err != nil {
+			errs = append(errs, err)
+		}
+		s.Database = cmp.Or(getenv("MONGODB_DATABASE"), name)
 	}
 	if s.Tracing, err = trace.FromEnv(name, getenv); err != nil {
 		errs = append(errs, err)
 	}
-	s.Database = cmp.Or(getenv("MONGODB_DATABASE"), name)
 	// What a service has no use for stays empty, so that a use that is not listed is noticed.
 	own := func(variable, standard string) string {
 		if !slices.Contains(further(name), variable) {
@@ -96,6 +98,9 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 	return s, nil
 }
 
+// hasDatabase says whether a service keeps data of its own. The gateway keeps none.
+func hasDatabase(service string) bool { return service != "gateway" }
+
 // further says which settings each service has a use for, of those that not all have.
 func further(service string) []string {
 	switch service {
@@ -114,7 +119,9 @@ func further(service string) []string {
 // Variables gives what FromEnv reads for a service.
 func Variables(service string) []env.Variable {
 	all := append(BasicVariables(), bus.Variables(service)...)
-	all = append(all, store.Variables(service)...)
+	if hasDatabase(service) {
+		all = append(all, store.Variables(service)...)
+	}
 	all = append(all, trace.Variables(service)...)
 	for _, v := range []env.Variable{
 		{Name: "AUTH_URL", Default: "http://auth:8080", Form: "a base address",

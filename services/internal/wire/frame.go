@@ -12,6 +12,7 @@ import (
 type ClientFrame struct {
 	Type         string           `json:"type"`
 	ID           string           `json:"id,omitempty"`
+	Token        string           `json:"token,omitempty"`
 	Conversation string           `json:"conversation,omitempty"`
 	ClientID     string           `json:"client_id,omitempty"`
 	Body         string           `json:"body,omitempty"`

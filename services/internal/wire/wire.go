@@ -358,6 +358,7 @@ type Pong struct {
 const (
 	CloseBadFrame     = 4400
 	CloseSessionEnded = 4401
+	CloseBadToken     = 4402
 	CloseNoHeartbeat  = 4408
 	CloseTooSlow      = 4409
 	CloseTooMany      = 4429

@@ -24,10 +24,9 @@ const tokens = new BrowserTokens();
 const chat = new Chat({
   http: new Http(tokens),
   store: new Store({ ...initialState, preferences: { ...initialState.preferences, theme } }),
-  connect: (ticket) => {
+  connect: () => {
     const url = new URL('/ws', location.href);
     url.protocol = location.protocol === 'https:' ? 'wss:' : 'ws:';
-    url.searchParams.set('ticket', ticket);
     return new WebSocket(url);
   },
   remember: (yes) => tokens.remember(yes),

@@ -57,7 +57,6 @@ describe('delivery', () => {
       const answer: Record<string, unknown> = {
         '/api/auth/me': { user: { id: 'me', name: 'me' } },
         '/api/auth/preferences': { theme: 'system', enter_sends: true, receipts: true, typing: true },
-        '/api/ws/ticket': { ticket: 't' },
         '/api/conversations': { conversations: [conversation] },
         [`/api/conversations/${encodeURIComponent(id)}`]: conversation,
         '/api/messages': history && page(history, url.searchParams),

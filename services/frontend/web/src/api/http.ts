@@ -107,9 +107,7 @@ export class Http {
     } catch (error) {
       if (!(error instanceof Failure) || error.status !== 401) throw error;
       if (error.code === 'session_ended') throw new Ended();
-      const saved = this.current();
-      if (saved.access === token) this.keep({ ...saved, access: '' });
-      const renewed = await this.token();
+      const renewed = await this.token(token);
       try {
         return await this.request<T>(method, path, body, renewed);
       } catch (again) {
@@ -118,9 +116,11 @@ export class Http {
     }
   }
 
-  private async token(): Promise<string> {
+  // token gives an access token that is good for now, and not the one that was refused.
+  async token(refused = ''): Promise<string> {
     const saved = this.current();
-    if (this.isGood(saved)) return saved.access;
+    if (saved.access === refused) this.keep({ ...saved, access: '' });
+    else if (this.isGood(saved)) return saved.access;
     this.renewing ??= this.tokens.exclusively(saved.session, () => this.renew()).finally(() => {
       this.renewing = null;
     });

@@ -24,7 +24,7 @@ let wires: Wire[];
 let links: Link[];
 let ups: number;
 let ended: boolean;
-let ticket: () => Promise<string>;
+let token: (refused: string) => Promise<string>;
 let socket: Socket;
 
 beforeEach(() => {
@@ -33,10 +33,10 @@ beforeEach(() => {
   links = [];
   ups = 0;
   ended = false;
-  ticket = () => Promise.resolve('t');
+  token = () => Promise.resolve('t');
   socket = new Socket(
     {
-      ticket: () => ticket(),
+      token: (refused) => token(refused),
       connect: () => {
         const wire = new Wire();
         wires.push(wire);
@@ -92,13 +92,13 @@ describe('socket', () => {
     expect(socket.send({ type: 'ping', id: 'x' })).toBe(false);
     expect(wire().sent).toEqual([]);
     wire().onopen?.();
-    expect(wire().sent).toEqual(['{"type":"hello"}']); // the client speaks first
+    expect(wire().sent).toEqual(['{"type":"hello","token":"t"}']); // the client speaks first
     wire().hello();
     expect(ups).toBe(1);
     expect(socket.send({ type: 'ping', id: 'x' })).toBe(true);
   });
 
-  it('comes back, with a new ticket, and begins its waits anew', async () => {
+  it('comes back, and begins its waits anew', async () => {
     (await connected()).onclose?.({ code: 1006 });
     expect(links.at(-1)).toMatchObject({ state: 'waiting', retryAt: 500 });
     await vi.advanceTimersByTimeAsync(500);
@@ -128,12 +128,23 @@ describe('socket', () => {
     expect(wires).toHaveLength(1);
   });
 
-  it('ends for good when no ticket is given any more', async () => {
-    ticket = () => Promise.reject(new Ended());
+  it('ends for good when there is no token any more', async () => {
+    token = () => Promise.reject(new Ended());
     socket.start();
     await vi.advanceTimersByTimeAsync(60_000);
     expect(ended).toBe(true);
     expect(wires).toHaveLength(0);
+  });
+
+  it('asks for another token than the one that was refused', async () => {
+    token = (refused) => Promise.resolve(refused === 't' ? 'new' : 't');
+    socket.start();
+    await settle();
+    wire().onclose?.({ code: 4402 });
+    await vi.advanceTimersByTimeAsync(500);
+    wire().onopen?.();
+    expect(wire().sent).toEqual(['{"type":"hello","token":"new"}']);
+    expect(ended).toBe(false);
   });
 
   it('gives up on a server that does not say hello', async () => {

@@ -13,8 +13,9 @@ export interface SocketEvents {
 }
 
 export interface SocketOptions {
-  ticket: () => Promise<string>;
-  connect: (ticket: string) => WebSocket;
+  // Gives an access token, another one than that which was refused.
+  token: (refused: string) => Promise<string>;
+  connect: () => WebSocket;
   random?: () => number;
 }
 
@@ -35,6 +36,7 @@ export class Socket {
   private live = false; // hello has come
   // What was passed on before this socket opened, and is to be found by HTTP.
   position = '';
+  private refused = ''; // the token that the last hello was refused for
   private attempt = 0;
   private pings = 0;
   private timer: ReturnType<typeof setTimeout> | undefined;
@@ -90,10 +92,11 @@ export class Socket {
     const current = () => this.running && generation === this.generation;
     this.events.link({ state: 'connecting' });
     let ws: WebSocket;
+    let token: string;
     try {
-      const ticket = await this.options.ticket();
+      token = await this.options.token(this.refused);
       if (!current()) return;
-      ws = this.options.connect(ticket);
+      ws = this.options.connect();
     } catch (error) {
       if (!current()) return;
       if (error instanceof Ended) this.end();
@@ -105,7 +108,7 @@ export class Socket {
       if (current()) this.lost('The server does not answer.');
     }, helloWithin);
     // The client speaks first; the server stays silent until then.
-    ws.onopen = () => ws.send(JSON.stringify({ type: 'hello' } satisfies ClientFrame));
+    ws.onopen = () => ws.send(JSON.stringify({ type: 'hello', token } satisfies ClientFrame));
     ws.onmessage = (event) => {
       if (!current()) return;
       const frame = decode(event.data);
@@ -113,6 +116,7 @@ export class Socket {
     };
     ws.onclose = (event) => {
       if (!current()) return;
+      if (event.code === 4402) this.refused = token;
       if (event.code === 4401) this.end();
       else this.lost('The connection was lost.', event.code === 1012 || event.code === 1001);
     };

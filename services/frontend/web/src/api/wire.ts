@@ -80,7 +80,7 @@ export interface WirePresence {
 }
 
 export type ClientFrame =
-  | { type: 'hello' }
+  | { type: 'hello'; token: string }
   | { type: 'send'; conversation: string; client_id: string; again?: boolean; body: string; reply_to?: number; mentions?: readonly string[] }
   | { type: 'edit'; conversation: string; client_id: string; again?: boolean; seq: number; body: string }
   | { type: 'delete'; conversation: string; client_id: string; again?: boolean; seq: number }

@@ -41,7 +41,7 @@ function device(place: Storage = tab): Chat {
   const chat = new Chat({
     http: new Http(tokens),
     store: new Store(),
-    connect: (ticket) => new FakeSocket(server, ticket) as unknown as WebSocket,
+    connect: () => new FakeSocket(server) as unknown as WebSocket,
     remember: (yes) => tokens.remember(yes),
     memory: (user) => new Memory(user, lasting, place),
   });

@@ -25,7 +25,7 @@ export { reason } from './core';
 export interface ChatOptions {
   http: Http;
   store: Store;
-  connect: (ticket: string) => WebSocket;
+  connect: () => WebSocket;
   // Where the next session is kept: for the browser, or for this tab.
   remember?: (yes: boolean) => void;
   memory?: (user: UserId) => Memory;
@@ -84,7 +84,7 @@ export class Chat {
     };
     this.socket = new Socket(
       {
-        ticket: async () => (await this.http.call<{ ticket: string }>('POST', '/api/ws/ticket')).ticket,
+        token: (refused) => this.http.token(refused),
         connect: options.connect,
       },
       events,

@@ -35,31 +35,40 @@ export class TabStorage implements Storage {
 }
 
 export class FakeSocket {
+  onopen: (() => void) | null = null;
   onmessage: ((event: { data: string }) => void) | null = null;
   onclose: ((event: { code: number }) => void) | null = null;
   readyState = 0;
   private link: FakeLink | null = null;
   private readonly server: FakeServer;
 
-  constructor(server: FakeServer, ticket: string) {
+  constructor(server: FakeServer) {
     this.server = server;
     queueMicrotask(() => {
       if (this.readyState === 3) return;
+      if (server.down) {
+        this.closed(1006);
+        return;
+      }
       this.readyState = 1;
-      const link = server.connect(
-        ticket,
-        (frame) => queueMicrotask(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(frame) })),
-        (code) => this.closed(code),
-      );
-      if (link) this.link = link;
-      else this.closed(1006);
+      this.onopen?.();
     });
   }
 
   send(text: string): void {
-    const link = this.link;
     // A close comes behind what was sent before it.
-    if (link) queueMicrotask(() => this.server.take(link, text));
+    queueMicrotask(() => {
+      if (this.link) this.server.take(this.link, text);
+      else if (this.readyState === 1) this.hello(text);
+    });
+  }
+
+  private hello(text: string): void {
+    this.link = this.server.connect(
+      text,
+      (frame) => queueMicrotask(() => this.readyState === 1 && this.onmessage?.({ data: JSON.stringify(frame) })),
+      (code) => this.closed(code),
+    );
   }
 
   close(): void {

@@ -58,7 +58,6 @@ export class FakeServer {
   preferences = { theme: 'system', enter_sends: true, receipts: true, typing: true };
 
   private readonly sessions = new Map<string, { user: string; access: string; refresh: string }>();
-  private readonly tickets = new Map<string, string>();
   private count = 0;
 
   // request answers one HTTP request.
@@ -139,11 +138,6 @@ export class FakeServer {
         return ok(this.page(me, query));
       case 'GET /api/presence':
         return ok({ presence: (query.get('ids') ?? '').split(',').map((id): WirePresence => ({ user: id, online: this.online(id), state: this.online(id) ? 'online' : 'offline' })) });
-      case 'POST /api/ws/ticket': {
-        const ticket = `t${++this.count}`;
-        this.tickets.set(ticket, session);
-        return ok({ ticket, expires_in: 30 });
-      }
       case 'POST /api/groups':
         return ok(groupOf(this.addGroup(me, text('title'), body.members as string[])), 201);
     }
@@ -283,12 +277,15 @@ export class FakeServer {
     return new Date(this.now()).toISOString();
   }
 
-  // connect opens a socket with a ticket; null where the ticket is no good.
-  connect(ticket: string, deliver: FakeLink['deliver'], close: FakeLink['close']): FakeLink | null {
-    const session = this.tickets.get(ticket);
-    const user = session === undefined ? undefined : this.sessions.get(session)?.user;
-    this.tickets.delete(ticket);
-    if (session === undefined || user === undefined || this.down) return null;
+  // connect takes the first frame of a socket, the hello; null where its token is no good.
+  connect(text: string, deliver: FakeLink['deliver'], close: FakeLink['close']): FakeLink | null {
+    const hello = JSON.parse(text) as ClientFrame;
+    const found = hello.type === 'hello' ? [...this.sessions].find(([, s]) => s.access === hello.token) : undefined;
+    if (!found || this.down) {
+      close(this.down ? 1006 : 4402);
+      return null;
+    }
+    const [session, { user }] = found;
     const link: FakeLink = { user, session, deliver, close };
     const wasOnline = this.online(user);
     this.links.add(link);

@@ -52,7 +52,7 @@ async function load(): Promise<void> {
   chat = new Chat({
     http: new Http(tokens),
     store: new Store(),
-    connect: (ticket) => new FakeSocket(server, ticket) as unknown as WebSocket,
+    connect: () => new FakeSocket(server) as unknown as WebSocket,
     remember: (yes) => tokens.remember(yes),
   });
   box = document.body.appendChild(document.createElement('div'));
