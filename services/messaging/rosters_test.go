@@ -1,11 +1,15 @@
 package messaging
 
 import (
+	"context"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -60,4 +64,38 @@ func TestKnownRosters(t *testing.T) {
 	require.True(t, see(ann))
 	require.False(t, see(ben))
 	require.EqualValues(t, 4, reads.Load(), "known again, though it is not stored; the head is one behind, so the end is searched for")
+}
+
+// Instances that write rosters of a group at once leave the newest, and have the database look one document up for each.
+func TestRostersAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	var filters []bson.Raw
+	d := openTestDatabase(t, &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
+		if e.CommandName == "update" {
+			mu.Lock()
+			defer mu.Unlock()
+			filters = append(filters, e.Command.Lookup("updates", "0", "q").Document())
+		}
+	}})
+	var all sync.WaitGroup
+	for seq := range int64(20) {
+		all.Go(func() {
+			if err := d.putRoster(t.Context(), &roster{ID: "g:1", Seq: 1 + seq, Title: fmt.Sprint(1 + seq)}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	require.NoError(t, d.putRoster(t.Context(), &roster{ID: "g:1", Seq: 19, Title: "late"}))
+	r, err := d.readRoster(t.Context(), "g:1")
+	require.NoError(t, err)
+	require.EqualValues(t, 20, r.Seq)
+	require.Equal(t, "20", r.Title)
+	for _, f := range filters {
+		values, err := f.Values()
+		require.NoError(t, err)
+		for _, v := range values {
+			require.NotEqual(t, bson.TypeEmbeddedDocument, v.Type, "an operator in %s: the embedded database reads the whole collection", f)
+		}
+	}
 }

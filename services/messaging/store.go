@@ -215,16 +215,27 @@ func (d *database) putMessages(ctx context.Context, messages []message) error {
 	return nil
 }
 
-// putRoster writes a roster, unless one as new is there.
+// putRoster writes a roster, unless one as new is there. The seq of that one is read and must still be the same, instead of being compared by the
+// database: FerretDB finds a document by its _id and values that it equals, and reads the whole collection for an operator.
 func (d *database) putRoster(ctx context.Context, r *roster) error {
-	matched, err := store.Update(ctx, d.rosters, r.ID, bson.D{{Key: "$set", Value: bson.D{
-		{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Members},
-		{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks},
-	}}}, bson.E{Key: "seq", Value: bson.D{{Key: "$lt", Value: r.Seq}}})
-	if err == nil && !matched {
-		_, err = store.Insert(ctx, d.rosters, r)
+	for { // each time another instance has written a newer one meanwhile
+		there, ok, err := store.Get[roster](ctx, d.rosters, r.ID)
+		if err != nil || there.Seq >= r.Seq {
+			return err
+		}
+		var done bool
+		if ok {
+			done, err = store.Update(ctx, d.rosters, r.ID, bson.D{{Key: "$set", Value: bson.D{
+				{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Members},
+				{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks},
+			}}}, bson.E{Key: "seq", Value: there.Seq})
+		} else {
+			done, err = store.Insert(ctx, d.rosters, r)
+		}
+		if err != nil || done {
+			return err
+		}
 	}
-	return err
 }
 
 // putInbox puts a conversation into a user's inbox. It stays there; who is no member any more is left out when it is read.

@@ -127,7 +127,8 @@ func Insert(ctx context.Context, c *mongo.Collection, doc any) (added bool, err 
 }
 
 // Update changes the document with that _id and those further values (a pair of key and value each). matched is false
-// if there is no such document.
+// if there is no such document. With a version as such a value it is a compare-and-swap, of which one of several at once
+// succeeds. Values are strings, integers and booleans, no operators: so the embedded store needs a look-up, not a scan.
 func Update(ctx context.Context, c *mongo.Collection, id string, change bson.D, where ...bson.E) (matched bool, err error) {
 	var res *mongo.UpdateResult
 	err = Patiently(ctx, func() (err error) {
