@@ -67,9 +67,10 @@ type world struct {
 }
 
 type part struct {
-	unit *unit
-	addr string
-	stop func()
+	unit    *unit
+	addr    string
+	stop    func()
+	process *os.Process // of one that was spawned
 }
 
 // newWorld starts all parts but those named, which a test starts its own way.
@@ -165,6 +166,7 @@ func (w *world) spawn(name string) (kill func()) {
 			w.lab.log.Error(name + ": " + s.Text())
 		}
 	})
+	p.process = cmd.Process
 	p.stop = func() {
 		_ = cmd.Process.Kill()
 		reading.Wait()

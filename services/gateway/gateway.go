@@ -86,6 +86,7 @@ type gateway struct {
 	messaging peer.Messaging
 	ended     *ended.Sessions
 	hub       *hub
+	missed    missed
 	position  position
 	typings   *typings
 	tracer    *trace.Tracer
@@ -111,8 +112,8 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer tracer.Close()
-	resets := bus.Resets(m)
-	kafka, err := bus.Open(c.Kafka, "gateway", c.Log, bus.CountResets(c.Log, resets),
+	resets, missed := bus.Resets(m), newMissed()
+	kafka, err := bus.Open(c.Kafka, "gateway", c.Log, bus.CountResets(c.Log, resets, missed.note),
 		kgo.RecordDeliveryTimeout(c.SendTimeout), kgo.FetchMaxWait(500*time.Millisecond),
 		// After the broker has lost its end (a restored disk): once more from there is better than a hole.
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
@@ -127,7 +128,7 @@ func Run(ctx context.Context, c Config) error {
 	defer over.Close()
 	client := peer.NewHTTPClient()
 	g := &gateway{
-		Config: c, id: wire.NewID(), kafka: kafka, ended: over, hub: newHub(), typings: newTypings(), leases: newLeases(), tracer: tracer,
+		Config: c, id: wire.NewID(), kafka: kafka, ended: over, hub: newHub(), missed: missed, typings: newTypings(), leases: newLeases(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -187,6 +188,7 @@ func (g *gateway) work(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { g.ended.Follow(ctx) })
+	wg.Go(func() { g.resync(ctx) })
 	wg.Go(func() {
 		g.typings.work(ctx, func(ctx context.Context, t wire.Typing) {
 			if err := g.messaging.Typing(ctx, t); err != nil {
@@ -210,6 +212,9 @@ func (g *gateway) work(ctx context.Context) error {
 		}
 		fetches.EachError(func(topic string, partition int32, err error) {
 			g.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+			if _, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
+				g.missed.note()
+			}
 		})
 		fetches.EachRecord(g.deliver)
 	}
@@ -258,17 +263,10 @@ func (g *gateway) deliver(r *kgo.Record) {
 	g.delivered.Add(float64(n))
 }
 
-// drain sends the clients elsewhere, a few at a time, and lets Kafka have what they sent.
+// drain sends the clients elsewhere, and lets Kafka have what they sent.
 func (g *gateway) drain(ctx context.Context) {
 	g.draining.Store(true)
-	all := g.hub.all()
-	const burst = 50
-	for i, c := range all {
-		c.close(1012, "the gateway stops; connect again")
-		if i%burst == burst-1 {
-			_ = service.Sleep(ctx, 10*time.Millisecond)
-		}
-	}
+	all := g.closeAll(ctx, "the gateway stops; connect again")
 	for _, c := range all {
 		select {
 		case <-c.gone:
@@ -280,4 +278,17 @@ func (g *gateway) drain(ctx context.Context) {
 	if err := g.kafka.Flush(ctx); err != nil {
 		g.Log.Warn("not all reached kafka before the end; clients will send it again", "error", err)
 	}
+}
+
+// closeAll closes all sockets, a few at a time: their clients connect again at once.
+func (g *gateway) closeAll(ctx context.Context, reason string) []*conn {
+	all := g.hub.all()
+	const burst = 50
+	for i, c := range all {
+		c.close(1012, reason)
+		if i%burst == burst-1 {
+			_ = service.Sleep(ctx, 10*time.Millisecond)
+		}
+	}
+	return all
 }

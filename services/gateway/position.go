@@ -36,13 +36,15 @@ func (p *position) String() string {
 	return p.at.String()
 }
 
-// reach takes in that all records before the ends of the topic messages may have been passed on before.
+// reach takes in that all records before the ends of the topic messages may have been passed on, or missed, before.
 func (p *position) reach(ends map[int32]int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at = wire.Position{}
+	if p.at == nil {
+		p.at = wire.Position{}
+	}
 	for partition, end := range ends {
-		if end > 0 {
+		if at, known := p.at[partition]; end > 0 && (!known || end-1 > at) {
 			p.at[partition] = end - 1
 		}
 	}

@@ -111,7 +111,7 @@ func Run(ctx context.Context, c Config) error {
 		}
 	}
 	resets := bus.Resets(m)
-	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(bus.Group("presence", bus.Presence), bus.CountResets(c.Log, resets),
+	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(bus.Group("presence", bus.Presence), bus.CountResets(c.Log, resets, nil),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 			p.mu.Lock()
 			defer p.mu.Unlock()

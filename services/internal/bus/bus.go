@@ -126,8 +126,9 @@ func offsets(ctx context.Context, what, topic string, ask func(context.Context, 
 }
 
 type logger struct {
-	log    *slog.Logger
-	resets prometheus.Counter // nil: they are not counted
+	log     *slog.Logger
+	resets  prometheus.Counter // nil: they are not counted
+	onReset func()             // nil: nobody else is to know
 }
 
 func (l logger) Level() kgo.LogLevel {
@@ -141,6 +142,9 @@ func (l logger) Log(level kgo.LogLevel, msg string, kv ...any) {
 	reset := l.resets != nil && isReset(msg)
 	if reset {
 		l.resets.Inc()
+		if l.onReset != nil {
+			l.onReset()
+		}
 	}
 	if l.log == nil {
 		return

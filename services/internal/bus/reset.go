@@ -19,9 +19,10 @@ func Resets(to prometheus.Registerer) prometheus.Counter {
 
 // CountResets is an option of Open for a client that reads. When the place where it is to read on is out of a
 // partition's range, since the records there were dropped before they were read or the brokers have lost some, the
-// client goes on where ConsumeResetOffset says. It tells nobody but its log, so that is where it is noticed.
-func CountResets(log *slog.Logger, resets prometheus.Counter) kgo.Opt {
-	return kgo.WithLogger(logger{log, resets})
+// client goes on where ConsumeResetOffset says. It tells nobody but its log, so that is where it is noticed. onReset, if not nil,
+// is called each time before records of after that come. It must not wait for the client.
+func CountResets(log *slog.Logger, resets prometheus.Counter, onReset func()) kgo.Opt {
+	return kgo.WithLogger(logger{log, resets, onReset})
 }
 
 // isReset says whether a line of the client's log is about such a case.

@@ -42,7 +42,7 @@ func TestResetIsNoticed(t *testing.T) {
 			resets := Resets(prometheus.NewRegistry())
 			var out strings.Builder
 			reader, err := Open(config, "gateway", nil, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
-				CountResets(slog.New(slog.NewTextHandler(&out, nil)), resets), kgo.FetchMaxBytes(1), kgo.FetchMaxPartitionBytes(1)) // one batch at a time
+				CountResets(slog.New(slog.NewTextHandler(&out, nil)), resets, nil), kgo.FetchMaxBytes(1), kgo.FetchMaxPartitionBytes(1)) // one batch at a time
 			require.NoError(t, err)
 			t.Cleanup(reader.Close)
 			at := map[string]map[int32]kgo.Offset{Users: {0: kgo.NewOffset().At(0)}}

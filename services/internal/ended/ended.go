@@ -38,7 +38,7 @@ type Sessions struct {
 // Open prepares to follow the topic for a service; the brokers may be down yet. now is the clock, and resets a counter
 // of bus.Resets.
 func Open(kafka bus.Config, service string, log *slog.Logger, now func() time.Time, resets prometheus.Counter) (*Sessions, error) {
-	c, err := bus.Open(kafka, service, log, kgo.FetchMaxWait(500*time.Millisecond), bus.CountResets(log, resets),
+	c, err := bus.Open(kafka, service, log, kgo.FetchMaxWait(500*time.Millisecond), bus.CountResets(log, resets, nil),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, err
