@@ -3,6 +3,7 @@ package messaging
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 
@@ -19,6 +20,8 @@ type head struct {
 	Shown    int64                 `bson:"shown"`
 	EventSeq int64                 `bson:"event_seq"` // see message
 	Reads    map[string]readCursor `bson:"reads"`     // by user, but for large groups
+
+	projected int64 // up to where Reads goes, if this is the end
 }
 
 // headOf is what a head says that stands at m.
@@ -34,6 +37,7 @@ func (d *database) end(ctx context.Context, id string) (head, error) {
 		if err != nil {
 			return h, err
 		}
+		h.projected = h.Seq
 		_, err = search(h.Seq, func(seq int64) (bool, error) {
 			m, ok, err := store.Get[message](ctx, d.messages, messageID(id, seq))
 			if ok && seq > h.Seq {
@@ -121,6 +125,36 @@ func (d *database) rosterAt(ctx context.Context, id string, event int64) (*roste
 		d.known.keep(r)
 	}
 	return r, nil
+}
+
+// maxTail is how many messages a view takes in that are not projected. Of who said something before those, and has read nothing since, it may not know
+// yet that they have read up to there: that is for as long as a projection takes, while so much is said.
+const maxTail = 200
+
+// advanceReads moves a head's read cursors to what members have said that is not projected yet: who says a text has read up to it. shown is the head's last text
+// or event.
+func (d *database) advanceReads(ctx context.Context, id string, h *head, shown message) (err error) {
+	from := max(h.projected+1, h.Seq-maxTail+1)
+	tail := []message{shown}
+	switch {
+	case from > h.Seq:
+		return nil
+	case from < h.Seq || shown.Seq < h.Seq:
+		tail, err = d.tailReads.Get(ctx, fmt.Sprintf("%s/%d/%d", id, from, h.Seq), func(ctx context.Context) ([]message, error) {
+			return d.readMessages(ctx, id, from, h.Seq)
+		})
+	}
+	reads := maps.Clone(h.Reads) // those of before belong to others, too
+	if reads == nil {
+		reads = map[string]readCursor{}
+	}
+	for _, m := range tail {
+		if m.Kind == wire.Text && m.Seq > reads[m.Sender].Seq {
+			reads[m.Sender] = readCursor{Seq: m.Seq, Texts: m.Texts}
+		}
+	}
+	h.Reads = reads
+	return err
 }
 
 // cursor gives how far a user has read of a conversation. What was said before they came is not theirs to read: that holds from the event on that

@@ -37,6 +37,7 @@ type database struct {
 	endReads      store.Shared[head]
 	rosterReads   store.Shared[*roster]
 	bucketReads   store.Shared[bucket]
+	tailReads     store.Shared[[]message]
 	positionReads store.Shared[positions]
 
 	known rosters // those that were read

@@ -2,7 +2,6 @@ package messaging
 
 import (
 	"context"
-	"maps"
 	"slices"
 
 	"github.com/labctl/labctl/services/internal/store"
@@ -107,13 +106,8 @@ func (d *database) show(ctx context.Context, user, id string, all bool) (c wire.
 	if err != nil || !found {
 		return c, found, err
 	}
-	// What was just said is read by who said it, though the head may not know yet.
-	if m.Kind == wire.Text && m.Seq > v.head.Reads[m.Sender].Seq {
-		v.head.Reads = maps.Clone(v.head.Reads)
-		if v.head.Reads == nil {
-			v.head.Reads = map[string]readCursor{}
-		}
-		v.head.Reads[m.Sender] = readCursor{Seq: m.Seq, Texts: m.Texts}
+	if err := d.advanceReads(ctx, id, &v.head, m); err != nil {
+		return c, false, err
 	}
 	read, err := d.cursor(ctx, user, v)
 	if err != nil {

@@ -55,3 +55,42 @@ func TestUnreadOfNewMembers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int64{0, 1}, []int64{c.Read, c.Unread})
 }
+
+// Whoever has said something has read up to it, also while that is stored and not projected.
+func TestUnreadAfterOnesOwn(t *testing.T) {
+	d, reads := openCountedDatabase(t)
+	ctx := t.Context()
+	ann, ben := wire.NewID(), wire.NewID()
+	g := d.group(t, time.Now(), ann, ben)
+	say := func(r wire.Record) {
+		r.Conversation, r.ClientID, r.At = g.c.id, "x", wire.At(time.Now())
+		m := newMessage(r, g.c.next)
+		g.c.take(&m)
+		require.NoError(t, d.putMessages(ctx, []message{m}))
+	}
+	see := func(user string) []int64 {
+		t.Helper()
+		c, ok, err := d.show(ctx, user, g.c.id, true)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, c.Read, c.Reads[user])
+		return []int64{c.LastSeq, c.Read, c.Unread}
+	}
+	g.text(time.Now(), ben, "projected")
+	require.Equal(t, []int64{2, 1, 1}, see(ann))
+	say(wire.Record{Type: wire.RecordSend, Sender: ann, Body: "mine"})
+	reads.Store(0)
+	require.Equal(t, []int64{3, 3, 0}, see(ann))
+	require.EqualValues(t, 5, reads.Load(), "the head; the message after it, and the two that a search for the end looks for; that message as it is now")
+	say(wire.Record{Type: wire.RecordSend, Sender: ben, Body: "an answer"})
+	require.Equal(t, []int64{4, 3, 1}, see(ann))
+	require.Equal(t, []int64{4, 4, 0}, see(ben))
+	say(wire.Record{Type: wire.RecordReact, Sender: ben, Target: 3, Emoji: "x", On: true})
+	require.Equal(t, []int64{5, 3, 1}, see(ann))
+	for range maxTail {
+		say(wire.Record{Type: wire.RecordSend, Sender: ben, Body: "more"})
+	}
+	say(wire.Record{Type: wire.RecordSend, Sender: ann, Body: "mine"})
+	say(wire.Record{Type: wire.RecordSend, Sender: ben, Body: "last"})
+	require.Equal(t, []int64{maxTail + 7, maxTail + 6, 1}, see(ann), "however much was said")
+}
