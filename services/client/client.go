@@ -110,7 +110,8 @@ type Session struct {
 	access  string
 	expires time.Time
 	refresh string
-	heard   map[string]int64 // by conversation, the last seq that the user was told
+	heard   map[string]int64  // by conversation, the last seq that the user was told
+	read    map[string]string // by conversation, the position of the last read of the user's own that was told
 }
 
 // hear notes that the user was told of a message. What the session reads from then on goes at least as far.
@@ -123,11 +124,21 @@ func (s *Session) hear(conversation string, seq int64) {
 	s.heard[conversation] = max(seq, s.heard[conversation])
 }
 
+// hearRead notes that the user was told of a read of their own.
+func (s *Session) hearRead(conversation, position string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.read == nil {
+		s.read = map[string]string{}
+	}
+	s.read[conversation] = position
+}
+
 // Forget has the session read what there is, though its user was told of more.
 func (s *Session) Forget() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.heard = nil
+	s.heard, s.read = nil, nil
 }
 
 // atLeast is the query that asks for what the user was told of a conversation.
@@ -137,6 +148,9 @@ func (s *Session) atLeast(conversation string, seq int64) url.Values {
 	q := url.Values{}
 	if seq := max(seq, s.heard[conversation]); seq > 0 {
 		q.Set("at_least", strconv.FormatInt(seq, 10))
+	}
+	if position := s.read[conversation]; position != "" {
+		q.Set("position", position)
 	}
 	return q
 }

@@ -419,6 +419,7 @@ func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) err
 		Online       bool             `json:"online"`
 		State        string           `json:"state"`
 		Seq          int64            `json:"seq"`
+		Position     string           `json:"position"`
 		On           bool             `json:"on"`
 		Behind       map[string]int64 `json:"behind"`
 	}
@@ -439,6 +440,9 @@ func (d *Device) handle(ctx context.Context, ws *websocket.Conn, raw []byte) err
 			}
 		}
 	case wire.FrameRead:
+		if f.User == d.s.User.ID {
+			d.s.hearRead(f.Conversation, f.Position)
+		}
 		if d.o.Read != nil {
 			d.o.Read(f.Conversation, f.User, f.Seq)
 		}

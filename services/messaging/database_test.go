@@ -109,11 +109,12 @@ func TestWhatIsReadIsStored(t *testing.T) {
 	read := func(to readCursor, large bool) effects {
 		e := effects{
 			input:  input{record: wire.Record{Type: wire.RecordRead, Conversation: "room", Sender: "ann"}, source: source{Log: "m", Offset: to.Seq}},
-			cursor: to, members: &roster{Large: large},
+			outcome: noted, cursor: to, members: &roster{Large: large},
 		}
 		e.cursors = map[string]readCursor{"ann": to}
 		return e
 	}
+	require.Contains(t, string(frames(read(readCursor{7, 5}, false))[0].Value), `"position":"0:7"`)
 	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{7, 5}, false), read(readCursor{3, 2}, false)}))
 	h, ok, err := store.Get[head](t.Context(), d.heads, "room")
 	require.NoError(t, err)

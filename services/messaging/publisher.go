@@ -68,7 +68,10 @@ func frames(e effects) (out []*kgo.Record) {
 	case e.outcome == invalid:
 		return []*kgo.Record{deadLetter(e.input)}
 	case e.cursor.Seq > 0:
-		value := wire.Encode(wire.ReadFrame{Type: wire.FrameRead, Conversation: r.Conversation, User: r.Sender, Seq: e.cursor.Seq, At: r.At})
+		at := wire.Position{e.input.source.Partition: e.input.source.Offset}
+		value := wire.Encode(wire.ReadFrame{
+			Type: wire.FrameRead, Conversation: r.Conversation, User: r.Sender, Seq: e.cursor.Seq, At: r.At, Position: at.String(),
+		})
 		to := []string{r.Sender}
 		if !e.members.Large {
 			to = e.members.users(r.Conversation)

@@ -64,13 +64,14 @@ const (
 	CodeHeld       = "held" // the message is kept, and delivered once a fault in its conversation is mended
 )
 
-// ReadFrame says how far a member has read.
+// ReadFrame says how far a member has read. Whoever asks with its position gets an answer that knows it.
 type ReadFrame struct {
 	Type         string `json:"type"`
 	Conversation string `json:"conversation"`
 	User         string `json:"user"`
 	Seq          int64  `json:"seq"`
 	At           Time   `json:"at"`
+	Position     string `json:"position"`
 }
 
 // TypingFrame says that a member writes, or does no more.
