@@ -154,7 +154,7 @@ func TestVariables(t *testing.T) {
 func TestDefaults(t *testing.T) {
 	others := map[string]string{
 		"LISTEN": "127.0.0.1:1", "LOG_LEVEL": "debug", "DRAIN_DELAY": "3s", "KAFKA_TLS": "system", "KAFKA_USER": "somebody", "KAFKA_PARTITIONS": "1",
-		"AZURE_AUTHORITY_HOST": "https://login.example/", "MONGODB_DATABASE": "another", "AUTH_URL": "http://a", "GROUPS_URL": "http://g",
+		"AZURE_AUTHORITY_HOST": "https://login.example/", "MONGODB_DATABASE": "another", "KAFKA_GROUP": "another", "AUTH_URL": "http://a", "GROUPS_URL": "http://g",
 		"MESSAGING_URL": "http://m", "HEALTH": ":9", "TRUSTED_PROXIES": "203.0.113.0/24", "KEY_LIFE": "1h", "SESSION_LIFE": "1h", "PEOPLE_RATE": "off", "CHANGE_RATE": "off", "GROUP_RATE": "off",
 		"CONNECTION_RATE": "off", "USER_RATE": "off", "ADDRESS_RATE": "off", "REGISTRATION_RATE": "off",
 		"OTEL_SERVICE_NAME": "another", "OTEL_TRACES_SAMPLER": "always_off", "OTEL_TRACES_SAMPLER_ARG": "0.5", "OTEL_SDK_DISABLED": "true",

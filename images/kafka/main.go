@@ -69,8 +69,8 @@ func users(dir string) (known []kafka.User, err error) {
 			if !slices.Contains(topics.Services(), name) {
 				return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(topics.Services(), ", "), admin)
 			}
-			r := topics.RightsOf(name)
-			u.Write, u.Read, u.Configure, u.Groups = r.Write, r.Read, r.Configure, r.Groups
+			r := topics.RightsOf(name, topics.Names{})
+			u.Write, u.Read, u.Describe, u.Make, u.Configure, u.Groups = r.Write, r.Read, r.Describe, r.Make, r.Configure, r.Groups
 		}
 		known = append(known, u)
 	}

@@ -24,8 +24,12 @@ type User struct {
 	Name, Password string
 	// Admin may do everything; the rights below are then of no use.
 	Admin bool
-	// Write and Read are topics whose records the user may write and read, and which it may make where they are missing.
+	// Write and Read are topics whose records the user may write and read.
 	Write, Read []string
+	// Describe are topics of which the user may know how far they go, which is part of writing and of reading, too.
+	Describe []string
+	// Make are topics that the user may make where they are missing.
+	Make []string
 	// Configure are topics whose configs the user may see and change.
 	Configure []string
 	// Groups are the consumer groups that the user may be a member of.
@@ -100,14 +104,19 @@ func ACLs(u User) (rules []*kadm.ACLBuilder) {
 	rule := func() *kadm.ACLBuilder {
 		return kadm.NewACLs().Allow(principal).AllowHosts("*").ResourcePatternType(kadm.ACLPatternLiteral)
 	}
-	if len(u.Write) > 0 { // describing is part of writing and of reading
-		rules = append(rules, rule().Topics(u.Write...).Operations(kadm.OpWrite, kadm.OpCreate))
-	}
-	if len(u.Read) > 0 {
-		rules = append(rules, rule().Topics(u.Read...).Operations(kadm.OpRead, kadm.OpCreate))
-	}
-	if len(u.Configure) > 0 {
-		rules = append(rules, rule().Topics(u.Configure...).Operations(kadm.OpDescribeConfigs, kadm.OpAlterConfigs))
+	for _, allowed := range []struct {
+		topics     []string
+		operations []kadm.ACLOperation
+	}{
+		{u.Write, []kadm.ACLOperation{kadm.OpWrite}},
+		{u.Read, []kadm.ACLOperation{kadm.OpRead}},
+		{u.Describe, []kadm.ACLOperation{kadm.OpDescribe}},
+		{u.Make, []kadm.ACLOperation{kadm.OpCreate}},
+		{u.Configure, []kadm.ACLOperation{kadm.OpDescribeConfigs, kadm.OpAlterConfigs}},
+	} {
+		if len(allowed.topics) > 0 {
+			rules = append(rules, rule().Topics(allowed.topics...).Operations(allowed.operations...))
+		}
 	}
 	if len(u.Groups) > 0 {
 		rules = append(rules, rule().Groups(u.Groups...).Operations(kadm.OpRead))

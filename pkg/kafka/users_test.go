@@ -34,7 +34,7 @@ func TestUsersAreThoseOfTheLastStart(t *testing.T) {
 		return client(t, b.Addr(), login(user, password)).ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr()
 	}
 
-	b := serve(kafka.User{Name: "a", Password: "one", Write: []string{"t", "u"}})
+	b := serve(kafka.User{Name: "a", Password: "one", Write: []string{"t", "u"}, Make: []string{"t", "u"}})
 	topic(t, client(t, b.Addr(), login("a", "one")), "t")
 	topic(t, client(t, b.Addr(), login("a", "one")), "u")
 	require.NoError(t, write(b, "u", "a", "one"))
@@ -55,7 +55,7 @@ func TestUsersAreThoseOfTheLastStart(t *testing.T) {
 func TestNoRestartTakesRightsAway(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	users := []kafka.User{{Name: "a", Password: "one", Write: []string{"t"}}}
+	users := []kafka.User{{Name: "a", Password: "one", Write: []string{"t"}, Make: []string{"t"}}}
 	for i := range 40 { // rights that are given one after the other
 		users = append(users, kafka.User{Name: fmt.Sprint("u", i), Password: "p", Read: []string{"t"}, Groups: []string{"g"}})
 	}

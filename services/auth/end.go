@@ -78,7 +78,7 @@ func (a *auth) tell(ctx context.Context, p pending) error {
 	defer cancel()
 	value := wire.Encode(wire.SessionEnd{Session: p.ID, User: p.User, At: wire.At(a.Now())})
 	told := make(chan error, 1)
-	a.kafka.Produce(ctx, &kgo.Record{Topic: bus.Sessions, Key: []byte(p.ID), Value: value}, func(_ *kgo.Record, err error) { told <- err })
+	a.kafka.Produce(ctx, &kgo.Record{Topic: a.Kafka.Writes(bus.Sessions), Key: []byte(p.ID), Value: value}, func(_ *kgo.Record, err error) { told <- err })
 	select {
 	case err := <-told:
 		if err != nil {

@@ -184,7 +184,7 @@ func (c *conn) say(ctx context.Context, f wire.ClientFrame) {
 
 // produce gives a record to messaging. It goes on without this socket's context, as what the client has sent does.
 func (c *conn) produce(ctx context.Context, r wire.Record, failed func()) {
-	c.g.kafka.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: bus.Messages, Key: []byte(r.Conversation), Value: wire.Encode(r)},
+	c.g.kafka.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: c.g.Kafka.Writes(bus.Messages), Key: []byte(r.Conversation), Value: wire.Encode(r)},
 		func(_ *kgo.Record, err error) {
 			if err != nil {
 				trace.Log(ctx, c.g.Log).Warn("what a client sent did not reach kafka", "type", r.Type, "error", err)

@@ -128,7 +128,8 @@ func Run(ctx context.Context, c Config) error {
 	defer over.Close()
 	client := peer.NewHTTPClient()
 	g := &gateway{
-		Config: c, id: wire.NewID(), kafka: kafka, ended: over, hub: newHub(), missed: missed, typings: newTypings(), leases: newLeases(), tracer: tracer,
+		Config: c, id: wire.NewID(), kafka: kafka, ended: over, hub: newHub(), missed: missed, position: position{topic: c.Kafka.Reads(bus.Messages)},
+		typings: newTypings(), leases: newLeases(), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL},
@@ -166,7 +167,7 @@ func (g *gateway) start(ctx context.Context) error {
 	if err := g.ended.Start(ctx); err != nil {
 		return err
 	}
-	ends, err := bus.Ends(ctx, g.kafka, bus.Users)
+	ends, err := bus.Ends(ctx, g.kafka, g.Kafka.Reads(bus.Users))
 	if err != nil {
 		return err
 	}
@@ -174,12 +175,12 @@ func (g *gateway) start(ctx context.Context) error {
 	for p, o := range ends {
 		at[p] = kgo.NewOffset().At(o)
 	}
-	said, err := bus.Ends(ctx, g.kafka, bus.Messages) // after the ends of users: what is produced in between is in both
+	said, err := bus.Ends(ctx, g.kafka, g.Kafka.Reads(bus.Messages)) // after the ends of users: what is produced in between is in both
 	if err != nil {
 		return err
 	}
 	g.position.reach(said)
-	g.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Users: at})
+	g.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{g.Kafka.Reads(bus.Users): at})
 	return nil
 }
 

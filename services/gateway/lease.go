@@ -66,7 +66,7 @@ func (g *gateway) tellLeases() {
 	for user := range users {
 		devices, away, sessions := g.hub.count(user)
 		value := wire.Encode(wire.Lease{User: user, Gateway: g.id, Devices: devices, Away: away, Sessions: sessions, At: wire.At(g.Now())})
-		g.kafka.Produce(context.Background(), &kgo.Record{Topic: bus.Presence, Key: []byte(user), Value: value}, func(_ *kgo.Record, err error) {
+		g.kafka.Produce(context.Background(), &kgo.Record{Topic: g.Kafka.Writes(bus.Presence), Key: []byte(user), Value: value}, func(_ *kgo.Record, err error) {
 			if err != nil && !errors.Is(err, kgo.ErrClientClosed) {
 				g.Log.Warn("a lease did not reach presence", "user", user, "error", err) // the next one will
 			}

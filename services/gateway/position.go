@@ -12,6 +12,8 @@ import (
 // position is how far this gateway has passed on what follows from the topic messages. A socket that opens does not get what was passed on
 // before; what it reads from the database must go as far.
 type position struct {
+	topic string // the whole name of the topic messages
+
 	mu sync.Mutex
 	at wire.Position
 }
@@ -19,7 +21,7 @@ type position struct {
 // pass takes a record of the topic users that is about to be passed on.
 func (p *position) pass(r *kgo.Record) {
 	topic, partition, offset, ok := bus.SourceOf(r)
-	if !ok || topic != bus.Messages {
+	if !ok || topic != p.topic {
 		return
 	}
 	p.mu.Lock()

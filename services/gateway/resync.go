@@ -32,8 +32,8 @@ func (g *gateway) resync(ctx context.Context) {
 			return
 		case <-g.missed:
 		}
-		ends, err := bus.Ends(ctx, g.kafka, bus.Messages)
-		for ; err != nil; ends, err = bus.Ends(ctx, g.kafka, bus.Messages) {
+		ends, err := bus.Ends(ctx, g.kafka, g.Kafka.Reads(bus.Messages))
+		for ; err != nil; ends, err = bus.Ends(ctx, g.kafka, g.Kafka.Reads(bus.Messages)) {
 			g.Log.Warn("the sockets lack what was missed until the brokers say where the topic messages ends", "error", err)
 			if service.Sleep(ctx, time.Second) != nil {
 				return

@@ -119,8 +119,11 @@ func inOrder[T any](id string, pending map[string]T) ([]int64, error) {
 	return versions, nil
 }
 
-// out brings the records of one version into Kafka, and then forgets that they are pending.
+// out brings the records of one version into Kafka, and then forgets that they are pending. Their topics have the names of the table.
 func (s *groups) out(ctx context.Context, c *mongo.Collection, id string, version int64, records []*kgo.Record) error {
+	for _, r := range records {
+		r.Topic = s.Kafka.Writes(r.Topic)
+	}
 	if err := s.kafka.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return fmt.Errorf("publish %s version %d: %w", id, version, err)
 	}

@@ -77,7 +77,7 @@ const settleTime = time.Second
 func (s *messaging) settle(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
-	ends, err := s.ends.Get(ctx, bus.Messages, func(ctx context.Context) (map[int32]int64, error) { return bus.Ends(ctx, s.kafka, bus.Messages) })
+	ends, err := s.ends.Get(ctx, bus.Messages, func(ctx context.Context) (map[int32]int64, error) { return bus.Ends(ctx, s.kafka, s.topic()) })
 	if err != nil {
 		return
 	}

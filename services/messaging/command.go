@@ -129,19 +129,33 @@ func Release(ctx context.Context, c Config, conversation string) error {
 // putRelease writes the record that releases a conversation, behind all that was said so far, and gives where it
 // stands.
 func putRelease(ctx context.Context, c Config, conversation string) (source, error) {
+	topic, err := ownTopic(c)
+	if err != nil {
+		return source{}, err
+	}
 	kafka, err := bus.Open(c.Kafka, "messaging", c.Log)
 	if err != nil {
 		return source{}, err
 	}
 	defer kafka.Close()
-	id, err := bus.TopicID(ctx, kafka, bus.Messages)
+	id, err := bus.TopicID(ctx, kafka, topic)
 	if err != nil {
 		return source{}, err
 	}
 	r := wire.Record{Type: wire.RecordRelease, Conversation: conversation, Sender: wire.NewID(), ClientID: wire.NewID(), At: wire.At(c.Now())}
-	put, err := kafka.ProduceSync(ctx, &kgo.Record{Topic: bus.Messages, Key: []byte(conversation), Value: wire.Encode(r)}).First()
+	put, err := kafka.ProduceSync(ctx, &kgo.Record{Topic: topic, Key: []byte(conversation), Value: wire.Encode(r)}).First()
 	if err != nil {
-		return source{}, fmt.Errorf("write to the topic %s: %w", bus.Messages, err)
+		return source{}, fmt.Errorf("write to the topic %s: %w", topic, err)
 	}
 	return source{Log: log(id), Partition: put.Partition, Offset: put.Offset}, nil
+}
+
+// ownTopic gives the whole name of the topic messages, for who writes to it what messaging is to handle. A shadow has none: it does not read what it
+// writes.
+func ownTopic(c Config) (string, error) {
+	reads, writes := c.Kafka.Reads(bus.Messages), c.Kafka.Writes(bus.Messages)
+	if reads != writes {
+		return "", fmt.Errorf("messaging would write to the topic %s, and reads %s; do this with the configuration of the messaging that writes to %[2]s", writes, reads)
+	}
+	return reads, nil
 }

@@ -85,56 +85,53 @@ func (c *consumer) work(ctx context.Context) error {
 }
 
 // assigned takes partitions over. They are read from some records before their commit on.
-func (c *consumer) assigned(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
-	if len(offsets[bus.Messages]) == 0 {
-		return offsets, nil
-	}
+func (c *consumer) assigned(ctx context.Context, offsets map[int32]kgo.Offset) error {
 	log, err := c.findLog(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	starts, err := bus.Starts(ctx, c.kafka, bus.Messages)
+	starts, err := bus.Starts(ctx, c.kafka, c.topic())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	ends, err := bus.Ends(ctx, c.kafka, bus.Messages)
+	ends, err := bus.Ends(ctx, c.kafka, c.topic())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	handled := positions{}
-	for n, o := range offsets[bus.Messages] {
+	for n, o := range offsets {
 		p := &partition{committed: o.EpochOffset().Offset}
 		if p.committed < 0 { // nothing was ever committed
 			p.committed = starts[n]
 		}
 		if p.committed > ends[n] {
-			return nil, fmt.Errorf("partition %d of the topic messages ends at %d, before the offset %d up to which it was handled: the brokers have lost records", n, ends[n], p.committed)
+			return fmt.Errorf("partition %d of the topic messages ends at %d, before the offset %d up to which it was handled: the brokers have lost records, or KAFKA_START is of another topic", n, ends[n], p.committed)
 		}
 		if p.committed > 0 {
 			handled.add(source{Log: log, Partition: n, Offset: p.committed - 1})
 		}
 		p.next = max(starts[n], p.committed-windowSize)
 		c.partitions[n] = p
-		offsets[bus.Messages][n] = kgo.NewOffset().At(p.next)
+		offsets[n] = kgo.NewOffset().At(p.next)
 	}
-	if err := c.quarantine.load(ctx, slices.Collect(maps.Keys(offsets[bus.Messages]))); err != nil {
-		return nil, err
+	if err := c.quarantine.load(ctx, slices.Collect(maps.Keys(offsets))); err != nil {
+		return err
 	}
-	return offsets, c.database.putPositions(ctx, handled)
+	return c.database.putPositions(ctx, handled)
 }
 
 // lost forgets partitions that go: others decide about their records from now on.
-func (c *consumer) lost(gone map[string][]int32) {
+func (c *consumer) lost(gone []int32) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.decider.state.drop(gone[bus.Messages])
-	c.quarantine.drop(gone[bus.Messages])
-	for _, n := range gone[bus.Messages] {
+	c.decider.state.drop(gone)
+	c.quarantine.drop(gone)
+	for _, n := range gone {
 		delete(c.partitions, n)
 	}
-	c.kafka.ResumeFetchPartitions(gone)
+	c.kafka.ResumeFetchPartitions(map[string][]int32{c.topic(): gone})
 }
 
 // read decides records until ctx ends. What it has begun to decide then ends with finish.
@@ -197,7 +194,7 @@ func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
 		// More than that stays with the brokers.
 		if pause := len(p.backlog) >= c.Batch; pause != p.paused {
 			p.paused = pause
-			one := map[string][]int32{bus.Messages: {n}}
+			one := map[string][]int32{c.topic(): {n}}
 			if pause {
 				c.kafka.PauseFetchPartitions(one)
 			} else {

@@ -108,7 +108,7 @@ func TestWhatIsReadIsStored(t *testing.T) {
 	d := openTestDatabase(t, nil)
 	read := func(to readCursor, large bool) effects {
 		e := effects{
-			input:  input{record: wire.Record{Type: wire.RecordRead, Conversation: "room", Sender: "ann"}, source: source{Log: "m", Offset: to.Seq}},
+			input:   input{record: wire.Record{Type: wire.RecordRead, Conversation: "room", Sender: "ann"}, source: source{Log: "m", Offset: to.Seq}},
 			outcome: noted, cursor: to, members: &roster{Large: large},
 		}
 		e.cursors = map[string]readCursor{"ann": to}

@@ -40,16 +40,21 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			err = fmt.Errorf("replay the dead letters: %w", err)
 		}
 	}()
+	topic, err := ownTopic(c)
+	if err != nil {
+		return r, err
+	}
+	dead := c.Kafka.Reads(bus.Dead)
 	kafka, err := bus.Open(c.Kafka, "messaging", c.Log, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return r, err
 	}
 	defer kafka.Close()
-	starts, err := bus.Starts(ctx, kafka, bus.Dead)
+	starts, err := bus.Starts(ctx, kafka, dead)
 	if err != nil {
 		return r, err
 	}
-	ends, err := bus.Ends(ctx, kafka, bus.Dead)
+	ends, err := bus.Ends(ctx, kafka, dead)
 	if err != nil {
 		return r, err
 	}
@@ -59,7 +64,7 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			from[n] = kgo.NewOffset().At(starts[n])
 		}
 	}
-	kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Dead: from})
+	kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{dead: from})
 	for len(from) > 0 {
 		fetches := kafka.PollFetches(ctx)
 		if err := fetches.Err0(); err != nil {
@@ -83,7 +88,7 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			}
 			r.Good++
 			in.record.Again = true
-			back = append(back, &kgo.Record{Topic: bus.Messages, Key: d.Key, Value: wire.Encode(in.record), Headers: slices.DeleteFunc(d.Headers, ours)})
+			back = append(back, &kgo.Record{Topic: topic, Key: d.Key, Value: wire.Encode(in.record), Headers: slices.DeleteFunc(d.Headers, ours)})
 		})
 		if dry {
 			continue

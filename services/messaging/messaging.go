@@ -55,8 +55,6 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	return Config{Settings: s, Batch: 1000, SearchRate: limit.Rate{PerSecond: 2, Burst: 30}, Now: time.Now}, err
 }
 
-const group = "messaging"
-
 type messaging struct {
 	Config
 	database *database
@@ -110,13 +108,12 @@ func Run(ctx context.Context, c Config) error {
 	m.GaugeOf("messaging_quarantined", "Conversations in quarantine, of the partitions of this instance.", func() float64 { return float64(s.quarantine.size()) })
 	s.pipeline = newPipeline(s.publish, s.storeAll)
 	consumer := newConsumer(s)
-	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(bus.Group(group, bus.Messages),
-		kgo.AdjustFetchOffsetsFn(consumer.assigned),
+	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(c.Kafka.Member(bus.Messages, consumer.assigned),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
 			consumer.drain(ctx)
-			consumer.lost(p)
+			consumer.lost(p[consumer.topic()])
 		}),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { consumer.lost(p) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { consumer.lost(p[consumer.topic()]) }),
 	)...)
 	if err != nil {
 		return fmt.Errorf("messaging: %w", err)
@@ -165,9 +162,12 @@ func Run(ctx context.Context, c Config) error {
 	return srv.Run(ctx)
 }
 
+// topic gives the whole name of the topic messages.
+func (s *messaging) topic() string { return s.Kafka.Reads(bus.Messages) }
+
 // findLog learns which log the topic messages is.
 func (s *messaging) findLog(ctx context.Context) (log, error) {
-	id, err := bus.TopicID(ctx, s.kafka, bus.Messages)
+	id, err := bus.TopicID(ctx, s.kafka, s.topic())
 	if err != nil {
 		return "", err
 	}
@@ -203,7 +203,7 @@ func (s *messaging) mark(upTo []source) {
 	for _, at := range upTo {
 		offsets[at.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at.Offset + 1}
 	}
-	s.kafka.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{bus.Messages: offsets})
+	s.kafka.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{s.topic(): offsets})
 }
 
 // retry tries again what a part that is away makes fail.

@@ -44,6 +44,10 @@ func (s *messaging) recordsFor(ctx context.Context, batches []*batch) (records [
 	for _, b := range batches {
 		for _, e := range b.effects {
 			out := frames(e)
+			for _, r := range out {
+				r.Topic = s.Kafka.Writes(r.Topic)
+				of[r] = e
+			}
 			if e.input.raw != nil {
 				for _, r := range out {
 					r.Headers = append(r.Headers, bus.Source(e.input.raw))
@@ -52,16 +56,13 @@ func (s *messaging) recordsFor(ctx context.Context, batches []*batch) (records [
 					}
 				}
 			}
-			for _, r := range out {
-				of[r] = e
-			}
 			records = append(records, out...)
 		}
 	}
 	return records, of
 }
 
-// frames makes the records for those who are to know of e.
+// frames makes the records for those who are to know of e. Their topics have the names of the table.
 func frames(e effects) (out []*kgo.Record) {
 	r := e.input.record
 	switch {

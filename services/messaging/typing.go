@@ -33,7 +33,9 @@ func (s *messaging) typing(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 		if len(others) > 0 {
-			s.kafka.TryProduce(context.WithoutCancel(r.Context()), bus.For(id, others, value), nil)
+			record := bus.For(id, others, value)
+			record.Topic = s.Kafka.Writes(record.Topic)
+			s.kafka.TryProduce(context.WithoutCancel(r.Context()), record, nil)
 		}
 	}
 	return service.Write(w, http.StatusOK, struct{}{})

@@ -106,16 +106,16 @@ func Run(ctx context.Context, c Config) error {
 	drop := func(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		for _, n := range gone[bus.Presence] {
+		for _, n := range gone[c.Kafka.Reads(bus.Presence)] {
 			delete(p.shards, n)
 		}
 	}
 	resets := bus.Resets(m)
-	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(bus.Group("presence", bus.Presence), bus.CountResets(c.Log, resets, nil),
+	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(c.Kafka.Member(bus.Presence, nil), bus.CountResets(c.Log, resets, nil),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			for _, n := range got[bus.Presence] {
+			for _, n := range got[c.Kafka.Reads(bus.Presence)] {
 				p.shards[n] = &shard{users: map[string]*user{}, assigned: time.Now(), end: -1}
 			}
 		}),
@@ -221,7 +221,7 @@ func (p *presence) review(ctx context.Context) {
 		if s.end < 0 {
 			if ends == nil {
 				var err error
-				if ends, err = bus.Ends(ctx, p.kafka, bus.Presence); err != nil {
+				if ends, err = bus.Ends(ctx, p.kafka, p.Kafka.Reads(bus.Presence)); err != nil {
 					p.Log.Warn("presence waits for the end of its topic", "error", err)
 					ends = map[int32]int64{}
 				}

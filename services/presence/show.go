@@ -51,7 +51,9 @@ func (p *presence) tell(ctx context.Context, s status) error {
 		Type: wire.FramePresence, User: s.ID, Online: s.State != wire.StateOffline, State: s.State, At: wire.At(s.Seen),
 	})
 	if len(audience) > 0 {
-		if err := p.kafka.ProduceSync(ctx, bus.For(s.ID, audience, value)).FirstErr(); err != nil {
+		record := bus.For(s.ID, audience, value)
+		record.Topic = p.Kafka.Writes(record.Topic)
+		if err := p.kafka.ProduceSync(ctx, record).FirstErr(); err != nil {
 			return fmt.Errorf("tell %d users: %w", len(audience), err)
 		}
 	}

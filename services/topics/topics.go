@@ -5,6 +5,7 @@
 package topics
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -29,6 +30,8 @@ type Topic struct {
 	Configs    map[string]string
 	// Writers and Readers are services. Each of them may make the topic, too, where it is missing.
 	Writers, Readers []string
+	// Askers are services that ask how far it goes, beside those that read it.
+	Askers []string
 	// Owner is the service that keeps the topic's configs as they are here, also where the topic was made with others.
 	Owner string
 	// Passing says that its records are for whoever is connected now: what they tell is in a database, too.
@@ -46,7 +49,7 @@ func All() []Topic {
 		// What is stored is in the database; the log must last over the longest time that messaging is down. `messaging replay` puts
 		// dead letters back.
 		{
-			Name: Messages, Partitions: Partitions, Writers: []string{"gateway", "groups", "messaging"}, Readers: []string{"messaging"}, Owner: "messaging", Group: "messaging",
+			Name: Messages, Partitions: Partitions, Writers: []string{"gateway", "groups", "messaging"}, Readers: []string{"messaging"}, Askers: []string{"gateway"}, Owner: "messaging", Group: "messaging",
 			Configs: configs("delete", 72*time.Hour, 8, time.Hour),
 		},
 		// Gateways read from the end, so it must last over a broker's restart only. Each reads all partitions, which divide it over the brokers and
@@ -107,34 +110,65 @@ func Passing() (names []string) {
 	return names
 }
 
-// Of gives the topics that a service uses.
-func Of(service string) (used []Topic) {
+// Names set a copy of the services apart: what the names of the topics begin with that it reads and that it writes, and the consumer group that it
+// is in. The zero value is the live one, with the names of the table. A shadow reads what the live one reads, in a group of its own, and writes
+// where nobody hears it.
+type Names struct{ ReadPrefix, WritePrefix, Group string }
+
+// Reads gives the whole name of a topic that is read.
+func (n Names) Reads(topic string) string { return n.ReadPrefix + topic }
+
+// Writes gives the whole name of a topic that is written.
+func (n Names) Writes(topic string) string { return n.WritePrefix + topic }
+
+// Made gives the topics that a service makes where they are missing, with their whole names: those that it writes, and those that it reads. But what it
+// reads under another prefix is not its own.
+func Made(service string, n Names) (made []Topic) {
 	for _, t := range All() {
-		if slices.Contains(t.Writers, service) || slices.Contains(t.Readers, service) {
-			used = append(used, t)
+		if slices.Contains(t.Writers, service) || (slices.Contains(t.Readers, service) && n.ReadPrefix == n.WritePrefix) {
+			t.Name = n.Writes(t.Name)
+			made = append(made, t)
 		}
 	}
-	return used
+	return made
 }
 
-// Rights are what a service may do, and no more: write and read records of topics, make the topics of both lists,
-// change the configs of those that it owns, and be a member of consumer groups.
-type Rights struct{ Write, Read, Configure, Groups []string }
+// Shared gives the topic whose records the instances of a service divide among them, as a consumer group. ok is false where each reads all of its topics.
+func Shared(service string) (t Topic, ok bool) {
+	all := All()
+	i := slices.IndexFunc(all, func(t Topic) bool { return t.Group != "" && slices.Contains(t.Readers, service) })
+	if i < 0 {
+		return Topic{}, false
+	}
+	return all[i], true
+}
 
-// RightsOf gives a service's rights.
-func RightsOf(service string) (r Rights) {
-	for _, t := range Of(service) {
-		if slices.Contains(t.Writers, service) {
-			r.Write = append(r.Write, t.Name)
-		}
+// Rights are what a service may do, and no more: write and read records of topics, ask for the offsets of others, make topics where they are missing,
+// see and change the configs of those that it owns, and be a member of consumer groups.
+type Rights struct{ Write, Read, Describe, Make, Configure, Groups []string }
+
+// RightsOf gives the rights of a service, or of a copy of it that has other names.
+func RightsOf(service string, n Names) (r Rights) {
+	for _, t := range Made(service, n) {
+		r.Make = append(r.Make, t.Name)
 		if t.Owner == service {
 			r.Configure = append(r.Configure, t.Name)
 		}
+	}
+	for _, t := range All() {
+		if slices.Contains(t.Writers, service) {
+			r.Write = append(r.Write, n.Writes(t.Name))
+		}
 		if slices.Contains(t.Readers, service) {
-			r.Read = append(r.Read, t.Name)
-			if t.Group != "" {
-				r.Groups = append(r.Groups, t.Group)
-			}
+			r.Read = append(r.Read, n.Reads(t.Name))
+		}
+	}
+	if t, ok := Shared(service); ok {
+		r.Groups = []string{cmp.Or(n.Group, t.Group)}
+	}
+	for _, t := range All() { // who may write a topic, or read it, may ask for its offsets, too
+		if name := n.Reads(t.Name); slices.Contains(t.Askers, service) && !slices.Contains(r.Write, name) {
+			r.Describe = append(r.Describe, name)
 		}
 	}
 	return r

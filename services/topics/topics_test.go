@@ -81,8 +81,8 @@ func TestAzureSaysTheSame(t *testing.T) {
 	access := local(t, "../../stacks/azure/5-release/main.tf", "access").AsValueMap()
 	require.ElementsMatch(t, topics.Services(), slices.Collect(maps.Keys(access)))
 	for service, v := range access {
-		require.ElementsMatch(t, topics.RightsOf(service).Write, texts(v.GetAttr("send")), "what %s sends to", service)
-		require.ElementsMatch(t, topics.RightsOf(service).Read, texts(v.GetAttr("receive")), "what %s receives from", service)
+		require.ElementsMatch(t, topics.RightsOf(service, topics.Names{}).Write, texts(v.GetAttr("send")), "what %s sends to", service)
+		require.ElementsMatch(t, topics.RightsOf(service, topics.Names{}).Read, texts(v.GetAttr("receive")), "what %s receives from", service)
 	}
 
 	made := local(t, "../../stacks/azure/2-databases/kafka.tf", "topics").AsValueMap()
@@ -104,5 +104,35 @@ func TestAzureSaysTheSame(t *testing.T) {
 func TestEachServiceHasAPassword(t *testing.T) {
 	for _, path := range []string{"../../stacks/local/2-databases/main.tf", "../../stacks/azure/2-databases/kafka.tf"} {
 		require.ElementsMatch(t, topics.Services(), texts(local(t, path, "kafka_services")), path)
+	}
+}
+
+// A shadow may read what the live service reads, make and write only what has its prefix, and be in no live group.
+func TestRightsOfAShadow(t *testing.T) {
+	shadow := topics.Names{WritePrefix: "shadow.", Group: "messaging-shadow"}
+	require.Equal(t, topics.Rights{
+		Write:     []string{"shadow.messages", "shadow.users", "shadow.messages.dead"},
+		Read:      []string{"messages", "sessions", "messages.dead"},
+		Make:      []string{"shadow.messages", "shadow.users", "shadow.messages.dead"},
+		Configure: []string{"shadow.messages", "shadow.users", "shadow.messages.dead"},
+		Groups:    []string{"messaging-shadow"},
+	}, topics.RightsOf("messaging", shadow))
+	require.Equal(t, topics.Rights{
+		Write: []string{"shadow.messages", "shadow.presence"}, Read: []string{"users", "sessions"}, Describe: []string{"messages"},
+		Make: []string{"shadow.messages", "shadow.presence"},
+	}, topics.RightsOf("gateway", shadow))
+	for _, service := range topics.Services() {
+		live, own := topics.RightsOf(service, topics.Names{}), topics.RightsOf(service, topics.Names{WritePrefix: "shadow.", Group: "shadow"})
+		require.Equal(t, live.Read, own.Read, service)
+		for _, name := range slices.Concat(own.Write, own.Make, own.Configure) {
+			require.Contains(t, name, "shadow.", service)
+		}
+		for _, group := range own.Groups {
+			require.Equal(t, "shadow", group, service)
+		}
+		require.Empty(t, live.Describe, "%s may ask of what it writes", service)
+		for _, name := range slices.Concat(live.Write, live.Read) {
+			require.Contains(t, live.Make, name, service)
+		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 // audienceHeader names whom a record of the topic users is for, ids with commas between. Without it, it is for the user who is its key.
 const audienceHeader = "to"
 
-// For makes a record of the topic users whose value is a frame for all devices of some users: one record, however many they are.
+// For makes a record of the topic users, by its name in the table, whose value is a frame for all devices of some users: one record, however many they are.
 // Records of one key reach a device in their order.
 func For(key string, users []string, value []byte) *kgo.Record {
 	return &kgo.Record{

@@ -71,13 +71,26 @@ func Ready(ctx context.Context, c *kgo.Client) error {
 	return nil
 }
 
-// Group are the options of a consumer group that commits what MarkCommitRecords has marked, and whose partitions do not move
-// while a poll is being handled. A member that is killed loses its partitions after 6 s.
-func Group(name string, topics ...string) []kgo.Opt {
+// Member are the options of a member of the service's consumer group, which reads a topic of the table and commits what MarkCommitRecords has marked,
+// and whose partitions do not move while a poll is being handled. A member that is killed loses its partitions after 6 s. adjust, if any, may change
+// where partitions are read from on.
+func (c Config) Member(topic string, adjust func(context.Context, map[int32]kgo.Offset) error) []kgo.Opt {
+	name := c.Reads(topic)
 	return []kgo.Opt{
-		kgo.ConsumerGroup(name),
-		kgo.ConsumeTopics(topics...),
+		kgo.ConsumerGroup(c.Group),
+		kgo.ConsumeTopics(name),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.AdjustFetchOffsetsFn(func(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (map[string]map[int32]kgo.Offset, error) {
+			for n, o := range offsets[name] {
+				if start, ok := c.Start[n]; ok && o.EpochOffset().Offset < 0 { // nothing was ever committed
+					offsets[name][n] = kgo.NewOffset().At(start)
+				}
+			}
+			if adjust == nil || len(offsets[name]) == 0 {
+				return offsets, nil
+			}
+			return offsets, adjust(ctx, offsets[name])
+		}),
 		kgo.AutoCommitMarks(),
 		kgo.AutoCommitInterval(time.Second),
 		kgo.BlockRebalanceOnPoll(),

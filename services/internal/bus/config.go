@@ -33,6 +33,10 @@ type Config struct {
 	Login sasl.Mechanism
 	// Partitions are what the topics messages and presence are made with, and users with a third of it. A topic that is there keeps what it has.
 	Partitions int32
+	// Names are what sets the topics and the group of this instance apart from those of others.
+	topics.Names
+	// Start is, by partition, from which offset on the group reads what it has committed nothing of; other partitions it reads from their beginning.
+	Start map[int32]int64
 }
 
 // The mechanisms of KAFKA_SASL.
@@ -46,7 +50,7 @@ const (
 // Variables gives what FromEnv reads for a service.
 func Variables(service string) []env.Variable {
 	const azure = " With `OAUTHBEARER` and without `KAFKA_TOKEN_FILE` it is needed; Azure's workload identity gives it to a pod."
-	return []env.Variable{
+	all := []env.Variable{
 		{Name: "KAFKA_BROKERS", Form: "`host:port`, several with commas",
 			Meaning: "The brokers to begin with. It must be set."},
 		{Name: "KAFKA_PARTITIONS", Default: strconv.Itoa(topics.Partitions), Form: "1 to 1000",
@@ -71,7 +75,20 @@ func Variables(service string) []env.Variable {
 			Meaning: "A file with the token of the pod's service account." + azure},
 		{Name: "AZURE_AUTHORITY_HOST", Default: azureAuthority, Form: "an `https` address",
 			Meaning: "Where that is exchanged for a token."},
+		{Name: "KAFKA_READ_PREFIX", Form: "up to 100 of `A-Z a-z 0-9 . _ -`",
+			Meaning: "What the names of all topics begin with that the service reads. Where it is not `KAFKA_WRITE_PREFIX`, these topics are another's: the service does not make them."},
+		{Name: "KAFKA_WRITE_PREFIX", Form: "the same",
+			Meaning: "What the names of all topics begin with that the service writes, such as `shadow.`."},
 	}
+	if shared, ok := topics.Shared(service); ok {
+		all = append(all,
+			env.Variable{Name: "KAFKA_GROUP", Default: shared.Group, Form: "a name",
+				Meaning: "The consumer group in which the instances of the service share the work."},
+			env.Variable{Name: "KAFKA_START", Form: "such as `" + shared.Name + "/0/17," + shared.Name + "/1/4`",
+				Meaning: "The records (topic/partition/offset, without a prefix) with which the group begins in partitions of which it has committed nothing. Other partitions it reads from their beginning."},
+		)
+	}
+	return all
 }
 
 // FromEnv reads the configuration of a service, as Variables lists it. All that is wrong is said at once, and no secret is.
@@ -88,6 +105,12 @@ func FromEnv(service string, getenv func(string) string) (Config, error) {
 	}
 	var err error
 	if c.Partitions, err = partitions(getenv("KAFKA_PARTITIONS")); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Names, err = names(service, getenv); err != nil {
+		errs = append(errs, err)
+	}
+	if c.Start, err = starts(service, getenv); err != nil {
 		errs = append(errs, err)
 	}
 	if c.TLS, err = tlsFrom(getenv("KAFKA_TLS")); err != nil {
@@ -108,6 +131,41 @@ func partitions(v string) (int32, error) {
 		return 0, fmt.Errorf("KAFKA_PARTITIONS is %q; a number from 1 to 1000 is needed", v)
 	}
 	return int32(n), nil
+}
+
+// maxPrefix leaves room for the topic's own name, of the 249 characters that Kafka takes.
+const maxPrefix = 100
+
+func names(service string, getenv func(string) string) (n topics.Names, err error) {
+	n = topics.Names{ReadPrefix: getenv("KAFKA_READ_PREFIX"), WritePrefix: getenv("KAFKA_WRITE_PREFIX")}
+	var errs []error
+	for variable, prefix := range map[string]string{"KAFKA_READ_PREFIX": n.ReadPrefix, "KAFKA_WRITE_PREFIX": n.WritePrefix} {
+		if len(prefix) > maxPrefix || strings.ContainsFunc(prefix, func(r rune) bool {
+			return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && !strings.ContainsRune("._-", r)
+		}) {
+			errs = append(errs, fmt.Errorf("%s is %q; up to %d of A-Z a-z 0-9 . _ - can begin the name of a topic", variable, prefix, maxPrefix))
+		}
+	}
+	if shared, ok := topics.Shared(service); ok {
+		n.Group = cmp.Or(getenv("KAFKA_GROUP"), shared.Group)
+	}
+	return n, errors.Join(errs...)
+}
+
+func starts(service string, getenv func(string) string) (map[int32]int64, error) {
+	shared, ok := topics.Shared(service)
+	if !ok || getenv("KAFKA_START") == "" {
+		return nil, nil
+	}
+	all := map[int32]int64{}
+	for v := range strings.SplitSeq(getenv("KAFKA_START"), ",") {
+		topic, partition, offset, ok := parseSource(strings.TrimSpace(v))
+		if _, twice := all[partition]; !ok || twice || topic != shared.Name || partition < 0 || offset < 0 {
+			return nil, fmt.Errorf("KAFKA_START has %q; one record of each partition is needed, such as %s/0/17", v, shared.Name)
+		}
+		all[partition] = offset
+	}
+	return all, nil
 }
 
 func tlsFrom(v string) (*tls.Config, error) {

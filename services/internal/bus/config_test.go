@@ -25,6 +25,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/labctl/labctl/services/topics"
 )
 
 // authority makes a certificate for 127.0.0.1 and gives it with the path of its own file.
@@ -132,12 +134,17 @@ func TestBadConfiguration(t *testing.T) {
 		"a token in the clear":     {map[string]string{"KAFKA_SASL": OAuthBearer, "KAFKA_TOKEN_FILE": text}, []string{"without TLS shows the secret"}},
 		"no token's file":          {map[string]string{"KAFKA_SASL": OAuthBearer, "KAFKA_TLS": "system", "KAFKA_TOKEN_FILE": "/none"}, []string{"KAFKA_TOKEN_FILE: open /none"}},
 		"half a workload identity": {map[string]string{"KAFKA_SASL": OAuthBearer, "KAFKA_TLS": "system", "AZURE_CLIENT_ID": "c"}, []string{"AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE, which Azure's"}},
+		"no prefix":                {map[string]string{"KAFKA_READ_PREFIX": "a/", "KAFKA_WRITE_PREFIX": strings.Repeat("a", 101)}, []string{"KAFKA_READ_PREFIX is", "KAFKA_WRITE_PREFIX is"}},
+		"no start":                 {map[string]string{"KAFKA_START": "messages/0"}, []string{`KAFKA_START has "messages/0"`}},
+		"a start of another":       {map[string]string{"KAFKA_START": "users/0/1"}, []string{`such as messages/0/17`}},
+		"a start before any":       {map[string]string{"KAFKA_START": "messages/0/-1"}, []string{"KAFKA_START"}},
+		"two starts":               {map[string]string{"KAFKA_START": "messages/0/1,messages/0/2"}, []string{"one record of each partition"}},
 		"an authority in the clear": {map[string]string{
 			"KAFKA_SASL": OAuthBearer, "KAFKA_TLS": "system", "AZURE_CLIENT_ID": "c", "AZURE_TENANT_ID": "t", "AZURE_FEDERATED_TOKEN_FILE": "f", "AZURE_AUTHORITY_HOST": "http://x",
 		}, []string{"no https:// address"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := FromEnv("auth", func(k string) string {
+			_, err := FromEnv("messaging", func(k string) string {
 				if _, set := tt.env[k]; k == "KAFKA_BROKERS" && !set && name != "all at once" {
 					return "b:9093"
 				}
@@ -191,6 +198,73 @@ func TestCreate(t *testing.T) {
 		return nil, nil, false
 	})
 	require.NoError(t, Create(ctx, as("presence"), Config{Partitions: 2}))
+}
+
+// What a shadow reads is not its own: it makes and changes only what it writes.
+func TestCreateOfAShadow(t *testing.T) {
+	ctx := t.Context()
+	_, as := startCluster(t, 1)
+	admin := kadm.NewClient(as("test"))
+	r, err := admin.CreateTopic(ctx, 2, 1, map[string]*string{"retention.ms": new("1000")}, Messages)
+	require.NoError(t, errors.Join(err, r.Err))
+	require.NoError(t, Create(ctx, as("messaging"), Config{Partitions: 2, Names: topics.Names{WritePrefix: "shadow."}}))
+	there, err := admin.ListTopics(ctx)
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{Messages, "shadow.messages", "shadow.users", "shadow.messages.dead"}, there.Names())
+	live, err := describe(ctx, admin, Messages)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{"retention.ms": "1000"}, live)
+	own, err := describe(ctx, admin, "shadow.messages")
+	require.NoError(t, err)
+	require.Equal(t, "259200000", own["retention.ms"])
+
+	require.NoError(t, Create(ctx, as("presence"), Config{Partitions: 2, Names: topics.Names{ReadPrefix: "b.", WritePrefix: "b."}}))
+	there, err = admin.ListTopics(ctx, "b.presence", "b.sessions", "b.users")
+	require.NoError(t, errors.Join(err, there.Error()), "another chat beside has topics of its own")
+}
+
+// A group begins where it is told, and where it has committed that says more.
+func TestStart(t *testing.T) {
+	ctx := t.Context()
+	cluster, as := startCluster(t, 1)
+	writer := as("test")
+	r, err := kadm.NewClient(writer).CreateTopic(ctx, 2, 1, nil, "live.messages")
+	require.NoError(t, errors.Join(err, r.Err))
+	manual := kgo.RecordPartitioner(kgo.ManualPartitioner())
+	writer, err = Open(Config{Brokers: cluster.ListenAddrs()}, "test", nil, manual)
+	require.NoError(t, err)
+	t.Cleanup(writer.Close)
+	for i := range 8 {
+		require.NoError(t, writer.ProduceSync(ctx, &kgo.Record{Topic: "live.messages", Partition: int32(i % 2), Value: []byte("x")}).FirstErr())
+	}
+	env := map[string]string{"KAFKA_BROKERS": cluster.ListenAddrs()[0], "KAFKA_READ_PREFIX": "live.", "KAFKA_GROUP": "shadow", "KAFKA_START": "messages/0/3, messages/1/2"}
+	first := func() map[int32]int64 {
+		t.Helper()
+		c, err := FromEnv("messaging", func(k string) string { return env[k] })
+		require.NoError(t, err)
+		k, err := Open(c, "messaging", nil, c.Member(Messages, nil)...)
+		require.NoError(t, err)
+		defer k.CloseAllowingRebalance()
+		begins := map[int32]int64{}
+		for len(begins) < 2 {
+			fetches := k.PollFetches(ctx)
+			require.NoError(t, fetches.Err())
+			for _, r := range fetches.Records() {
+				if _, ok := begins[r.Partition]; !ok {
+					begins[r.Partition] = r.Offset
+				}
+			}
+			k.AllowRebalance()
+		}
+		return begins
+	}
+	require.Equal(t, map[int32]int64{0: 3, 1: 2}, first())
+	env["KAFKA_START"] = "messages/0/1"
+	require.Equal(t, map[int32]int64{0: 1, 1: 0}, first(), "of the other nothing is said")
+	var done kadm.Offsets
+	done.AddOffset("live.messages", 0, 2, -1)
+	require.NoError(t, kadm.NewClient(writer).CommitAllOffsets(ctx, "shadow", done))
+	require.Equal(t, map[int32]int64{0: 2, 1: 0}, first())
 }
 
 // Topics that are there, made by an older version or by hand, come to the configs of the table, by their owners alone.

@@ -17,20 +17,21 @@ import (
 	"github.com/labctl/labctl/services/topics"
 )
 
-// Create makes the topics that the client's service uses (table in services/topics) and that are missing, those of
+// Create makes the topics that are the client's service's to make (topics.Made) and that are missing, those of
 // several partitions with as many as the configuration says where topics.Partitions is meant, and so for others in
 // proportion. Several instances may do it at once. Of a topic that is there the owner brings the configs to those of
 // the table; its partitions stay.
 //
 // There is no identity that makes topics for all: each service has the right to make the very topics it uses, so none waits for
-// another, and none holds a key to more. Where topics can't be made through Kafka (some tiers of Event Hubs) or by a
+// another, and none holds a key to more. Only those that are read under another prefix than the service writes under have to be there. Where topics can't be made through Kafka (some tiers of Event Hubs) or by a
 // service (managed Event Hubs, where stacks/azure/2-databases makes them), they have to be there first.
 func Create(ctx context.Context, c *kgo.Client, config Config) error {
 	service, _ := c.OptValue(kgo.ClientID).(string)
-	if err := create(ctx, c, service, topics.Of(service), config.Partitions); err != nil {
+	made := topics.Made(service, config.Names)
+	if err := create(ctx, c, service, made, config.Partitions); err != nil {
 		return err
 	}
-	return reconcile(ctx, c, service, topics.Of(service))
+	return reconcile(ctx, c, service, made)
 }
 
 // reconcile brings the configs of the topics that a service owns to those of the table. Where the brokers do not let

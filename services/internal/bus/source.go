@@ -21,11 +21,16 @@ func SourceOf(r *kgo.Record) (topic string, partition int32, offset int64, ok bo
 		if h.Key != SourceHeader {
 			continue
 		}
-		topic, at, _ := strings.Cut(string(h.Value), "/")
-		n, o, _ := strings.Cut(at, "/")
-		p, bad := strconv.ParseInt(n, 10, 32)
-		offset, worse := strconv.ParseInt(o, 10, 64)
-		return topic, int32(p), offset, bad == nil && worse == nil
+		return parseSource(string(h.Value))
 	}
 	return "", 0, 0, false
+}
+
+// parseSource reads topic/partition/offset.
+func parseSource(v string) (topic string, partition int32, offset int64, ok bool) {
+	topic, at, _ := strings.Cut(v, "/")
+	n, o, _ := strings.Cut(at, "/")
+	p, bad := strconv.ParseInt(n, 10, 32)
+	offset, worse := strconv.ParseInt(o, 10, 64)
+	return topic, int32(p), offset, bad == nil && worse == nil
 }

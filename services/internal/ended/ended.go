@@ -24,6 +24,7 @@ const keep = time.Hour
 // Sessions are those that have ended. They are safe for concurrent use.
 type Sessions struct {
 	kafka *kgo.Client
+	topic string
 	log   *slog.Logger
 	now   func() time.Time
 
@@ -43,7 +44,7 @@ func Open(kafka bus.Config, service string, log *slog.Logger, now func() time.Ti
 	if err != nil {
 		return nil, err
 	}
-	return &Sessions{kafka: c, log: log, now: now, ended: map[string]time.Time{}, swept: now()}, nil
+	return &Sessions{kafka: c, topic: kafka.Reads(bus.Sessions), log: log, now: now, ended: map[string]time.Time{}, swept: now()}, nil
 }
 
 // Close ends the connections.
@@ -54,7 +55,7 @@ func (s *Sessions) OnEnd(f func(session, user string)) { s.onEnd = f }
 
 // Start reads what the topic holds. It may be called again after an error. The topic must be there.
 func (s *Sessions) Start(ctx context.Context) error {
-	ends, err := bus.Ends(ctx, s.kafka, bus.Sessions)
+	ends, err := bus.Ends(ctx, s.kafka, s.topic)
 	if err != nil {
 		return err
 	}
@@ -63,11 +64,11 @@ func (s *Sessions) Start(ctx context.Context) error {
 		for p := range ends {
 			at[p] = kgo.NewOffset().AtStart()
 		}
-		s.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{bus.Sessions: at})
+		s.kafka.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.topic: at})
 		s.started, s.missing = true, ends
 	}
 	for {
-		starts, err := bus.Starts(ctx, s.kafka, bus.Sessions)
+		starts, err := bus.Starts(ctx, s.kafka, s.topic)
 		if err != nil {
 			return err
 		}
