@@ -109,7 +109,9 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	if c.RegistrationRate, bad = limit.ParseRate(cmp.Or(getenv("REGISTRATION_RATE"), registrationRate)); bad != nil {
 		err = errors.Join(err, fmt.Errorf("REGISTRATION_RATE: %w", bad))
 	}
-	c.OIDC, bad = oidcFromEnv(getenv)
+	if c.OIDC, bad = oidcFromEnv(getenv); c.Shadow {
+		c.OIDC = OIDC{}
+	}
 	return c, errors.Join(err, bad)
 }
 

@@ -66,6 +66,21 @@ func TestOIDCConfig(t *testing.T) {
 	}
 }
 
+// A shadow takes part in no log-in at a provider.
+func TestShadowHasNoProvider(t *testing.T) {
+	env := map[string]string{
+		"KAFKA_BROKERS": "kafka:9092", "MONGODB_URI": "mongodb://mongodb", "KEY_ENCRYPTION_SECRET": strings.Repeat("s", 32),
+		"OIDC_ISSUER": "https://id.example", "OIDC_CLIENT_ID": "chat", "OIDC_CLIENT_SECRET": "hush", "OIDC_REDIRECT_URL": "https://chat.example/api/auth/oidc/callback",
+		"KAFKA_WRITE_PREFIX": "shadow.", "MONGODB_DATABASE": "shadow",
+	}
+	for switched, enabled := range map[string]bool{"on": true, "off": false} {
+		env["SIDE_EFFECTS"] = switched
+		c, err := ConfigFromEnv(func(k string) string { return env[k] })
+		require.NoError(t, err)
+		require.Equal(t, enabled, c.OIDC.enabled(), switched)
+	}
+}
+
 func TestTheCookieOfALogin(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
 	value := fmt.Sprintf("x.%d", now.Add(time.Minute).UnixMilli())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/wire"
 )
 
 // unconnected is what is beneath a socket in tests that write nothing.
@@ -102,4 +103,18 @@ func TestLeasesAreToldTogether(t *testing.T) {
 	}
 	require.Equal(t, map[string]struct{}{"ada": {}, "grace": {}}, g.leases.users)
 	require.Len(t, g.leases.wake, 1)
+}
+
+// A shadow has nobody told who writes.
+func TestShadowTellsNobodyWhoWrites(t *testing.T) {
+	for shadow, want := range map[bool]int{false: 1, true: 0} {
+		g := &gateway{Config: Config{Settings: service.Settings{Shadow: shadow}}, typings: newTypings()}
+		c := &conn{g: g, user: "ann"}
+		c.typing(wire.ClientFrame{Conversation: wire.NewGroupID(), On: true})
+		n := 0
+		for _, queue := range g.typings.queues {
+			n += len(queue)
+		}
+		require.Equal(t, want, n, "shadow: %t", shadow)
+	}
 }

@@ -58,10 +58,13 @@ func (t *typings) work(ctx context.Context, tell func(context.Context, wire.Typi
 	wg.Wait()
 }
 
-// typing tells messaging that the user writes, or does no more.
+// typing tells messaging that the user writes, or does no more. A shadow tells nobody.
 func (c *conn) typing(f wire.ClientFrame) {
 	if !c.mayBeIn(f.Conversation) {
 		c.complain(f, wire.CodeNotMember, "you are no member of this conversation, or there is none")
+		return
+	}
+	if c.g.Shadow {
 		return
 	}
 	c.g.typings.put(wire.Typing{User: c.user, Conversation: f.Conversation, On: f.On})

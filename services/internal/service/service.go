@@ -38,6 +38,8 @@ type Settings struct {
 	// the service's name).
 	MongoDBURI string
 	Database   string
+	// Shadow says that the service does nothing outside of its own topics and its own database (SIDE_EFFECTS=off).
+	Shadow bool
 	// Base addresses of the other services within the cluster (AUTH_URL, GROUPS_URL, MESSAGING_URL).
 	AuthURL      string
 	GroupsURL    string
@@ -72,6 +74,9 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 		s.Database = cmp.Or(getenv("MONGODB_DATABASE"), name)
 	}
 	if s.Tracing, err = trace.FromEnv(name, getenv); err != nil {
+		errs = append(errs, err)
+	}
+	if s.Shadow, err = shadowFromEnv(name, getenv, s); err != nil {
 		errs = append(errs, err)
 	}
 	// What a service has no use for stays empty, so that a use that is not listed is noticed.
@@ -122,6 +127,7 @@ func Variables(service string) []env.Variable {
 	if hasDatabase(service) {
 		all = append(all, store.Variables(service)...)
 	}
+	all = append(all, shadowVariable())
 	all = append(all, trace.Variables(service)...)
 	for _, v := range []env.Variable{
 		{Name: "AUTH_URL", Default: "http://auth:8080", Form: "a base address",

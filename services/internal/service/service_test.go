@@ -33,6 +33,35 @@ func TestFromEnv(t *testing.T) {
 	}
 }
 
+// A shadow that has anything in common with the live service does not start.
+func TestShadowFromEnv(t *testing.T) {
+	read := func(service string, more map[string]string) (Settings, error) {
+		return FromEnv(service, func(k string) string {
+			if v, ok := map[string]string{"KAFKA_BROKERS": "a:1", "MONGODB_URI": "mongodb://m"}[k]; ok {
+				return v
+			}
+			return more[k]
+		})
+	}
+	for _, v := range []string{"", "on"} {
+		s, err := read("messaging", map[string]string{"SIDE_EFFECTS": v})
+		require.NoError(t, err)
+		require.False(t, s.Shadow)
+	}
+	_, err := read("messaging", map[string]string{"SIDE_EFFECTS": "no"})
+	require.ErrorContains(t, err, `SIDE_EFFECTS is "no"`)
+	_, err = read("messaging", map[string]string{"SIDE_EFFECTS": "off", "MONGODB_DATABASE": "messaging", "KAFKA_GROUP": "messaging"})
+	for _, name := range []string{"KAFKA_WRITE_PREFIX", "MONGODB_DATABASE", "KAFKA_GROUP"} {
+		require.ErrorContains(t, err, name)
+	}
+	own := map[string]string{"SIDE_EFFECTS": "off", "KAFKA_WRITE_PREFIX": "shadow.", "MONGODB_DATABASE": "shadow"}
+	s, err := read("gateway", own)
+	require.NoError(t, err, "it is in no group")
+	require.True(t, s.Shadow)
+	_, err = read("presence", own)
+	require.ErrorContains(t, err, "KAFKA_GROUP is presence, which is the live one")
+}
+
 func TestCommand(t *testing.T) {
 	commands := []Command[string]{
 		{Name: "say", Run: func(_ context.Context, c string, args []string) (string, error) {
