@@ -31,3 +31,32 @@ func FuzzDecode(f *testing.F) {
 		require.True(t, utf8.ValidString(v.A))
 	})
 }
+
+func TestDecodeRefuses(t *testing.T) {
+	type inner struct {
+		B string `json:"b"`
+	}
+	for name, body := range map[string]string{
+		"null":                       `{"a":null}`,
+		"an unknown field":           `{"b":"x"}`,
+		"another case":               `{"A":"x"}`,
+		"another case, and the name": `{"a":"x","A":"y"}`,
+		"another case within":        `{"in":{"B":"x"}}`,
+		"another case in a list":     `{"list":[{"b":"x"},{"B":"x"}]}`,
+		"text that is not UTF-8":     "{\"a\":\"\xff\"}",
+		"two values":                 `{"a":"x"}{}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := httptest.NewRequest("POST", "/", strings.NewReader(body))
+			r.Header.Set("Content-Type", "application/json")
+			var v struct {
+				A    string  `json:"a"`
+				In   *inner  `json:"in"`
+				List []inner `json:"list"`
+			}
+			var e *Error
+			require.ErrorAs(t, Decode(httptest.NewRecorder(), r, &v), &e)
+			require.Equal(t, "bad_request", e.Code)
+		})
+	}
+}

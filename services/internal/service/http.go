@@ -16,10 +16,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/trace"
@@ -116,8 +118,8 @@ func Authenticated(v *token.Verifier, f func(w http.ResponseWriter, r *http.Requ
 	})
 }
 
-// Decode reads a JSON body into v, strictly. Nothing in it may be null: to encoding/json that is a field left out, which
-// no document of docs/openapi allows.
+// Decode reads a JSON body into v, strictly. It refuses what encoding/json lets pass and no document of docs/openapi allows: null, which
+// is a field left out there, a field's name in another case, and text that is not UTF-8.
 func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "the body must have Content-Type: application/json"}
@@ -125,6 +127,9 @@ func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	raw, err := ReadBody(w, r)
 	if err != nil {
 		return err
+	}
+	if !utf8.Valid(raw) {
+		return BadRequest("the body is not UTF-8")
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
@@ -140,6 +145,9 @@ func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	}
 	if where := findNull("", all); where != "" {
 		return BadRequest("%s is null; leave it out or give a value", where)
+	}
+	if where := findUnknown("", all, reflect.TypeOf(v)); where != "" {
+		return BadRequest("the body is not what is expected: unknown field %q", where)
 	}
 	return nil
 }
@@ -160,6 +168,40 @@ func findNull(at string, v any) string {
 			if where := findNull(strings.TrimPrefix(at+"."+name, "."), v[name]); where != "" {
 				return where
 			}
+		}
+	}
+	return ""
+}
+
+// findUnknown gives where in a JSON value, which was decoded into a t, the first field is that t has not by exactly that name; empty if there
+// is none.
+func findUnknown(at string, v any, t reflect.Type) string {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if l, ok := v.([]any); ok && t.Kind() == reflect.Slice {
+		for i, sub := range l {
+			if where := findUnknown(at+"["+strconv.Itoa(i)+"]", sub, t.Elem()); where != "" {
+				return where
+			}
+		}
+	}
+	fields, ok := v.(map[string]any)
+	if !ok || t.Kind() != reflect.Struct {
+		return ""
+	}
+	known := map[string]reflect.Type{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		known[cmp.Or(name, f.Name)] = f.Type
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		where := strings.TrimPrefix(at+"."+name, ".")
+		if known[name] == nil {
+			return where
+		}
+		if where = findUnknown(where, fields[name], known[name]); where != "" {
+			return where
 		}
 	}
 	return ""
