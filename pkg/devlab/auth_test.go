@@ -495,6 +495,9 @@ func TestTheAuditLog(t *testing.T) {
 	_, err = api.Resume(ctx, old)
 	require.True(t, client.IsCode(err, "session_ended"), "%v", err)
 	require.NoError(t, admin.SetRole(ctx, alice.User.ID, "moderator"))
+	_, err = admin.Suspend(ctx, alice.User.ID)
+	require.NoError(t, err)
+	require.NoError(t, admin.LiftSuspension(ctx, alice.User.ID))
 
 	type line struct {
 		Event   string `json:"msg"`
@@ -536,6 +539,8 @@ func TestTheAuditLog(t *testing.T) {
 		{Event: "token.reused", User: a, Session: alice.ID, Address: here},
 		{Event: "session.ended", User: a, Session: alice.ID, Address: here},
 		{Event: "role.changed", User: a, By: b, Role: "moderator", Address: here},
+		{Event: "account.suspended", User: a, By: b, Address: here},
+		{Event: "account.lifted", User: a, By: b, Address: here},
 	}, got)
 	access, err := admin.AccessToken(ctx)
 	require.NoError(t, err)

@@ -48,18 +48,28 @@ func TestOpenAPI(t *testing.T) {
 	require.NoError(t, err)
 
 	// Only the browser that came back from the provider can exchange its code.
-	b := w.browser()
-	_, code := b.back(b.consent(b.begin(), "test-user2"))
-	oidc, err := url.Parse(w.url + "/api/auth/oidc/session")
-	require.NoError(t, err)
-	cookies := http.Header{}
-	for _, k := range b.http.Jar.Cookies(oidc) {
-		cookies.Add("Cookie", k.Name+"="+k.Value)
+	exchange := func(name string) (body string, cookies http.Header) {
+		b := w.browser()
+		_, code := b.back(b.consent(b.begin(), name))
+		oidc, err := url.Parse(w.url + "/api/auth/oidc/session")
+		require.NoError(t, err)
+		cookies = http.Header{}
+		for _, k := range b.http.Jar.Cookies(oidc) {
+			cookies.Add("Cookie", k.Name+"="+k.Value)
+		}
+		return fmt.Sprintf(`{"code":%q}`, code), cookies
 	}
+	code, cookies := exchange("test-user2")
+	sam, err := w.browser().enter("test-user@127.0.0.1")
+	require.NoError(t, err)
+	_, err = w.again(&client.Session{User: client.User{Name: "ada"}}).Suspend(ctx, sam.User.ID)
+	require.NoError(t, err)
+	suspended, suspendedCookies := exchange("test-user@127.0.0.1")
 	// How to get the statuses that not every operation has in the same way. What ends uma's sessions, or anyone's right to try passwords,
 	// comes after what needs them.
 	tries := []try{
-		{what: "POST /api/auth/oidc/session 200", body: fmt.Sprintf(`{"code":%q}`, code), header: cookies},
+		{what: "POST /api/auth/oidc/session 200", body: code, header: cookies},
+		{what: "POST /api/auth/oidc/session 403", body: suspended, header: suspendedCookies},
 		{what: "DELETE /api/auth/profile/picture 200", bearer: uma},
 		{what: "DELETE /api/auth/sessions/{id} 204", bearer: uma, path: "/api/auth/sessions/" + user.ID},
 		{what: "DELETE /api/auth/sessions/{id} 404", bearer: uma, path: "/api/auth/sessions/x"},
@@ -89,6 +99,13 @@ func TestOpenAPI(t *testing.T) {
 		{what: "PUT /api/auth/users/{id}/role 200", bearer: admin, path: "/api/auth/users/" + user.User.ID + "/role", body: `{"role":"user"}`},
 		{what: "PUT /api/auth/users/{id}/role 403", bearer: other},
 		{what: "PUT /api/auth/users/{id}/role 404", bearer: admin, body: `{"role":"user"}`},
+		{what: "PUT /api/auth/users/{id}/suspension 200", bearer: admin, path: "/api/auth/users/" + otto.User.ID + "/suspension"},
+		{what: "PUT /api/auth/users/{id}/suspension 404", bearer: admin},
+		{what: "PUT /api/auth/users/{id}/suspension 403", bearer: uma},
+		{what: "POST /api/auth/login 403", body: login("otto", "x")},
+		{what: "DELETE /api/auth/users/{id}/suspension 204", bearer: admin, path: "/api/auth/users/" + otto.User.ID + "/suspension"},
+		{what: "DELETE /api/auth/users/{id}/suspension 404", bearer: admin},
+		{what: "DELETE /api/auth/users/{id}/suspension 403", bearer: uma},
 		{what: "POST /api/auth/register 201", body: login("new", "x")},
 		{what: "POST /api/auth/register 409", body: login("new", "x")},
 		{what: "POST /api/auth/register 429", body: login("another", "x")},

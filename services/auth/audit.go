@@ -16,11 +16,14 @@ const (
 	eventLogin                 = "login"
 	eventLoginFailed           = "login.failed"
 	eventLoginThrottled        = "login.throttled"
+	eventLoginSuspended        = "login.suspended"
 	eventPasswordChanged       = "password.changed"
 	eventPasswordFailed        = "password.failed"
 	eventPasswordThrottled     = "password.throttled"
 	eventRoleChanged           = "role.changed"
 	eventSessionEnded          = "session.ended"
+	eventSuspended             = "account.suspended"
+	eventLifted                = "account.lifted"
 	eventTokenReused           = "token.reused"
 )
 

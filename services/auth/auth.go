@@ -254,6 +254,8 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("PUT /api/auth/preferences", a.allow(token.RoleUser, a.changePreferences))
 	mux.Handle("DELETE /api/auth/users/{id}/sessions", a.allow(token.RoleModerator, a.endOf))
 	mux.Handle("PUT /api/auth/users/{id}/role", a.allow(token.RoleAdmin, a.changeRole))
+	mux.Handle("PUT /api/auth/users/{id}/suspension", a.allow(token.RoleAdmin, a.suspend))
+	mux.Handle("DELETE /api/auth/users/{id}/suspension", a.allow(token.RoleAdmin, a.lift))
 	mux.Handle("POST /api/auth/keys/rotate", a.allow(token.RoleAdmin, a.rotateKeys))
 	mux.Handle("GET /api/auth/jwks", service.Handle(a.jwks))
 	mux.Handle("GET /api/auth/oidc", service.Handle(a.showOIDC))

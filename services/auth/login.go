@@ -114,6 +114,10 @@ func (a *auth) login(w http.ResponseWriter, r *http.Request) error {
 
 // enter begins a session of one who has shown that the name is theirs. over is the answer if that has changed in between.
 func (a *auth) enter(ctx context.Context, w http.ResponseWriter, name username, device string, over error) error {
+	if name.Suspended {
+		a.audit(ctx).Info(eventLoginSuspended, name.who())
+		return &service.Error{Status: http.StatusForbidden, Code: "suspended", Message: "this account is suspended; ask whoever runs this chat"}
+	}
 	s, err := a.begin(ctx, name, device)
 	if err != nil {
 		return service.Unavailable("the database", err)

@@ -43,6 +43,8 @@ type username struct {
 	Epoch   int64  `bson:"epoch"`
 	Role    string `bson:"role"`
 	Indexed bool   `bson:"indexed"` // the prefixes hold it
+	// Suspended says that an admin keeps the user out.
+	Suspended bool `bson:"suspended"`
 }
 
 // named reads a name by its key. One that was written before there were epochs and roles gets its first ones; the sessions of that

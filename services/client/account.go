@@ -61,6 +61,20 @@ func (s *Session) SetRole(ctx context.Context, user, role string) error {
 	return s.do(ctx, http.MethodPut, "/api/auth/users/"+url.PathEscape(user)+"/role", map[string]string{"role": role}, nil)
 }
 
+// Suspend keeps another user out, for which the session's user must be an admin. It ends that user's sessions, and gives how many there were.
+func (s *Session) Suspend(ctx context.Context, user string) (int, error) {
+	var a ended
+	err := s.do(ctx, http.MethodPut, suspension(user), nil, &a)
+	return a.Ended, err
+}
+
+// LiftSuspension lets a suspended user log in again, for which the session's user must be an admin.
+func (s *Session) LiftSuspension(ctx context.Context, user string) error {
+	return s.do(ctx, http.MethodDelete, suspension(user), nil, nil)
+}
+
+func suspension(user string) string { return "/api/auth/users/" + url.PathEscape(user) + "/suspension" }
+
 // RotateKeys lets the next signing key take over, for which the session's user must be an admin. With drop all access tokens end at
 // once; sessions refresh them.
 func (s *Session) RotateKeys(ctx context.Context, drop bool) error {
