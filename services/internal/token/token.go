@@ -12,11 +12,12 @@ import (
 	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"github.com/labctl/labctl/services/internal/keyset"
 )
 
 const (
@@ -112,20 +113,14 @@ func (s *Signer) Public() jose.JSONWebKey {
 
 // Verifier checks tokens. It is safe for concurrent use.
 type Verifier struct {
-	fetch func(context.Context) (jose.JSONWebKeySet, error)
+	keys  *keyset.Set
 	now   func() time.Time
 	ended func(session string) bool
-
-	mu      sync.Mutex
-	keys    jose.JSONWebKeySet
-	fetched time.Time     // when the last fetch ended, with or without success
-	err     error         // of that fetch
-	running chan struct{} // closed at the end of the fetch that runs; nil where none does
 }
 
 // NewVerifier checks with the keys that fetch gives. now is the clock.
-func NewVerifier(fetch func(context.Context) (jose.JSONWebKeySet, error), now func() time.Time) *Verifier {
-	return &Verifier{fetch: fetch, now: now, ended: func(string) bool { return false }}
+func NewVerifier(fetch keyset.Fetch, now func() time.Time) *Verifier {
+	return &Verifier{keys: keyset.New(fetch, now), now: now, ended: func(string) bool { return false }}
 }
 
 // Refuse makes the verifier refuse, with ErrEnded, the tokens of sessions of which ended says so. It must be called before
@@ -133,7 +128,7 @@ func NewVerifier(fetch func(context.Context) (jose.JSONWebKeySet, error), now fu
 func (v *Verifier) Refuse(ended func(session string) bool) { v.ended = ended }
 
 // Remote fetches keys from auth.
-func Remote(client *http.Client, authURL string) func(context.Context) (jose.JSONWebKeySet, error) {
+func Remote(client *http.Client, authURL string) keyset.Fetch {
 	url := strings.TrimSuffix(authURL, "/") + "/api/auth/jwks"
 	return func(ctx context.Context) (set jose.JSONWebKeySet, err error) {
 		ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -158,11 +153,7 @@ func Remote(client *http.Client, authURL string) func(context.Context) (jose.JSO
 }
 
 // Forget makes the verifier fetch the keys before it uses one again.
-func (v *Verifier) Forget() {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.keys, v.fetched, v.err, v.running = jose.JSONWebKeySet{}, time.Time{}, nil, nil
-}
+func (v *Verifier) Forget() { v.keys.Forget() }
 
 // Verify checks a token. The error is ErrInvalid for a token that is no good, ErrEnded for one whose session has ended (see
 // Refuse), another one if the keys can't be had.
@@ -177,7 +168,10 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 	if len(t.Headers) != 1 {
 		return Claims{}, fmt.Errorf("%w: %d signatures", ErrInvalid, len(t.Headers))
 	}
-	key, err := v.key(ctx, t.Headers[0].KeyID)
+	key, err := v.keys.Key(ctx, t.Headers[0].KeyID)
+	if errors.Is(err, keyset.ErrUnknown) {
+		return Claims{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
 	if err != nil {
 		return Claims{}, err
 	}
@@ -200,76 +194,4 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (Claims, error) {
 		return Claims{}, ErrEnded
 	}
 	return Claims{User: std.Subject, Session: own.Session, Name: own.Name, Role: own.Role, Expires: std.Expiry.Time()}, nil
-}
-
-// Keys in use are fetched again in the background. Keys that are older than a minute, as after a time without requests, may have been
-// dropped: nobody uses them before the next fetch has ended. The back-off is the time from the end of a fetch that failed, or did not
-// bring the key that is looked for, to the next one: so forged key ids make no flood of requests.
-const (
-	keysRefresh = 30 * time.Second
-	keysAge     = time.Minute
-	keysBackOff = 2 * time.Second
-)
-
-// key gives the key with that id. Where auth does not answer, the known keys stay good.
-func (v *Verifier) key(ctx context.Context, id string) (ed25519.PublicKey, error) {
-	for {
-		key, ended, err := v.lookUp(ctx, id)
-		if ended == nil {
-			return key, err
-		}
-		select {
-		case <-ended:
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the keys: %w", ctx.Err())
-		}
-	}
-}
-
-// lookUp gives the key, or why there is none, or a channel that is closed at the end of the fetch for which to wait. It starts a fetch
-// if it is time for one and none runs.
-func (v *Verifier) lookUp(ctx context.Context, id string) (key ed25519.PublicKey, ended <-chan struct{}, err error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	key = find(v.keys, id)
-	age := v.now().Sub(v.fetched)
-	isOld := v.fetched.IsZero() || age >= keysAge
-	isDue := isOld || age >= keysRefresh || (age >= keysBackOff && (key == nil || v.err != nil))
-	if v.running == nil && isDue {
-		v.running = make(chan struct{})
-		go v.refresh(context.WithoutCancel(ctx), v.running) // for all who wait, not only for this caller
-	}
-	switch {
-	case v.running != nil && (isOld || key == nil):
-		return nil, v.running, nil
-	case key != nil:
-		return key, nil, nil
-	case v.err != nil:
-		return nil, nil, v.err
-	}
-	return nil, nil, fmt.Errorf("%w: unknown key", ErrInvalid)
-}
-
-// refresh fetches the keys once, and closes ended.
-func (v *Verifier) refresh(ctx context.Context, ended chan struct{}) {
-	set, err := v.fetch(ctx)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	defer close(ended)
-	if v.running != ended {
-		return // Forget was called meanwhile
-	}
-	v.running, v.fetched, v.err = nil, v.now(), err
-	if err == nil {
-		v.keys = set
-	}
-}
-
-func find(set jose.JSONWebKeySet, id string) ed25519.PublicKey {
-	for _, k := range set.Key(id) {
-		if key, ok := k.Key.(ed25519.PublicKey); ok && len(key) == ed25519.PublicKeySize {
-			return key
-		}
-	}
-	return nil
 }

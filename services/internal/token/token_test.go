@@ -3,16 +3,12 @@ package token
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"strings"
-	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -122,137 +118,4 @@ func FuzzVerify(f *testing.F) {
 		}
 		require.ErrorIs(t, err, ErrInvalid)
 	})
-}
-
-// source is an auth whose answers take some time.
-type source struct {
-	keys    []jose.JSONWebKey
-	err     error
-	takes   time.Duration
-	fetches int
-}
-
-func (s *source) fetch(context.Context) (jose.JSONWebKeySet, error) {
-	s.fetches++
-	keys, err := s.keys, s.err
-	time.Sleep(s.takes)
-	return jose.JSONWebKeySet{Keys: keys}, err
-}
-
-// verify checks a new token that s has signed.
-func verify(t *testing.T, v *Verifier, s *Signer) error {
-	t.Helper()
-	raw, err := s.Sign(Claims{User: "u", Session: "s", Role: RoleUser, Expires: time.Now().Add(time.Minute)}, time.Now())
-	require.NoError(t, err)
-	_, err = v.Verify(t.Context(), raw)
-	return err
-}
-
-func TestKeysAreFetchedAgain(t *testing.T) {
-	first, second := signer(t, "k1"), signer(t, "k2")
-	for name, test := range map[string]func(t *testing.T, auth *source, v *Verifier){
-		"not at once after a failure": func(t *testing.T, auth *source, v *Verifier) {
-			auth.err = errors.New("auth is down")
-			require.ErrorIs(t, verify(t, v, first), auth.err, "not the caller's fault")
-			auth.err = nil
-			require.ErrorContains(t, verify(t, v, first), "auth is down")
-			time.Sleep(keysBackOff)
-			require.NoError(t, verify(t, v, first))
-			require.NoError(t, verify(t, v, first))
-			require.Equal(t, 2, auth.fetches)
-		},
-		"once in each back-off for an unknown key": func(t *testing.T, auth *source, v *Verifier) {
-			auth.takes = 3 * time.Second // longer than the back-off, which begins at its end
-			for range 3 {
-				require.ErrorIs(t, verify(t, v, second), ErrInvalid)
-			}
-			require.Equal(t, 1, auth.fetches)
-			time.Sleep(keysBackOff)
-			auth.keys = append(auth.keys, second.Public())
-			require.NoError(t, verify(t, v, second))
-			require.Equal(t, 2, auth.fetches)
-		},
-		"once for all who wait": func(t *testing.T, auth *source, v *Verifier) {
-			auth.takes = time.Second
-			var wg sync.WaitGroup
-			for i := range 20 {
-				wg.Go(func() {
-					if i%2 == 0 {
-						assert.NoError(t, verify(t, v, first))
-					} else {
-						assert.ErrorIs(t, verify(t, v, second), ErrInvalid)
-					}
-				})
-			}
-			wg.Wait()
-			require.Equal(t, 1, auth.fetches)
-		},
-		"while known keys serve": func(t *testing.T, auth *source, v *Verifier) {
-			require.NoError(t, verify(t, v, first))
-			time.Sleep(keysRefresh)
-			auth.takes, auth.err = 3*time.Second, errors.New("auth is down")
-			for range 10 {
-				for range 10 {
-					before := time.Now()
-					require.NoError(t, verify(t, v, first))
-					require.Equal(t, before, time.Now(), "nobody waits")
-				}
-				time.Sleep(auth.takes + keysBackOff)
-				synctest.Wait()
-			}
-			require.Equal(t, 1+10, auth.fetches)
-			auth.err, auth.keys = nil, nil
-			require.NoError(t, verify(t, v, first), "this one starts the fetch")
-			time.Sleep(auth.takes)
-			synctest.Wait()
-			require.ErrorIs(t, verify(t, v, first), ErrInvalid, "a dropped key is no good any more")
-		},
-		"before old ones are used": func(t *testing.T, auth *source, v *Verifier) {
-			require.NoError(t, verify(t, v, first))
-			time.Sleep(keysAge)
-			auth.keys = nil
-			require.ErrorIs(t, verify(t, v, first), ErrInvalid)
-		},
-		"though old ones are good where auth is down": func(t *testing.T, auth *source, v *Verifier) {
-			require.NoError(t, verify(t, v, first))
-			time.Sleep(time.Hour)
-			auth.err = errors.New("auth is down")
-			require.NoError(t, verify(t, v, first))
-			require.Equal(t, 2, auth.fetches)
-		},
-		"after Forget": func(t *testing.T, auth *source, v *Verifier) {
-			require.NoError(t, verify(t, v, first))
-			time.Sleep(keysRefresh)
-			auth.takes = 3 * time.Second
-			require.NoError(t, verify(t, v, first), "this one starts a fetch, whose answer is old when it comes")
-			synctest.Wait()
-			auth.keys, auth.takes = []jose.JSONWebKey{second.Public()}, time.Second
-			v.Forget()
-			require.NoError(t, verify(t, v, second))
-			require.Equal(t, 3, auth.fetches)
-			time.Sleep(3 * time.Second)
-			require.NoError(t, verify(t, v, second))
-			require.ErrorIs(t, verify(t, v, first), ErrInvalid)
-		},
-		"not for a caller who has gone": func(t *testing.T, auth *source, v *Verifier) {
-			auth.takes = time.Second
-			raw, err := first.Sign(Claims{User: "u", Session: "s", Role: RoleUser, Expires: time.Now().Add(time.Minute)}, time.Now())
-			require.NoError(t, err)
-			gone, cancel := context.WithCancel(t.Context())
-			cancel()
-			_, err = v.Verify(gone, raw)
-			require.ErrorIs(t, err, context.Canceled)
-			time.Sleep(auth.takes)
-			synctest.Wait()
-			require.NoError(t, verify(t, v, first), "the others get what it has asked for")
-			require.Equal(t, 1, auth.fetches)
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				auth := &source{keys: []jose.JSONWebKey{first.Public()}}
-				test(t, auth, NewVerifier(auth.fetch, time.Now))
-			})
-		})
-	}
 }
