@@ -158,7 +158,7 @@ func TestDefaults(t *testing.T) {
 		"AZURE_AUTHORITY_HOST": "https://login.example/", "MONGODB_DATABASE": "another", "KAFKA_GROUP": "another", "SIDE_EFFECTS": "off", "AUTH_URL": "http://a", "GROUPS_URL": "http://g",
 		"MESSAGING_URL": "http://m", "HEALTH": ":9", "TRUSTED_PROXIES": "203.0.113.0/24", "KEY_LIFE": "1h", "SESSION_LIFE": "1h", "PEOPLE_RATE": "off", "CHANGE_RATE": "off", "GROUP_RATE": "off",
 		"CONNECTION_RATE": "off", "USER_RATE": "off", "ADDRESS_RATE": "off", "REGISTRATION_RATE": "off",
-		"OTEL_SERVICE_NAME": "another", "OTEL_TRACES_SAMPLER": "always_off", "OTEL_TRACES_SAMPLER_ARG": "0.5", "OTEL_SDK_DISABLED": "true",
+		"OTEL_SERVICE_NAME": "another", "OTEL_TRACES_SAMPLER": "always_off", "OTEL_TRACES_SAMPLER_ARG": "0.5", "OTEL_SDK_DISABLED": "true", "IDENTITY_DIR": "/elsewhere", "IDENTITY_ISSUER": "https://api.example",
 	}
 	for _, c := range all() {
 		t.Run(c.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"math/rand/v2"
 	"net"
@@ -72,6 +73,7 @@ type Processes struct {
 	clients  *link
 	front    *http.Server
 	serving  sync.WaitGroup
+	issuer   *devlab.Issuer
 
 	mu      sync.Mutex
 	crashes []string
@@ -160,6 +162,9 @@ func (p *Processes) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.issuer, err = devlab.NewIssuer(ctx, p.o.Dir, slog.New(slog.DiscardHandler)); err != nil {
+		return err
+	}
 	base := map[string]string{devlab.Broker: p.o.Kafka}
 	for _, name := range []string{devlab.Broker, devlab.Database} {
 		if base[name] != "" {
@@ -195,6 +200,9 @@ func (p *Processes) layOut(ctx context.Context) error {
 				l.open()
 			}
 			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off", "REGISTRATION_RATE=off", "KEY_ENCRYPTION_SECRET="+secret)
+			for name, value := range p.issuer.Environment(service) {
+				q.env = append(q.env, name+"="+value)
+			}
 		}
 		var err error
 		if p.services[service], err = newLink(ctx, anyProtocol, targets...); err != nil {
@@ -373,6 +381,9 @@ func (p *Processes) Close() {
 	if p.front != nil {
 		_ = p.front.Close()
 		p.serving.Wait()
+	}
+	if p.issuer != nil {
+		p.issuer.Close()
 	}
 }
 

@@ -260,8 +260,8 @@ func TestChatWiring(t *testing.T) {
 			require.Equal(t, "chat-kafka", env["KAFKA_PASSWORD"].ValueFrom.SecretKeyRef.Name)
 			require.Equal(t, name, env["KAFKA_PASSWORD"].ValueFrom.SecretKeyRef.Key)
 			require.Equal(t, "/kafka/ca.crt", env["KAFKA_TLS"].Value)
-			require.Equal(t, "/kafka", pod.Containers[0].VolumeMounts[0].MountPath)
-			require.Equal(t, "chat-kafka-ca", pod.Volumes[0].ConfigMap.Name)
+			require.Equal(t, "/kafka", pod.Containers[0].VolumeMounts[1].MountPath)
+			require.Equal(t, "chat-kafka-ca", pod.Volumes[1].ConfigMap.Name)
 		}
 		frontend := deployments["frontend"].Spec.Template.Spec
 		require.Empty(t, frontend.Volumes)
@@ -272,6 +272,40 @@ func TestChatWiring(t *testing.T) {
 			"auth": []byte("password-of-auth"), "gateway": []byte("password-of-gateway"), "messaging": []byte("password-of-messaging"),
 			"presence": []byte("password-of-presence"), "groups": []byte("password-of-groups"),
 		}, secrets["chat-kafka"].Data)
+	})
+	t.Run("each service has a token for each other that it asks, and those who are asked have what they ask for keys with", func(t *testing.T) {
+		dir := ""
+		for _, v := range auth.Variables() {
+			if v.Name == "IDENTITY_DIR" {
+				dir = v.Default
+			}
+		}
+		for name, want := range map[string][]string{
+			"auth":      {"ca.crt", "namespace", "token"},
+			"gateway":   {"auth: chat/auth", "messaging: chat/messaging"},
+			"messaging": {"auth: chat/auth", "ca.crt", "namespace", "token"},
+			"presence":  {"auth: chat/auth", "groups: chat/groups", "messaging: chat/messaging"},
+			"groups":    {"auth: chat/auth", "ca.crt", "namespace", "token"},
+		} {
+			pod := deployments[name].Spec.Template.Spec
+			require.Equal(t, name, pod.ServiceAccountName)
+			require.Equal(t, "identity", pod.Containers[0].VolumeMounts[0].Name)
+			require.Equal(t, dir, pod.Containers[0].VolumeMounts[0].MountPath)
+			var files []string
+			for _, s := range pod.Volumes[0].Projected.Sources {
+				switch {
+				case s.ConfigMap != nil:
+					files = append(files, s.ConfigMap.Items[0].Path)
+				case s.DownwardAPI != nil:
+					files = append(files, s.DownwardAPI.Items[0].Path)
+				case s.ServiceAccountToken.Audience != "":
+					files = append(files, s.ServiceAccountToken.Path+": "+s.ServiceAccountToken.Audience)
+				default:
+					files = append(files, s.ServiceAccountToken.Path)
+				}
+			}
+			require.ElementsMatch(t, want, files, name)
+		}
 	})
 	t.Run("a service that is an identity says so, and only such a one", func(t *testing.T) {
 		for name, d := range deployments {

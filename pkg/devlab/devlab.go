@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -134,6 +135,7 @@ type lab struct {
 
 	passwords map[string]string // of the broker's users, for this run
 	secret    string            // see KeyEncryptionSecret
+	issuer    *Issuer
 }
 
 // unit is one service.
@@ -207,6 +209,7 @@ func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]s
 		"TRUSTED_PROXIES": "127.0.0.1/32",                    // newFront's
 		"ADDRESS_RATE":    "off", "REGISTRATION_RATE": "off", // here all come from one address
 	}
+	maps.Copy(env, l.issuer.Environment(service))
 	if l.getenv != nil {
 		for _, k := range tracing() {
 			env[k] = l.getenv(k)
@@ -229,6 +232,10 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	}
 	defer func() { err = errors.Join(err, l.stopData()) }()
 
+	if l.issuer, err = NewIssuer(ctx, l.dir, l.log); err != nil {
+		return errors.Join(err, ln.Close())
+	}
+	defer l.issuer.Close()
 	l.units = units()
 	urls := map[string]string{}
 	for _, u := range l.units {

@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -88,6 +89,10 @@ func newWorld(t *testing.T, but ...string) *world {
 		w.lab.brokerAddr = useApache(t, w.lab)
 	}
 	t.Cleanup(func() { require.NoError(t, w.lab.stopData()) })
+	var err error
+	w.lab.issuer, err = NewIssuer(t.Context(), w.lab.dir, log)
+	require.NoError(t, err)
+	t.Cleanup(w.lab.issuer.Close)
 	all := units()
 	for _, u := range all {
 		w.place(u)
@@ -111,6 +116,14 @@ func newWorld(t *testing.T, but ...string) *world {
 	})
 	w.ready(but...)
 	return w
+}
+
+// token gives what a service shows to another.
+func (w *world) token(caller, asked string) string {
+	w.t.Helper()
+	b, err := os.ReadFile(filepath.Join(w.lab.issuer.Environment(caller)["IDENTITY_DIR"], asked))
+	require.NoError(w.t, err)
+	return string(b)
 }
 
 // place gives a service an address, which it has each time that it is started.
@@ -153,7 +166,7 @@ func (w *world) spawn(name string) (kill func()) {
 	p := w.parts[name]
 	cmd := exec.Command(os.Args[0]) //nolint:gosec // the test binary itself
 	cmd.Env = append(os.Environ(), "LABCTL_TEST_SERVICE="+name, "LISTEN="+p.addr)
-	for _, k := range []string{"HEALTH", "KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "KEY_ENCRYPTION_SECRET", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "TRUSTED_PROXIES"} {
+	for _, k := range []string{"HEALTH", "KAFKA_BROKERS", "KAFKA_SASL", "KAFKA_PASSWORD", "MONGODB_URI", "KEY_ENCRYPTION_SECRET", "AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "TRUSTED_PROXIES", "IDENTITY_DIR", "IDENTITY_ISSUER"} {
 		cmd.Env = append(cmd.Env, k+"="+w.env(name)(k))
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -335,7 +348,7 @@ func (w *world) stored() {
 		}
 	})
 	// As gateways ask for a socket.
-	status, body := call(w.t, http.MethodPost, w.urls["messaging"]+"/internal/resume", "", fmt.Sprintf(`{"user":"","have":{},"position":%q}`, strings.Join(at, ",")))
+	status, body := call(w.t, http.MethodPost, w.urls["messaging"]+"/internal/resume", w.token("gateway", "messaging"), fmt.Sprintf(`{"user":"","have":{},"position":%q}`, strings.Join(at, ",")))
 	require.Equal(w.t, http.StatusOK, status, body)
 }
 

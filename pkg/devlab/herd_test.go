@@ -48,6 +48,7 @@ func TestAllOfALargeGroupComeBackAtOnce(t *testing.T) {
 			return nil, err
 		}
 		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+w.token("gateway", "messaging"))
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			return nil, err

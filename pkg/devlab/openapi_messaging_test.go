@@ -108,7 +108,7 @@ func TestOpenAPIOfMessaging(t *testing.T) {
 	// Nothing comes after the last seq that there can be.
 	_, body := call(t, "GET", w.url+page("&after=9223372036854775807"), hers, "")
 	require.JSONEq(t, `{"messages":[],"more":false}`, body)
-	_, body = call(t, "POST", w.urls["messaging"]+"/internal/resume", "", `{"user":"`+alice.User.ID+`","have":{"`+dm+`":9223372036854775807}}`)
+	_, body = call(t, "POST", w.urls["messaging"]+"/internal/resume", w.token("gateway", "messaging"), `{"user":"`+alice.User.ID+`","have":{"`+dm+`":9223372036854775807}}`)
 	require.JSONEq(t, `{"messages":[],"behind":{}}`, body)
 
 	require.NoError(t, w.lab.db.Close())

@@ -528,7 +528,7 @@ func TestContacts(t *testing.T) {
 	}
 	// relations is what presence asks.
 	relations := func(user string) (contacts, hidden []string) {
-		status, body := call(t, "GET", w.urls["groups"]+"/internal/contacts/"+user, "", "")
+		status, body := call(t, "GET", w.urls["groups"]+"/internal/contacts/"+user, w.token("presence", "groups"), "")
 		require.Equal(t, 200, status, body)
 		var r struct{ Contacts, Hidden []string }
 		require.NoError(t, json.Unmarshal([]byte(body), &r))

@@ -562,7 +562,7 @@ environment "local" {
 			"trustedProxies":   []any{"10.42.0.0/16"},
 			"registrationRate": "off",
 			"url":              "http://127.0.0.1:8080",
-			"networkPolicies":  map[string]any{"ingressNamespace": "ingress", "databaseNamespace": "data"},
+			"networkPolicies":  map[string]any{"ingressNamespace": "ingress", "apiNetworks": []any{"10.40.0.2/32"}, "databaseNamespace": "data"},
 			"secretsVersion":   version,
 		},
 		"secrets": {"auth": map[string]any{"keyEncryption": key}, "kafka": passwords, "mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"}},

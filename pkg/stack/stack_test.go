@@ -129,7 +129,7 @@ func TestOpenThisRepository(t *testing.T) {
 	require.Equal(t, []string{"auth", "gateway", "messaging", "presence", "groups", "frontend"}, g.Services())
 	want := map[string][]string{
 		"0-foundation": {"container", "location", "name", "operators", "resource_group", "storage_account", "suffix", "tags", "workspace"},
-		"1-cluster": {"cluster_id", "dns_label", "endpoints_subnet", "ingress_class", "ingress_namespace", "ingress_networks", "kubeconfig", "network_id", "nodes_subnet", "oidc_issuer",
+		"1-cluster": {"api_networks", "cluster_id", "dns_label", "endpoints_subnet", "ingress_class", "ingress_namespace", "ingress_networks", "kubeconfig", "network_id", "nodes_subnet", "oidc_issuer",
 			"registry", "registry_id", "storage_class", "url"},
 		"2-databases": {"event_hubs", "kafka_brokers", "kafka_passwords", "kafka_sasl", "kafka_tls", "kafka_users", "key_encryption_secret", "mongodb_uri", "namespace"},
 		"5-release":   {"identities", "url"},

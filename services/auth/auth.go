@@ -262,7 +262,7 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("GET /api/auth/oidc/login", service.Handle(a.oidcLogin))
 	mux.Handle("GET /api/auth/oidc/callback", a.handle(a.oidcCallback))
 	mux.Handle("POST /api/auth/oidc/session", a.handle(a.oidcSession))
-	mux.Handle("GET /internal/users/{id}", service.Handle(a.user))
+	mux.Handle("GET /internal/users/{id}", service.Internal(a.Callers("auth", a.Now), a.user, "gateway", "groups"))
 	return mux
 }
 

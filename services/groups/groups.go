@@ -127,7 +127,7 @@ func Run(ctx context.Context, c Config) error {
 	defer kafka.Close()
 	client := peer.NewHTTPClient()
 	s := &groups{
-		Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL}, often: limit.New(c.People, c.Now),
+		Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL, Identity: c.Identity}, often: limit.New(c.People, c.Now),
 		changes: limit.New(c.Changes, c.Now), groupChanges: limit.New(c.GroupChanges, c.Now),
 	}
 	over, err := ended.Open(c.Kafka, "groups", c.Log, c.Now, bus.Resets(m))
@@ -188,7 +188,7 @@ func (s *groups) routes(v *token.Verifier) *http.ServeMux {
 	} {
 		mux.Handle(route, service.Authenticated(v, f))
 	}
-	mux.Handle("GET /internal/contacts/{user}", service.Handle(s.relations))
+	mux.Handle("GET /internal/contacts/{user}", service.Internal(s.Callers("groups", s.Now), s.relations, "presence"))
 	return mux
 }
 

@@ -132,12 +132,13 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("GET /api/conversations/{id}", s.answers(s.reading, s.conversation))
 	mux.Handle("GET /api/messages", s.answers(s.reading, s.history))
 	mux.Handle("GET /api/messages/search", s.answers(s.searching, s.search))
-	mux.Handle("POST /internal/typing", service.Handle(s.typing))
-	mux.Handle("POST /internal/resume", service.Handle(s.resume))
-	mux.Handle("GET /internal/peers/{user}", service.Handle(func(w http.ResponseWriter, r *http.Request) error {
+	callers := c.Callers("messaging", c.Now)
+	mux.Handle("POST /internal/typing", service.Internal(callers, s.typing, "gateway"))
+	mux.Handle("POST /internal/resume", service.Internal(callers, s.resume, "gateway"))
+	mux.Handle("GET /internal/peers/{user}", service.Internal(callers, func(w http.ResponseWriter, r *http.Request) error {
 		s.settle(r.Context())
 		return s.listing.answer(w, r, r.PathValue("user"), func() (any, error) { return s.peers(r) })
-	}))
+	}, "presence"))
 	srv := service.Server{
 		Settings: c.Settings, Name: "messaging", Handler: mux, Metrics: m, Tracer: tracer, Work: over.Beside(consumer.work),
 		Start: func(ctx context.Context) error {

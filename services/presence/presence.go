@@ -98,10 +98,11 @@ func Run(ctx context.Context, c Config) error {
 	client := peer.NewHTTPClient()
 	p := &presence{
 		Config: c, db: db, shards: map[int32]*shard{},
-		messaging: peer.Messaging{Client: client, URL: c.MessagingURL}, groups: peer.Groups{Client: client, URL: c.GroupsURL},
-		leases:  m.Counter("presence_leases_total", "Leases read."),
-		reviews: m.Counter("presence_reviews_total", "Looks at what has changed."),
-		told:    m.Counter("presence_changes_total", "Changes of users' states that others were told."),
+		messaging: peer.Messaging{Client: client, URL: c.MessagingURL, Identity: c.Identity},
+		groups:    peer.Groups{Client: client, URL: c.GroupsURL, Identity: c.Identity},
+		leases:    m.Counter("presence_leases_total", "Leases read."),
+		reviews:   m.Counter("presence_reviews_total", "Looks at what has changed."),
+		told:      m.Counter("presence_changes_total", "Changes of users' states that others were told."),
 	}
 	drop := func(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 		p.mu.Lock()

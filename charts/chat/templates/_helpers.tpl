@@ -1,16 +1,16 @@
 {{- /*
 The parts of the chat, and all in which they differ: whether it is one of the services with a database or only the page,
-the paths that the ingress sends to it, and how long an ending pod may take. `drain` is the time in seconds for which a
+whether other parts ask it, the paths that the ingress sends to it, and how long an ending pod may take. `drain` is the time in seconds for which a
 pod still serves after it was told to end, so that the ingress and kube-proxy have stopped sending to it; `grace` includes
 it and the 15 s in which a service lets its requests and connections go.
 */ -}}
 {{- define "chat.parts" -}}
-- {name: auth, service: true, paths: [/api/auth], drain: 2, grace: 20}
-- {name: gateway, service: true, paths: [/ws], drain: 3, grace: 30}
-- {name: messaging, service: true, paths: [/api/conversations, /api/messages], drain: 2, grace: 20}
-- {name: presence, service: true, paths: [/api/presence], drain: 2, grace: 20}
-- {name: groups, service: true, paths: [/api/groups, /api/invitations, /api/contacts, /api/blocks], drain: 2, grace: 20}
-- {name: frontend, service: false, paths: [/], drain: 2, grace: 20}
+- {name: auth, service: true, asked: true, paths: [/api/auth], drain: 2, grace: 20}
+- {name: gateway, service: true, asked: false, paths: [/ws], drain: 3, grace: 30}
+- {name: messaging, service: true, asked: true, paths: [/api/conversations, /api/messages], drain: 2, grace: 20}
+- {name: presence, service: true, asked: false, paths: [/api/presence], drain: 2, grace: 20}
+- {name: groups, service: true, asked: true, paths: [/api/groups, /api/invitations, /api/contacts, /api/blocks], drain: 2, grace: 20}
+- {name: frontend, service: false, asked: false, paths: [/], drain: 2, grace: 20}
 {{- end }}
 
 {{- /* Which of the other parts a part asks. */ -}}
@@ -21,6 +21,22 @@ messaging: [auth]
 presence: [auth, groups, messaging]
 groups: [auth]
 frontend: []
+{{- end }}
+
+{{- /*
+The files by which a part proves who it is, and verifies who asks it (docs/adr/0021-identities-of-services.md). A token is good for an hour and renewed by the kubelet.
+Each part that is asked has an audience of its own, so that it cannot pass for those who ask it. One that is asked shows the API a token
+to get the keys; by itself it has no rights there.
+*/ -}}
+{{- define "chat.identity" -}}
+{{- range index (include "chat.asks" . | fromYaml) .part.name }}
+- serviceAccountToken: {path: {{ . }}, audience: chat/{{ . }}, expirationSeconds: 3600}
+{{- end }}
+{{- if .part.asked }}
+- serviceAccountToken: {path: token, expirationSeconds: 3600}
+- configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+- downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
 {{- end }}
 
 {{- define "chat.selector" -}}

@@ -1,4 +1,5 @@
-// Package peer calls the other services' endpoints under /internal/, which the ingress does not route.
+// Package peer calls the other services' endpoints under /internal/, which the ingress does not route. With each call goes a token that
+// proves which service calls.
 package peer
 
 import (
@@ -13,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/labctl/labctl/services/internal/identity"
 	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -20,10 +22,12 @@ import (
 // ErrNotFound is an answer 404.
 var ErrNotFound = errors.New("not found")
 
-// NewHTTPClient makes the client that a service uses for all its calls.
+// NewHTTPClient makes the client that a service uses for all its calls. It follows no redirects: none of the services gives any, and one
+// would carry a token and a body elsewhere.
 func NewHTTPClient() *http.Client {
 	return &http.Client{
-		Timeout: 10 * time.Second,
+		Timeout:       10 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		Transport: &http.Transport{
 			MaxIdleConnsPerHost: 32, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 10 * time.Second,
 		},
@@ -32,55 +36,66 @@ func NewHTTPClient() *http.Client {
 
 // Auth asks auth.
 type Auth struct {
-	Client *http.Client
-	URL    string
+	Client   *http.Client
+	URL      string
+	Identity identity.Config
 }
 
 // User gives the user with that id, or ErrNotFound.
 func (a Auth) User(ctx context.Context, id string) (u wire.User, err error) {
-	err = call(ctx, a.Client, http.MethodGet, a.URL, "/internal/users/{id}", id, nil, &u)
+	err = peer{a.Client, a.URL, a.Identity, "auth"}.call(ctx, http.MethodGet, "/internal/users/{id}", id, nil, &u)
 	return u, err
 }
 
 // Messaging asks messaging.
 type Messaging struct {
-	Client *http.Client
-	URL    string
+	Client   *http.Client
+	URL      string
+	Identity identity.Config
 }
 
 // Resume gives what a user has missed.
 func (m Messaging) Resume(ctx context.Context, req wire.ResumeRequest) (a wire.ResumeAnswer, err error) {
-	err = call(ctx, m.Client, http.MethodPost, m.URL, "/internal/resume", "", req, &a)
+	err = peer{m.Client, m.URL, m.Identity, "messaging"}.call(ctx, http.MethodPost, "/internal/resume", "", req, &a)
 	return a, err
 }
 
 // Typing tells the members of a conversation that one of them writes.
 func (m Messaging) Typing(ctx context.Context, t wire.Typing) error {
 	var none struct{}
-	return call(ctx, m.Client, http.MethodPost, m.URL, "/internal/typing", "", t, &none)
+	return peer{m.Client, m.URL, m.Identity, "messaging"}.call(ctx, http.MethodPost, "/internal/typing", "", t, &none)
 }
 
 // Peers gives the users who share a conversation with user.
 func (m Messaging) Peers(ctx context.Context, user string) ([]string, error) {
 	var a wire.Users
-	err := call(ctx, m.Client, http.MethodGet, m.URL, "/internal/peers/{user}", user, nil, &a)
+	err := peer{m.Client, m.URL, m.Identity, "messaging"}.call(ctx, http.MethodGet, "/internal/peers/{user}", user, nil, &a)
 	return a.Users, err
 }
 
 // Groups asks groups.
 type Groups struct {
-	Client *http.Client
-	URL    string
+	Client   *http.Client
+	URL      string
+	Identity identity.Config
 }
 
 // Relations gives a user's contacts, and those from whom the user is hidden.
 func (g Groups) Relations(ctx context.Context, user string) (r wire.Relations, err error) {
-	err = call(ctx, g.Client, http.MethodGet, g.URL, "/internal/contacts/{user}", user, nil, &r)
+	err = peer{g.Client, g.URL, g.Identity, "groups"}.call(ctx, http.MethodGet, "/internal/contacts/{user}", user, nil, &r)
 	return r, err
 }
 
+// peer is a service that is asked.
+type peer struct {
+	client   *http.Client
+	url      string
+	identity identity.Config
+	name     string
+}
+
 // call asks for a route, in whose braces id goes.
-func call(ctx context.Context, c *http.Client, method, base, route, id string, in, out any) error {
+func (p peer) call(ctx context.Context, method, route, id string, in, out any) error {
 	path := route
 	if before, _, ok := strings.Cut(route, "{"); ok {
 		path = before + url.PathEscape(id)
@@ -93,16 +108,21 @@ func call(ctx context.Context, c *http.Client, method, base, route, id string, i
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(base, "/")+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(p.url, "/")+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	token, err := p.identity.Token(p.name)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
 	req, span := trace.Call(req, route)
 	defer span.End()
-	res, err := c.Do(req)
+	res, err := p.client.Do(req)
 	if err != nil {
 		trace.Fail(span, "no answer")
 		return fmt.Errorf("%s %s: %w", method, path, err)

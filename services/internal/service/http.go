@@ -23,6 +23,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/labctl/labctl/services/internal/identity"
 	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/requestid"
@@ -98,12 +99,12 @@ func Busy(message string, wait time.Duration) error {
 // Authenticated is Handle for those who show a valid access token.
 func Authenticated(v *token.Verifier, f func(w http.ResponseWriter, r *http.Request, caller token.Claims) error) http.Handler {
 	return Handle(func(w http.ResponseWriter, r *http.Request) error {
-		scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") || raw == "" {
+		raw := bearer(r)
+		if raw == "" {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			return Unauthenticated("the header Authorization: Bearer <access_token> is missing; log in")
 		}
-		claims, err := v.Verify(r.Context(), strings.TrimSpace(raw))
+		claims, err := v.Verify(r.Context(), raw)
 		switch {
 		case errors.Is(err, token.ErrEnded):
 			return SessionEnded()
@@ -115,6 +116,41 @@ func Authenticated(v *token.Verifier, f func(w http.ResponseWriter, r *http.Requ
 			return Unavailable("auth", err)
 		}
 		return f(w, r, claims)
+	})
+}
+
+// bearer gives the token that a request shows; empty if it shows none.
+func bearer(r *http.Request) string {
+	scheme, raw, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(raw)
+}
+
+// Callers verifies which service asks the service of that name. now is the clock.
+func (s Settings) Callers(name string, now func() time.Time) *identity.Verifier {
+	return identity.NewVerifier(s.Identity, name, now)
+}
+
+// Internal is Handle for those services that callers names. Each refusal is logged: it is a fault of the configuration, or an attack.
+func Internal(v *identity.Verifier, f func(w http.ResponseWriter, r *http.Request) error, callers ...string) http.Handler {
+	return Handle(func(w http.ResponseWriter, r *http.Request) error {
+		log := Log(r.Context(), slog.New(slog.DiscardHandler))
+		caller, err := v.Verify(r.Context(), bearer(r))
+		switch {
+		case errors.Is(err, identity.ErrInvalid):
+			log.Warn("refuses who does not prove to be a service", "route", r.Pattern, "from", r.RemoteAddr, "error", err)
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			return &Error{Status: http.StatusUnauthorized, Code: "unauthenticated",
+				Message: "the header Authorization: Bearer <token of the caller's service account, for this service> is missing, or its token is no good", Cause: err}
+		case err != nil:
+			return Unavailable("the Kubernetes API, which knows the keys of service accounts,", err)
+		case !slices.Contains(callers, caller):
+			log.Warn("refuses a service that has no business here", "route", r.Pattern, "from", r.RemoteAddr, "caller", caller)
+			return Forbidden("the service account " + caller + " may not ask for this")
+		}
+		return f(w, r)
 	})
 }
 

@@ -19,6 +19,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/env"
+	"github.com/labctl/labctl/services/internal/identity"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/trace"
 )
@@ -44,6 +45,8 @@ type Settings struct {
 	AuthURL      string
 	GroupsURL    string
 	MessagingURL string
+	// Identity says how the service proves who it is, and how others do (IDENTITY_DIR and, for a service that is asked, IDENTITY_ISSUER).
+	Identity identity.Config
 	// AllowedOrigins are further origins, such as https://chat.example, whose pages may connect (ALLOWED_ORIGINS, a comma list).
 	AllowedOrigins []string
 	// TrustedProxies are the networks whose word in X-Forwarded-For counts (TRUSTED_PROXIES, a comma list such as 10.0.0.0/8;
@@ -89,6 +92,12 @@ func FromEnv(name string, getenv func(string) string) (Settings, error) {
 	s.AuthURL = own("AUTH_URL", "http://auth:8080")
 	s.GroupsURL = own("GROUPS_URL", "http://groups:8080")
 	s.MessagingURL = own("MESSAGING_URL", "http://messaging:8080")
+	s.Identity.Dir = identity.DirFromEnv(getenv)
+	if slices.Contains(further(name), "IDENTITY_ISSUER") {
+		if s.Identity.Issuer, err = identity.IssuerFromEnv(getenv); err != nil {
+			errs = append(errs, err)
+		}
+	}
 	s.AllowedOrigins = list(own("ALLOWED_ORIGINS", ""))
 	for _, v := range list(own("TRUSTED_PROXIES", "")) {
 		p, err := netip.ParsePrefix(v)
@@ -110,13 +119,13 @@ func hasDatabase(service string) bool { return service != "gateway" }
 func further(service string) []string {
 	switch service {
 	case "auth":
-		return []string{"TRUSTED_PROXIES"}
+		return []string{"IDENTITY_DIR", "IDENTITY_ISSUER", "TRUSTED_PROXIES"}
 	case "gateway":
-		return []string{"AUTH_URL", "MESSAGING_URL", "ALLOWED_ORIGINS", "TRUSTED_PROXIES"}
+		return []string{"AUTH_URL", "MESSAGING_URL", "IDENTITY_DIR", "ALLOWED_ORIGINS", "TRUSTED_PROXIES"}
 	case "groups", "messaging":
-		return []string{"AUTH_URL"}
+		return []string{"AUTH_URL", "IDENTITY_DIR", "IDENTITY_ISSUER"}
 	case "presence":
-		return []string{"AUTH_URL", "GROUPS_URL", "MESSAGING_URL"}
+		return []string{"AUTH_URL", "GROUPS_URL", "MESSAGING_URL", "IDENTITY_DIR"}
 	}
 	return nil
 }
@@ -129,7 +138,7 @@ func Variables(service string) []env.Variable {
 	}
 	all = append(all, shadowVariable())
 	all = append(all, trace.Variables(service)...)
-	for _, v := range []env.Variable{
+	for _, v := range append(identity.Variables(), []env.Variable{
 		{Name: "AUTH_URL", Default: "http://auth:8080", Form: "a base address",
 			Meaning: "Where auth is, within the cluster: its keys and its users."},
 		{Name: "GROUPS_URL", Default: "http://groups:8080", Form: "a base address",
@@ -140,7 +149,7 @@ func Variables(service string) []env.Variable {
 			Meaning: "Further origins whose pages may open a socket; those of the chat's own host always may."},
 		{Name: "TRUSTED_PROXIES", Form: "networks such as `10.42.0.0/16`, with commas",
 			Meaning: "The networks of the proxies before the service, whose word in `X-Forwarded-For` counts: the ingress's, and no more. The header counts only if it comes from one of them, and a client's address is the last one in it that is in none of them. Without it all who come through a proxy have the proxy's address."},
-	} {
+	}...) {
 		if slices.Contains(further(service), v.Name) {
 			all = append(all, v)
 		}

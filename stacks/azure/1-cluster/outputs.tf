@@ -44,6 +44,11 @@ output "ingress_networks" {
   value       = tolist([local.pod_cidr])
 }
 
+output "api_networks" {
+  description = "Networks of the Kubernetes API, as seen behind its Service; empty where they are not known: Azure gives it an address."
+  value       = sort([]) # of the type of its elements
+}
+
 output "storage_class" {
   description = "Name of the default storage class."
   value       = "managed-csi"

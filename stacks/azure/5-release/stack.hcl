@@ -97,6 +97,7 @@ release "chat" {
     url            = stack.cluster.url
     networkPolicies = {
       ingressNamespace  = stack.cluster.ingress_namespace
+      apiNetworks       = stack.cluster.api_networks
       databaseNamespace = stack.databases.namespace
     }
     # A pod reads a Secret only when it starts.

@@ -29,6 +29,11 @@ output "ingress_networks" {
   value       = var.ingress_networks
 }
 
+output "api_networks" {
+  description = "Networks of the Kubernetes API, as seen behind its Service. Empty where they are not known."
+  value       = var.api_networks
+}
+
 output "storage_class" {
   description = "Name of the default storage class."
   value       = lab_cluster.this.storage_class

@@ -81,6 +81,12 @@ variable "ingress_networks" {
   default     = []
 }
 
+variable "api_networks" {
+  description = "Networks of the Kubernetes API, as seen behind its Service; empty where they are not known."
+  type        = list(string)
+  default     = []
+}
+
 variable "registry_push" {
   description = "kubeconfig: where images are pushed to."
   type        = string

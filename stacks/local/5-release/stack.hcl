@@ -85,6 +85,7 @@ release "chat" {
     registrationRate = "off" # here all users come from one address
     networkPolicies = {
       ingressNamespace  = stack.cluster.ingress_namespace
+      apiNetworks       = stack.cluster.api_networks
       databaseNamespace = stack.databases.namespace
     }
     # A pod reads a Secret only when it starts.
