@@ -19,22 +19,34 @@ import (
 //
 // Of a partition that is assigned to it, it reads once more the records just before the last commit: what was said in them is the window in which a
 // client id is recognized. Those from the commit on it decides; another instance may have done so before, and came to the same.
+//
+// Each partition is decided apart from the others: none waits for what another has to load.
 type consumer struct {
 	*messaging
 
-	mu         sync.Mutex // is held while records are decided
-	decider    *decider
+	mu         sync.Mutex
 	partitions map[int32]*partition
+	turns      sync.WaitGroup
+	failed     error // of a turn: its records are not decided
+
+	turnOver chan struct{} // a partition can go on
 }
 
 func newConsumer(s *messaging) *consumer {
-	return &consumer{messaging: s, partitions: map[int32]*partition{}, decider: &decider{
-		restorer: &restorer{s.database, newState()}, quarantine: s.quarantine, retry: s.retry("load"), out: s.pipeline, follow: s.follow,
-	}}
+	return &consumer{messaging: s, partitions: map[int32]*partition{}, turnOver: make(chan struct{}, 1)}
+}
+
+func (c *consumer) newDecider() *decider {
+	return &decider{
+		restorer: &restorer{c.database, newState()}, quarantine: c.quarantine, retry: c.retry("load"), out: c.pipeline, follow: c.follow,
+	}
 }
 
 // partition is where the consumer is in one that is assigned to it.
 type partition struct {
+	decider *decider
+	turn    *turn // nil: nothing is being decided
+
 	committed int64 // the records before are only for the window
 	next      int64 // the offset of the next record
 	replayed  int64 // the records before may have been decided by another instance; 0: not known yet
@@ -43,7 +55,13 @@ type partition struct {
 	paused  bool    // nothing more is to come
 }
 
-// turnShare is how many records of one partition are decided together, at most. The others need not wait for more.
+// turn is the deciding of some records of a partition.
+type turn struct {
+	stop context.CancelFunc
+	over chan struct{}
+}
+
+// turnShare is how many records of one partition are decided together, at most. Those of others come in between.
 const turnShare = 200
 
 // finishTime is how long what is being handled may go on after the service is told to stop.
@@ -102,7 +120,7 @@ func (c *consumer) assigned(ctx context.Context, offsets map[int32]kgo.Offset) e
 	defer c.mu.Unlock()
 	handled := positions{}
 	for n, o := range offsets {
-		p := &partition{committed: o.EpochOffset().Offset}
+		p := &partition{decider: c.newDecider(), committed: o.EpochOffset().Offset}
 		if p.committed < 0 { // nothing was ever committed
 			p.committed = starts[n]
 		}
@@ -122,23 +140,36 @@ func (c *consumer) assigned(ctx context.Context, offsets map[int32]kgo.Offset) e
 	return c.database.putPositions(ctx, handled)
 }
 
-// lost forgets partitions that go: others decide about their records from now on.
-func (c *consumer) lost(gone []int32) {
+// endTurns has nothing more decided in partitions that go: others decide about their records from now on.
+func (c *consumer) endTurns(gone []int32) {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.decider.state.drop(gone)
-	c.quarantine.drop(gone)
+	var running []*turn
 	for _, n := range gone {
+		if p := c.partitions[n]; p != nil && p.turn != nil {
+			running = append(running, p.turn)
+		}
 		delete(c.partitions, n)
 	}
+	c.mu.Unlock()
+	for _, t := range running {
+		t.stop()
+		<-t.over
+	}
+}
+
+// lost forgets what else is known of partitions that are gone.
+func (c *consumer) lost(gone []int32) {
+	c.quarantine.drop(gone)
 	c.kafka.ResumeFetchPartitions(map[string][]int32{c.topic(): gone})
 }
 
-// read decides records until ctx ends. What it has begun to decide then ends with finish.
+// read has records decided until ctx ends. What is being decided then ends with finish.
 func (c *consumer) read(ctx, finish context.Context) error {
+	defer c.turns.Wait()
 	for {
 		fetches := c.poll(ctx)
 		if ctx.Err() != nil {
+			c.turns.Wait()
 			c.kafka.AllowRebalance()
 			return nil
 		}
@@ -147,7 +178,7 @@ func (c *consumer) read(ctx, finish context.Context) error {
 				c.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
 			}
 		})
-		err := c.decide(finish, fetches)
+		err := c.takeTurns(finish, fetches)
 		c.kafka.AllowRebalance()
 		if err != nil {
 			return err
@@ -159,8 +190,12 @@ func (c *consumer) read(ctx, finish context.Context) error {
 func (c *consumer) poll(ctx context.Context) kgo.Fetches {
 	c.mu.Lock()
 	var waiting []int32
+	deciding := false
 	for n, p := range c.partitions {
-		if len(p.backlog) > 0 {
+		switch {
+		case p.turn != nil:
+			deciding = true
+		case len(p.backlog) > 0:
 			waiting = append(waiting, n)
 		}
 	}
@@ -171,6 +206,15 @@ func (c *consumer) poll(ctx context.Context) kgo.Fetches {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if deciding {
+		go func() {
+			defer cancel()
+			select {
+			case <-c.turnOver:
+			case <-ctx.Done(): // something has come
+			}
+		}()
+	}
 	if len(waiting) > 0 {
 		go func() {
 			defer cancel()
@@ -180,16 +224,14 @@ func (c *consumer) poll(ctx context.Context) kgo.Fetches {
 	return c.kafka.PollRecords(ctx, c.Batch)
 }
 
-// decide decides what has come: of each partition its share, so that no backlog stands before what others say.
-func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
+// takeTurns has decided what has come: of each partition its share, so that no backlog stands before what others say.
+func (c *consumer) takeTurns(ctx context.Context, fetches kgo.Fetches) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.take(fetches)
-	var inputs []input
 	for n, p := range c.partitions {
-		if c.pipeline.hasRoom(n) {
-			share := min(turnShare, len(p.backlog))
-			inputs, p.backlog = append(inputs, p.backlog[:share]...), p.backlog[share:]
+		if p.turn == nil && len(p.backlog) > 0 && c.pipeline.hasRoom(n) {
+			c.takeTurn(ctx, p)
 		}
 		// More than that stays with the brokers.
 		if pause := len(p.backlog) >= c.Batch; pause != p.paused {
@@ -202,9 +244,36 @@ func (c *consumer) decide(ctx context.Context, fetches kgo.Fetches) error {
 			}
 		}
 	}
-	err := c.decider.handle(ctx, inputs, func(s source) bool { return s.Offset < c.partitions[s.Partition].replayed })
-	c.decider.state.forget(c.pipeline.last(), c.projector.last())
-	return err
+	return c.failed
+}
+
+// takeTurn has decided a partition's share. The caller holds mu, and does not wait.
+func (c *consumer) takeTurn(ctx context.Context, p *partition) {
+	share := min(turnShare, len(p.backlog))
+	inputs, replayed, partitions := p.backlog[:share:share], p.replayed, len(c.partitions)
+	p.backlog = p.backlog[share:]
+	ctx, stop := context.WithCancel(ctx)
+	t := &turn{stop, make(chan struct{})}
+	p.turn = t
+	c.turns.Go(func() {
+		defer close(t.over)
+		defer stop()
+		err := p.decider.handle(ctx, inputs, func(s source) bool { return s.Offset < replayed })
+		p.decider.state.forget(c.pipeline.last(), c.projector.last(), partitions)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if gone := c.partitions[inputs[0].source.Partition] != p; err != nil && !gone {
+			c.failed = err // no turn of the partition follows: its next records come after these
+		} else {
+			p.turn = nil
+		}
+		if err != nil || len(p.backlog) > 0 {
+			select {
+			case c.turnOver <- struct{}{}:
+			default: // it is known
+			}
+		}
+	})
 }
 
 // take takes records that have come, those before a commit for the window alone. The caller holds mu.
@@ -224,7 +293,7 @@ func (c *consumer) take(fetches kgo.Fetches) {
 			}
 			p.next = r.Offset + 1
 			in := parse(r, *c.log.Load())
-			c.decider.state.recognize(&in)
+			p.decider.state.recognize(&in)
 			if r.Offset >= p.committed {
 				p.backlog = append(p.backlog, in)
 			}

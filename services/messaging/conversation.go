@@ -20,8 +20,7 @@ type conversation struct {
 	cursors  map[string]readCursor // how far each has read; not those of a large group
 	messages seqs                  // those that somebody points to, or that are not stored yet
 
-	partition int32 // of its records
-	batch     int64 // in which it was touched last
+	batch int64 // in which it was touched last
 }
 
 func newConversation(id string) *conversation {

@@ -9,7 +9,7 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
-// decider decides records, batch by batch: the restorer loads what they need, the sequencer applies them. Records of a
+// decider decides the records of a partition, batch by batch: the restorer loads what they need, the sequencer applies them. Records of a
 // conversation in quarantine are not applied but kept, until a record says that it is released.
 type decider struct {
 	*restorer
@@ -21,7 +21,8 @@ type decider struct {
 
 // sink takes what follows from records.
 type sink interface {
-	add(b *batch)
+	// add takes the batch that decide gives for the next number.
+	add(decide func(number int64) *batch)
 	// drain waits until all is stored that was added before.
 	drain(ctx context.Context) error
 }
@@ -77,32 +78,31 @@ func (d *decider) handleBatch(ctx context.Context, inputs []input, replayed func
 	if len(inputs) == 0 {
 		return nil
 	}
-	d.state.batch++
-	b := &batch{number: d.state.batch, end: d.follow(inputs)}
-	var err error
-	if b.effects, err = d.decide(ctx, inputs, replayed); err != nil {
-		b.end(err)
+	end := d.follow(inputs)
+	all, err := d.prepare(ctx, inputs, replayed)
+	if err != nil {
+		end(err)
 		return err
 	}
-	d.out.add(b)
+	d.out.add(func(number int64) *batch {
+		d.state.batch = number
+		for _, in := range inputs {
+			all = append(all, d.apply(in))
+		}
+		return &batch{number: number, effects: all, end: end}
+	})
 	return nil
 }
 
-// decide gives what follows from records, and from what a killed instance left undone.
-func (d *decider) decide(ctx context.Context, inputs []input, replayed func(source) bool) (all []effects, err error) {
+// prepare loads what records need. It gives what follows from what a killed instance left undone.
+func (d *decider) prepare(ctx context.Context, inputs []input, replayed func(source) bool) (all []effects, err error) {
 	tries := attempts{}
 	err = d.retry(ctx, func(ctx context.Context) error {
 		unfinished, err := d.load(ctx, slices.DeleteFunc(slices.Clone(inputs), d.isHeld), replayed)
 		all = append(all, unfinished...)
 		return d.quarantine.blame(err, inputs, tries)
 	})
-	if err != nil {
-		return nil, err
-	}
-	for _, in := range inputs {
-		all = append(all, d.apply(in))
-	}
-	return all, nil
+	return all, err
 }
 
 func (d *decider) isHeld(in input) bool {

@@ -110,10 +110,14 @@ func Run(ctx context.Context, c Config) error {
 	consumer := newConsumer(s)
 	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(c.Kafka.Member(bus.Messages, consumer.assigned),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
+			consumer.endTurns(p[consumer.topic()])
 			consumer.drain(ctx)
 			consumer.lost(p[consumer.topic()])
 		}),
-		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) { consumer.lost(p[consumer.topic()]) }),
+		kgo.OnPartitionsLost(func(_ context.Context, _ *kgo.Client, p map[string][]int32) {
+			consumer.endTurns(p[consumer.topic()])
+			consumer.lost(p[consumer.topic()])
+		}),
 	)...)
 	if err != nil {
 		return fmt.Errorf("messaging: %w", err)

@@ -23,6 +23,8 @@ type pipeline struct {
 	publish func(context.Context, []*batch) error
 	store   func(context.Context, []*batch) error
 
+	adding sync.Mutex // batches come in the order of their numbers
+
 	mu        sync.Mutex
 	change    chan struct{} // closed, and made anew, at each change
 	decided   []*batch      // to be published
@@ -76,11 +78,17 @@ func (p *pipeline) changed() {
 	p.change = make(chan struct{})
 }
 
-// add takes a batch.
-func (p *pipeline) add(b *batch) {
+// add takes the batch that decide gives for the next number. Partitions add theirs one after the other, so decide does not wait for anything.
+func (p *pipeline) add(decide func(number int64) *batch) {
+	p.adding.Lock()
+	defer p.adding.Unlock()
+	p.mu.Lock()
+	number := p.added + 1
+	p.mu.Unlock()
+	b := decide(number)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.decided, p.added = append(p.decided, b), b.number
+	p.decided, p.added = append(p.decided, b), number
 	p.count(b, 1)
 	p.changed()
 }

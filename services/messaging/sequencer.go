@@ -2,7 +2,6 @@ package messaging
 
 import (
 	"maps"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -36,27 +35,19 @@ type input struct {
 	raw *kgo.Record // where it came from, for what it has to do with neither
 }
 
-// state is what the decisions rest on: the fold of all records so far. It has what the restorer has loaded and what is not stored yet.
+// state is what the decisions about the records of a partition rest on: the fold of all of them so far. It has what the restorer has loaded and what is not
+// stored yet.
 type state struct {
 	conversations map[string]*conversation
 	keys          map[string]idempotencyKey // by their ids
-	windows       map[int32]*window         // by partition
+	window        *window
 
-	batch int64    // counts the batches that were applied
+	batch int64    // the number of the last batch that was applied
 	held  []loaded // what can be loaded again once it is stored, the oldest first
 }
 
 func newState() *state {
-	return &state{conversations: map[string]*conversation{}, keys: map[string]idempotencyKey{}, windows: map[int32]*window{}}
-}
-
-func (s *state) window(at source) *window {
-	w := s.windows[at.Partition]
-	if w == nil {
-		w = newWindow()
-		s.windows[at.Partition] = w
-	}
-	return w
+	return &state{conversations: map[string]*conversation{}, keys: map[string]idempotencyKey{}, window: newWindow()}
 }
 
 // recognize says of a record whether the same was said before, as far as the window knows. It is called once for each record, in order.
@@ -64,9 +55,9 @@ func (s *state) recognize(in *input) {
 	if in.invalid != nil || !hasKey(in.record) {
 		return
 	}
-	id, w := keyID(in.record), s.window(in.source)
-	in.record.Again = in.record.Again || w.has(id, in.source.Offset)
-	w.add(id, in.source.Offset)
+	id := keyID(in.record)
+	in.record.Again = in.record.Again || s.window.has(id, in.source.Offset)
+	s.window.add(id, in.source.Offset)
 }
 
 // outcome is what becomes of a record.
@@ -127,7 +118,7 @@ func (s *state) apply(in input) effects {
 	}
 	r := in.record
 	c := s.conversations[r.Conversation]
-	c.batch, c.partition = s.batch, in.source.Partition
+	c.batch = s.batch
 	e.members = c.roster
 	switch r.Type {
 	case wire.RecordRelease:
@@ -290,15 +281,17 @@ type loaded struct {
 func (s *state) hold(l loaded) { s.held = append(s.held, l) }
 
 const (
-	// keepHeld is how many messages and keys stay in the state though they could be loaded: most changes and reads are of what was said lately.
+	// keepHeld is how many messages and keys stay in the states of all partitions though they could be loaded: most changes and reads are of what was
+	// said lately.
 	keepHeld = 20_000
 	// keepConversations is as much for conversations.
 	keepConversations = 50_000
 )
 
-// forget makes room: what is of no batch later than stored can be loaded again, and a conversation that is of none later than projected.
-func (s *state) forget(stored, projected int64) {
-	for range max(0, len(s.held)-keepHeld) {
+// forget makes room, where the state is of one of so many partitions: what is of no batch later than stored can be loaded again, and a conversation that is of
+// none later than projected.
+func (s *state) forget(stored, projected int64, partitions int) {
+	for range max(0, len(s.held)-keepHeld/partitions) {
 		h := s.held[0]
 		s.held = s.held[1:]
 		switch {
@@ -310,7 +303,7 @@ func (s *state) forget(stored, projected int64) {
 			s.hold(h)
 		}
 	}
-	if len(s.conversations) <= keepConversations {
+	if len(s.conversations) <= keepConversations/partitions {
 		return
 	}
 	maps.DeleteFunc(s.conversations, func(_ string, c *conversation) bool { return c.batch <= projected })
@@ -320,15 +313,6 @@ func (s *state) forget(stored, projected int64) {
 func (s *state) discard(conversation string) {
 	delete(s.conversations, conversation)
 	maps.DeleteFunc(s.keys, func(id string, _ idempotencyKey) bool { return strings.HasPrefix(id, conversation+"/") })
-}
-
-// drop forgets partitions: others decide about their records from now on.
-func (s *state) drop(partitions []int32) {
-	for _, p := range partitions {
-		delete(s.windows, p)
-	}
-	maps.DeleteFunc(s.conversations, func(_ string, c *conversation) bool { return slices.Contains(partitions, c.partition) })
-	maps.DeleteFunc(s.keys, func(_ string, k idempotencyKey) bool { return slices.Contains(partitions, k.Source.Partition) })
 }
 
 // window knows what was said in the last records of a partition.

@@ -129,6 +129,7 @@ type instance struct {
 	committed int64
 	end       int64 // the records before may have been decided before
 
+	batches   int64     // so far
 	decided   []effects // by the records that were handled last
 	published []*batch  // which are not stored yet
 }
@@ -158,7 +159,9 @@ func again(ctx context.Context, f func(context.Context) error) error {
 }
 
 // add takes a batch as the pipeline does, which publishes it and may store it later.
-func (i *instance) add(b *batch) {
+func (i *instance) add(decide func(number int64) *batch) {
+	i.batches++
+	b := decide(i.batches)
 	i.quarantine.divert([]*batch{b})
 	i.decided, i.published = append(i.decided, b.effects...), append(i.published, b)
 }
