@@ -348,7 +348,7 @@ func (w *world) enterFrom(ctx context.Context, what, address, name, password str
 	return res.StatusCode, res.Body.Close()
 }
 
-// Many logins from one address, with names of which none has had a wrong password yet, keep nobody at another one from logging in.
+// Many logins from one address, with names of which none has had a wrong password yet, keep nobody from logging in, there or elsewhere.
 func TestAFloodOfLogins(t *testing.T) {
 	w := newWorld(t, "auth")
 	w.startAuth(func(o *auth.Config) { o.HashQueue = 4 })
@@ -369,6 +369,20 @@ func TestAFloodOfLogins(t *testing.T) {
 	eventually(t, "the flood to fill the queue", func() bool { return refused.Load() > 0 })
 	for i := range 4 {
 		status, err := w.enterFrom(t.Context(), "login", fmt.Sprintf("198.51.100.%d", i), "alice", "correct horse")
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, status)
+	}
+	// Who shares the address of the flood may be refused, and not when they try again after those who waited then.
+	w.user("bob")
+	for range 2 {
+		status, err := w.enterFrom(t.Context(), "login", "203.0.113.1", "bob", "correct horse")
+		if err == nil && status == http.StatusServiceUnavailable {
+			before := w.count("auth", "auth_hashes_total")
+			eventually(t, "the queue to be another", func() bool {
+				return w.count("auth", "auth_hashes_total") > before+2*(4+1)*runtime.GOMAXPROCS(0)
+			})
+			status, err = w.enterFrom(t.Context(), "login", "203.0.113.1", "bob", "correct horse")
+		}
 		require.NoError(t, err)
 		require.Equal(t, http.StatusOK, status)
 	}

@@ -57,7 +57,7 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 		a.audit(ctx).Info(eventPasswordFailed, name.who())
 		return wrong
 	}
-	hash, err := a.hasher.hash(ctx, a.Address(r), req.New)
+	hash, err := a.hasher.hash(ctx, a.Address(r), caller.Session, req.New)
 	if err != nil {
 		return err
 	}

@@ -18,10 +18,10 @@ import (
 func TestPasswords(t *testing.T) {
 	h, err := newHasher(1, service.NewMetrics().Counter("x", "x"))
 	require.NoError(t, err)
-	stored, err := h.hash(t.Context(), "a", "correct horse")
+	stored, err := h.hash(t.Context(), "a", "name", "correct horse")
 	require.NoError(t, err)
 	require.True(t, strings.HasPrefix(stored, "$argon2id$v=19$m=19456,t=2,p=1$"), stored)
-	again, err := h.hash(t.Context(), "a", "correct horse")
+	again, err := h.hash(t.Context(), "a", "name", "correct horse")
 	require.NoError(t, err)
 	require.NotEqual(t, stored, again, "each has a salt of its own")
 	for name, tc := range map[string]struct {
@@ -33,11 +33,11 @@ func TestPasswords(t *testing.T) {
 		"no such user":               {"correct horse", "", false},
 		"no such user, and no words": {"", "", false},
 	} {
-		got, err := h.check(t.Context(), "a", tc.password, tc.stored)
+		got, err := h.check(t.Context(), "a", "name", tc.password, tc.stored)
 		require.NoError(t, err, name)
 		require.Equal(t, tc.want, got, name)
 	}
-	_, err = h.check(t.Context(), "a", "x", "$argon2id$v=19$m=1,t=1,p=1$AAAA$AAAA")
+	_, err = h.check(t.Context(), "a", "name", "x", "$argon2id$v=19$m=1,t=1,p=1$AAAA$AAAA")
 	require.ErrorContains(t, err, "another form", "weaker parameters are not taken")
 }
 
@@ -46,12 +46,12 @@ func TestHashesAreQueued(t *testing.T) {
 	require.NoError(t, err)
 	n := runtime.GOMAXPROCS(0)
 	for range n { // as if all processors were at it
-		require.NoError(t, h.bulkhead.acquire(t.Context(), "a"))
+		require.NoError(t, h.bulkhead.acquire(t.Context(), "a", 0))
 	}
 	ended := make(chan error)
 	for range 2 * n {
 		go func() {
-			_, err := h.hash(t.Context(), "a", "correct horse")
+			_, err := h.hash(t.Context(), "a", "name", "correct horse")
 			ended <- err
 		}()
 	}

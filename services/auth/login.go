@@ -45,7 +45,7 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 	} else if exists {
 		return taken
 	}
-	hash, err := a.hasher.hash(ctx, address, req.Password)
+	hash, err := a.hasher.hash(ctx, address, key, req.Password)
 	if err != nil {
 		a.registrations.Return(address)
 		return err
@@ -143,7 +143,7 @@ func (a *auth) tryPassword(ctx context.Context, key, address, password, stored s
 	if wait, ok := a.wrong.Take(key); !ok {
 		return false, service.Busy("too many wrong passwords; try again later", wait)
 	}
-	right, err = a.hasher.check(ctx, address, password, stored)
+	right, err = a.hasher.check(ctx, address, key, password, stored)
 	if err != nil || right {
 		a.wrong.Return(key)
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"runtime"
 	"strings"
@@ -35,6 +36,7 @@ type hasher struct {
 	bulkhead *bulkhead
 	full     time.Duration // about how long a full queue takes
 	hashes   prometheus.Counter
+	seed     maphash.Seed
 	// dummy is what a password is compared with where there is no such user, so that both take as long.
 	dummy string
 }
@@ -42,7 +44,7 @@ type hasher struct {
 // newHasher makes a hasher with queue waiting places for each processor. It counts what it hashes.
 func newHasher(queue int, hashes prometheus.Counter) (*hasher, error) {
 	n := runtime.GOMAXPROCS(0)
-	h := &hasher{bulkhead: newBulkhead(n, n*queue), full: time.Duration(queue) * hashTime, hashes: hashes}
+	h := &hasher{bulkhead: newBulkhead(n, n*queue), full: time.Duration(queue) * hashTime, hashes: hashes, seed: maphash.MakeSeed()}
 	salt, err := newSalt()
 	if err != nil {
 		return nil, err
@@ -51,21 +53,21 @@ func newHasher(queue int, hashes prometheus.Counter) (*hasher, error) {
 	return h, nil
 }
 
-// hash hashes a password that came from address.
-func (h *hasher) hash(ctx context.Context, address, password string) (string, error) {
+// hash hashes a password that came from address, for a name or session.
+func (h *hasher) hash(ctx context.Context, address, of, password string) (string, error) {
 	salt, err := newSalt()
 	if err != nil {
 		return "", err
 	}
-	key, err := h.derive(ctx, address, password, salt)
+	key, err := h.derive(ctx, address, of, password, salt)
 	if err != nil {
 		return "", err
 	}
 	return encode(salt, key), nil
 }
 
-// check says whether password, which came from address, is the one of stored; an empty stored is no one's and takes as long.
-func (h *hasher) check(ctx context.Context, address, password, stored string) (bool, error) {
+// check says whether password, which came from address for a name or session, is the one of stored; an empty stored is no one's and takes as long.
+func (h *hasher) check(ctx context.Context, address, of, password, stored string) (bool, error) {
 	known := stored != ""
 	if !known {
 		stored = h.dummy
@@ -74,7 +76,7 @@ func (h *hasher) check(ctx context.Context, address, password, stored string) (b
 	if err != nil {
 		return false, err
 	}
-	got, err := h.derive(ctx, address, password, salt)
+	got, err := h.derive(ctx, address, of, password, salt)
 	if err != nil {
 		return false, err
 	}
@@ -82,8 +84,8 @@ func (h *hasher) check(ctx context.Context, address, password, stored string) (b
 }
 
 // derive hashes when it is this caller's turn. Where too many wait already it says so at once, or when others need the place more.
-func (h *hasher) derive(ctx context.Context, address, password string, salt []byte) ([]byte, error) {
-	err := h.bulkhead.acquire(ctx, address)
+func (h *hasher) derive(ctx context.Context, address, of, password string, salt []byte) ([]byte, error) {
+	err := h.bulkhead.acquire(ctx, address, h.who(address, of, password))
 	if errors.Is(err, errFull) {
 		return nil, &service.Error{Status: http.StatusServiceUnavailable, Code: "unavailable", RetryAfter: max(h.full, time.Second),
 			Message: "too many passwords wait to be checked; try again"}
@@ -94,6 +96,18 @@ func (h *hasher) derive(ctx context.Context, address, password string, salt []by
 	defer h.bulkhead.release()
 	h.hashes.Inc()
 	return derive(password, salt), nil
+}
+
+// who is the same for the same try, and tells nothing of it. The password is in it: who does not know that learns nothing about others' tries by how long
+// theirs wait.
+func (h *hasher) who(address, of, password string) uint64 {
+	var m maphash.Hash
+	m.SetSeed(h.seed)
+	for _, s := range []string{address, of, password} {
+		_, _ = m.WriteString(s) // never fails
+		_ = m.WriteByte(0)
+	}
+	return m.Sum64()
 }
 
 func derive(password string, salt []byte) []byte {
