@@ -98,6 +98,36 @@ func TestVectorsOfDelivery(t *testing.T) {
 	}
 }
 
+func TestVectorsOfReads(t *testing.T) {
+	type vector struct {
+		Name         string
+		Conversation Conversation
+		Steps        []struct {
+			Type, User string
+			Message    Message
+			Seq        int64
+			Answer     Conversation
+		}
+		Want Conversation
+	}
+	for _, v := range vectors[vector](t, "reads.json") {
+		t.Run(v.Name, func(t *testing.T) {
+			c := v.Conversation
+			for _, s := range v.Steps {
+				switch {
+				case s.Type == wire.FrameMessage:
+					c = AfterMessage(c, s.Message, "me")
+				case s.Type == wire.FrameRead && s.User == "me":
+					c = AfterRead(c, s.Seq)
+				case s.Type == "":
+					c = AfterAnswer(c, s.Answer)
+				}
+			}
+			require.Equal(t, v.Want, c)
+		})
+	}
+}
+
 func vectorText(seq int64) Message {
 	return Message{
 		Conversation: "g:1", Seq: seq, Kind: wire.Text, Sender: "other", ClientID: fmt.Sprint("c-", seq), Body: fmt.Sprint("text ", seq),

@@ -2,16 +2,16 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Http } from './api/http';
 import { BrowserTokens } from './api/tokens';
-import { toMessage, type WireMessage } from './api/wire';
+import { toConversation, toMessage, type WireMessage } from './api/wire';
 import { Chat } from './store/chat';
 import type { Message } from './store/model';
-import { threadOf } from './store/state';
+import { initialState, reduce, threadOf, type Action } from './store/state';
 import { Store } from './store/store';
 import { emptyThread, latest, messageAt, receive } from './store/thread';
 
 // The page is built without docs, so the compiler must not look for them.
 const vectors: Record<string, unknown> = import.meta.glob('../../../../docs/vectors/*.json', { eager: true, import: 'default' });
-const { changes, delivery } = Object.fromEntries(Object.entries(vectors).map(([path, cases]) => [path.replace(/^.*\/|\.json$/g, ''), cases]));
+const { changes, delivery, reads } = Object.fromEntries(Object.entries(vectors).map(([path, cases]) => [path.replace(/^.*\/|\.json$/g, ''), cases]));
 
 const id = 'g:1';
 
@@ -31,6 +31,30 @@ describe('changes', () => {
     const { reactions: _, ...rest } = m;
     return rest;
   };
+});
+
+describe('reads', () => {
+  type Mark = { last_seq: number; read: number; unread: number };
+  type Step = { type: 'message'; message: WireMessage } | { type: 'read'; user: string; seq: number } | { type?: undefined; answer: Mark };
+  it.each(reads as unknown as { name: string; conversation: Mark; steps: Step[]; want: Mark }[])('$name', (v) => {
+    const as = (mark: Mark) => toConversation({ id, kind: 'group', title: 'Lab', members: [], first_seq: 1, last_message: text(1), ...mark });
+    const action = (s: Step): Action => {
+      switch (s.type) {
+        case 'message':
+          return { type: 'message', message: toMessage(s.message) };
+        case 'read':
+          return { type: 'read', id, user: s.user, seq: s.seq };
+        default:
+          return { type: 'conversation', conversation: as(s.answer) };
+      }
+    };
+    const begin: Action[] = [
+      { type: 'signed-in', me: { id: 'me', name: 'me' } },
+      { type: 'conversations', list: [as(v.conversation)] },
+    ];
+    const c = [...begin, ...v.steps.map(action)].reduce(reduce, initialState).conversations[id];
+    expect({ last_seq: c?.lastSeq, read: c?.readSeq, unread: c?.unread }).toEqual(v.want);
+  });
 });
 
 describe('delivery', () => {

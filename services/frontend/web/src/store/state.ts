@@ -238,6 +238,8 @@ function newer(s: State, said: Conversation): Conversation {
   const reads = said.reads ? { reads: said.reads } : {};
   const next: Conversation = haveNewer ? { ...have, ...reads } : { ...said, ...(have?.mentioned && said.unread > 0 ? { mentioned: true } : {}) };
   if (s.watching === said.id) return conversations.looked(next);
+  // What was said before that message may still know of a read on another device of mine.
+  if (haveNewer && s.me) return conversations.readBy(next, s.me.id, said.readSeq, s.me.id, s.threads[said.id]);
   // Read marks only ever grow: what this device has read, the server may not have heard of yet.
   if (have && have.readSeq > next.readSeq) return { ...next, readSeq: have.readSeq, unread: have.readSeq >= next.lastSeq ? 0 : Math.min(next.unread, have.unread + next.lastSeq - have.lastSeq) };
   return next;
