@@ -211,14 +211,19 @@ func (g *gateway) work(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		fetches.EachError(func(topic string, partition int32, err error) {
-			g.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
-			if _, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
-				g.missed.note()
-			}
-		})
+		g.checkErrors(fetches)
 		fetches.EachRecord(g.deliver)
 	}
+}
+
+// checkErrors logs what went wrong. Reading goes on by itself, but where records were lost, behind those.
+func (g *gateway) checkErrors(fetches kgo.Fetches) {
+	fetches.EachError(func(topic string, partition int32, err error) {
+		g.Log.Warn("reading goes on after an error", "topic", topic, "partition", partition, "error", err)
+		if _, ok := errors.AsType[*kgo.ErrDataLoss](err); ok {
+			g.missed.note()
+		}
+	})
 }
 
 // tidy gives the system back what many sockets needed to open, once they have: requests, tokens and the deep stacks of both, some 40 KiB each.
