@@ -58,6 +58,23 @@ func TestUnreadOfNewMembers(t *testing.T) {
 
 // Whoever has said something has read up to it, also while that is stored and not projected.
 func TestUnreadAfterOnesOwn(t *testing.T) {
+	t.Run("in a large group", func(t *testing.T) {
+		d := newTestDatabase(t)
+		ann, ben := wire.NewID(), wire.NewID()
+		g := d.group(t, time.Now(), ann, ben)
+		d.known.keep((&roster{ID: g.c.id, Seq: 1, Members: g.c.roster.Members, Large: true}).settle())
+		require.NoError(t, d.putCursor(t.Context(), g.c.id, ann, readCursor{Seq: 1}))
+		for _, sender := range []string{ann, ben} {
+			m := newMessage(wire.Record{Type: wire.RecordSend, Conversation: g.c.id, Sender: sender, ClientID: "x", Body: "hello", At: wire.At(time.Now())}, g.c.next)
+			g.c.take(&m)
+			require.NoError(t, d.putMessages(t.Context(), []message{m}))
+		}
+		c, ok, err := d.show(t.Context(), ann, g.c.id, true)
+		require.NoError(t, err)
+		require.True(t, ok)
+		require.Equal(t, []int64{3, 2, 1}, []int64{c.LastSeq, c.Read, c.Unread})
+		require.Nil(t, c.Reads)
+	})
 	d, reads := openCountedDatabase(t)
 	ctx := t.Context()
 	ann, ben := wire.NewID(), wire.NewID()
