@@ -189,6 +189,7 @@ func (c *conn) serve() {
 		if err != nil {
 			if code, ok := unreadable(err); ok {
 				c.close(code, err.Error())
+				c.socket.linger()
 			}
 			break
 		}

@@ -182,6 +182,11 @@ func TestClosing(t *testing.T) {
 		say(t, client, ws.NewCloseFrame(nil))
 		<-c.gone
 	})
+	t.Run("a client that says all of its frame first", func(t *testing.T) {
+		_, client := connected(t, Config{WriteTimeout: time.Hour})
+		say(t, client, ws.NewTextFrame(make([]byte, 100*wire.MaxFrame)))
+		require.Equal(t, ws.StatusMessageTooBig, closing(t, client))
+	})
 	for name, tc := range map[string]struct {
 		frame ws.Frame
 		code  ws.StatusCode

@@ -83,6 +83,17 @@ func unreadable(err error) (code ws.StatusCode, ok bool) {
 	return 0, false
 }
 
+// lingerTime is how long linger waits for a client to end what it says.
+const lingerTime = time.Second
+
+// linger takes what a client still says, for some time. A connection that is closed before would be reset, and with it goes the close frame that
+// says why.
+func (s *socket) linger() {
+	if s.conn.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.Copy(io.Discard, s.conn)
+	}
+}
+
 // writeBuffer is how much goes out in one write, but for a single frame that is larger.
 const writeBuffer = 32 << 10
 
