@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/services/client"
 	"github.com/labctl/labctl/services/groups"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // Killed when changes are in the database and their news are not in Kafka: the next one brings them, in order.
@@ -78,6 +80,14 @@ func TestGroupsKilledBeforeTheyPublish(t *testing.T) {
 		require.NoError(t, err)
 		return n == 0
 	})
+	requests := map[string]bool{}
+	for _, r := range w.records(topics.Messages) {
+		if value := string(r.Value); strings.Contains(value, `"type":"group"`) || strings.Contains(value, `"type":"block"`) {
+			require.NotEmpty(t, header(r, "request"), value)
+			requests[header(r, "request")] = true
+		}
+	}
+	require.Len(t, requests, 5, "each change is of the request that made it, whoever published it")
 }
 
 // Killed between the write of a change and those of its copies: as if the copies had never been written.

@@ -249,7 +249,7 @@ func TestNoTrace(t *testing.T) {
 		require.NotEmpty(t, records)
 		for _, r := range records {
 			for _, h := range r.Headers {
-				require.Contains(t, []string{"to", "source"}, h.Key, topic)
+				require.Contains(t, []string{"to", "source", "request"}, h.Key, topic)
 			}
 		}
 	}

@@ -17,7 +17,7 @@ import (
 
 // handle handles a frame of the client.
 func (c *conn) handle(op ws.OpCode, data []byte) {
-	ctx := context.Background()
+	ctx := trace.WithRequest(context.Background(), c.socket.nextRequest())
 	select {
 	case <-c.done:
 		return // the end of the connection is near
@@ -56,7 +56,7 @@ func (c *conn) handle(op ws.OpCode, data []byte) {
 	case wire.FrameRead:
 		c.traced(ctx, f, c.markRead)
 	case wire.FrameTyping:
-		c.typing(f)
+		c.typing(ctx, f)
 	case wire.FrameResume:
 		c.resume(ctx, f)
 	case wire.FrameAway:
@@ -243,7 +243,7 @@ func (c *conn) resume(ctx context.Context, f wire.ClientFrame) {
 	}
 	missed, err := c.g.messaging.Resume(ctx, wire.ResumeRequest{User: c.user, Have: f.Have, Position: c.position})
 	if err != nil {
-		c.g.Log.Warn("no resume", "error", err)
+		trace.Log(ctx, c.g.Log).Warn("no resume", "error", err)
 		fail(wire.CodeUnavailable, "try again")
 		return
 	}

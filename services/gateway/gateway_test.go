@@ -110,7 +110,7 @@ func TestShadowTellsNobodyWhoWrites(t *testing.T) {
 	for shadow, want := range map[bool]int{false: 1, true: 0} {
 		g := &gateway{Config: Config{Settings: service.Settings{Shadow: shadow}}, typings: newTypings()}
 		c := &conn{g: g, user: "ann"}
-		c.typing(wire.ClientFrame{Conversation: wire.NewGroupID(), On: true})
+		c.typing(t.Context(), wire.ClientFrame{Conversation: wire.NewGroupID(), On: true})
 		n := 0
 		for _, queue := range g.typings.queues {
 			n += len(queue)

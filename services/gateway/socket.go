@@ -13,13 +13,18 @@ import (
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
 
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
+	"github.com/labctl/labctl/services/requestid"
 )
 
 // socket is the server's side of a WebSocket. It writes frames that are compiled already: once for all who get them. What waits goes out in one write.
 type socket struct {
 	conn net.Conn
 	in   wsutil.Reader
+
+	request string // the id of the request that the socket was made of
+	frames  int64  // how many of the client's frames have an id
 
 	mu    sync.Mutex // held while writing: what is written at once stays together
 	until time.Time  // the bound of writing that conn has
@@ -37,7 +42,7 @@ func upgrade(w http.ResponseWriter, r *http.Request, control func(ws.OpCode, []b
 		}
 		return nil, fmt.Errorf("upgrade: %w", err)
 	}
-	s := &socket{conn: conn, in: wsutil.Reader{
+	s := &socket{conn: conn, request: trace.Request(r.Context()), in: wsutil.Reader{
 		State: ws.StateServerSide, MaxFrameSize: wire.MaxFrame, MaxMessageSize: wire.MaxFrame,
 		OnIntermediate: func(h ws.Header, body io.Reader) error {
 			payload, err := io.ReadAll(body)
@@ -69,6 +74,12 @@ func (s *socket) read() (ws.OpCode, []byte, error) {
 	}
 	data, err := io.ReadAll(&s.in)
 	return h.OpCode, data, err
+}
+
+// nextRequest gives the id of the client's next frame. It is used by the reader.
+func (s *socket) nextRequest() string {
+	s.frames++
+	return requestid.Part(s.request, s.frames)
 }
 
 // unreadable gives the code to close with for an error of read. ok is false if the connection has ended.

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -19,19 +20,25 @@ const (
 // typings passes on who writes. What one user says about one conversation stays in order.
 type typings struct {
 	seed   maphash.Seed
-	queues [typists]chan wire.Typing
+	queues [typists]chan typing
 }
 
 func newTypings() *typings {
 	t := &typings{seed: maphash.MakeSeed()}
 	for i := range t.queues {
-		t.queues[i] = make(chan wire.Typing, typingQueue)
+		t.queues[i] = make(chan typing, typingQueue)
 	}
 	return t
 }
 
+// typing is that somebody writes, and the id of the frame that says so.
+type typing struct {
+	wire.Typing
+	request string
+}
+
 // put queues, or drops.
-func (t *typings) put(w wire.Typing) {
+func (t *typings) put(w typing) {
 	select {
 	case t.queues[maphash.String(t.seed, w.User+w.Conversation)%typists] <- w:
 	default:
@@ -49,7 +56,7 @@ func (t *typings) work(ctx context.Context, tell func(context.Context, wire.Typi
 					return
 				case w := <-queue:
 					within, cancel := context.WithTimeout(ctx, typingTime)
-					tell(within, w)
+					tell(trace.WithRequest(within, w.request), w.Typing)
 					cancel()
 				}
 			}
@@ -59,7 +66,7 @@ func (t *typings) work(ctx context.Context, tell func(context.Context, wire.Typi
 }
 
 // typing tells messaging that the user writes, or does no more. A shadow tells nobody.
-func (c *conn) typing(f wire.ClientFrame) {
+func (c *conn) typing(ctx context.Context, f wire.ClientFrame) {
 	if !c.mayBeIn(f.Conversation) {
 		c.complain(f, wire.CodeNotMember, "you are no member of this conversation, or there is none")
 		return
@@ -67,5 +74,5 @@ func (c *conn) typing(f wire.ClientFrame) {
 	if c.g.Shadow {
 		return
 	}
-	c.g.typings.put(wire.Typing{User: c.user, Conversation: f.Conversation, On: f.On})
+	c.g.typings.put(typing{wire.Typing{User: c.user, Conversation: f.Conversation, On: f.On}, trace.Request(ctx)})
 }

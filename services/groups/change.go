@@ -10,6 +10,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/trace"
 )
 
 // maxTries is how often a change begins anew because another came first. Each time one of those who try succeeds.
@@ -46,7 +47,7 @@ func (s *groups) change(ctx context.Context, id, by string, f func(*group) ([]ev
 			if err := s.mark(ctx, id, g.Version); err != nil {
 				return g, err
 			}
-			e.By, e.At = by, s.Now().UTC()
+			e.By, e.At, e.Request = by, s.Now().UTC(), trace.Request(ctx)
 			set = append(set, bson.E{Key: "pending." + strconv.FormatInt(g.Version, 10), Value: e})
 		}
 		set = append(set, bson.D{

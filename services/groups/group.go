@@ -13,6 +13,7 @@ import (
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -41,6 +42,7 @@ type event struct {
 	wire.GroupEvent `bson:",inline"`  // for the members; without a type there is nothing for them to see
 	By              string            `bson:"by"`
 	At              time.Time         `bson:"at"`
+	Request         string            `bson:"request,omitempty"` // the id of that which made the change
 	Notices         map[string]notice `bson:"notices,omitempty"` // by user: whose invitations are concerned
 	// Was is the title before, where the list of public groups may have to change.
 	Was *string `bson:"was,omitempty"`
@@ -115,7 +117,7 @@ func (s *groups) create(w http.ResponseWriter, r *http.Request, caller token.Cla
 		g.Members = append(g.Members, wire.Member{User: u, Role: wire.RoleMember})
 	}
 	g.Members[0].Role = wire.Owner
-	e := event{By: caller.User, At: s.Now().UTC(), GroupEvent: wire.GroupEvent{Type: wire.Created, Title: g.Title, Users: users}}
+	e := event{By: caller.User, At: s.Now().UTC(), Request: trace.Request(r.Context()), GroupEvent: wire.GroupEvent{Type: wire.Created, Title: g.Title, Users: users}}
 	if g.Public {
 		e.Was = new("")
 	}

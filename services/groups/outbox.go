@@ -17,6 +17,7 @@ import (
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -63,7 +64,7 @@ func (s *groups) publishGroup(ctx context.Context, id string) error {
 		for _, to := range slices.Sorted(maps.Keys(e.Notices)) {
 			records = append(records, tell(to, wire.Notice{Kind: e.Notices[to].Kind, User: e.Notices[to].By, Group: id}))
 		}
-		if err := s.out(ctx, s.groups(), id, n, records); err != nil {
+		if err := s.out(trace.WithRequest(ctx, e.Request), s.groups(), id, n, records); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
+	"github.com/labctl/labctl/services/internal/trace"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -45,6 +46,7 @@ type news struct {
 	Notices map[string]string `bson:"notices"` // by user: the kind
 	Block   string            `bson:"block"`   // blocked or unblocked, for messaging
 	By      string            `bson:"by"`
+	Request string            `bson:"request,omitempty"` // the id of that which made the change
 }
 
 // as gives what other is to user.
@@ -146,7 +148,7 @@ func (s *groups) changePair(ctx context.Context, user, other string, f func(*pai
 			return p.relation(user, other), err
 		}
 		p.Version++
-		n.By, n.At = user, s.Now().UTC()
+		n.By, n.At, n.Request = user, s.Now().UTC(), trace.Request(ctx)
 		v := strconv.FormatInt(p.Version, 10)
 		if err := s.mark(ctx, id, p.Version); err != nil {
 			return wire.Relation{}, err
@@ -202,7 +204,7 @@ func (s *groups) publishPair(ctx context.Context, id string) error {
 				records = append(records, tell(to, wire.Notice{Kind: kind, User: other[to]}))
 			}
 		}
-		if err := s.out(ctx, s.pairs(), id, v, records); err != nil {
+		if err := s.out(trace.WithRequest(ctx, n.Request), s.pairs(), id, v, records); err != nil {
 			return err
 		}
 	}

@@ -49,11 +49,13 @@ func (s *messaging) recordsFor(ctx context.Context, batches []*batch) (records [
 				of[r] = e
 			}
 			if e.input.raw != nil {
+				within := trace.WithRequest(ctx, trace.RequestOf(e.input.raw))
+				if s.tracer.On() {
+					within = trace.Within(within, e.input.raw.Context)
+				}
 				for _, r := range out {
 					r.Headers = append(r.Headers, bus.Source(e.input.raw))
-					if s.tracer.On() {
-						r.Context = trace.Within(ctx, e.input.raw.Context)
-					}
+					r.Context = within
 				}
 			}
 			records = append(records, out...)
@@ -120,7 +122,8 @@ func (s *messaging) count(all []effects) {
 		case invalid:
 			s.dead.Inc()
 			r := e.input.raw
-			trace.Log(r.Context, s.Log).Error("a record goes to the dead letters", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", e.input.invalid)
+			of := trace.WithRequest(trace.Within(context.Background(), r.Context), trace.RequestOf(r))
+			trace.Log(of, s.Log).Error("a record goes to the dead letters", "topic", r.Topic, "partition", r.Partition, "offset", r.Offset, "reason", e.input.invalid)
 		case repeated:
 			s.repeated.Inc()
 		case refused:

@@ -3,6 +3,7 @@ package requestid
 
 import (
 	"net/http"
+	"strconv"
 
 	"github.com/google/uuid"
 )
@@ -19,8 +20,17 @@ func Of(r *http.Request) string {
 	return uuid.NewString()
 }
 
+// Part gives the id of the nth part of a request that goes on: a frame of a socket. An id that would be too long then loses its end.
+func Part(id string, n int64) string {
+	number := "-" + strconv.FormatInt(n, 10)
+	return id[:min(len(id), longest-len(number))] + number
+}
+
+// longest is how long an id may be.
+const longest = 64
+
 func isWellFormed(id string) bool {
-	if len(id) < 8 || len(id) > 64 {
+	if len(id) < 8 || len(id) > longest {
 		return false
 	}
 	for _, c := range []byte(id) {

@@ -1,7 +1,9 @@
 package requestid
 
 import (
+	"math"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -37,5 +39,15 @@ func TestOf(t *testing.T) {
 		} else {
 			require.NoError(t, uuid.Validate(got), name)
 		}
+	}
+}
+
+// The id of a part is one that is kept, too.
+func TestPart(t *testing.T) {
+	require.Equal(t, "0193a7f0-0000-7000-8000-000000000000-7", Part("0193a7f0-0000-7000-8000-000000000000", 7))
+	for _, n := range []int64{1, math.MaxInt64} {
+		id := Part(strings.Repeat("x", 64), n)
+		require.True(t, isWellFormed(id), id)
+		require.True(t, strings.HasSuffix(id, "x-"+strconv.FormatInt(n, 10)), id)
 	}
 }

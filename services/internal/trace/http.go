@@ -49,7 +49,7 @@ func Answered(span otel.Span, r *http.Request, status int) {
 // Call begins the span of a request to another service, if its context has one, and lets the trace go on there, as the id of the request
 // that is being answered does. route is the path with a name in place of each id.
 func Call(req *http.Request, route string) (*http.Request, otel.Span) {
-	if id := request(req.Context()); id != "" {
+	if id := Request(req.Context()); id != "" {
 		req.Header.Set(requestid.Header, id)
 	}
 	if !in(req.Context()) {

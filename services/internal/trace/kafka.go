@@ -73,7 +73,7 @@ type sendKey struct{}
 
 // OnProduceRecordBuffered begins the span.
 func (hooks) OnProduceRecordBuffered(r *kgo.Record) {
-	if id := request(r.Context); id != "" {
+	if id := Request(r.Context); id != "" {
 		headers{r}.Set(requestHeader, id)
 	}
 	if !in(r.Context) {

@@ -1,6 +1,10 @@
 package trace
 
-import "context"
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
 
 // requestHeader is the header of a record that has the id of the request which produced it.
 const requestHeader = "request"
@@ -13,8 +17,11 @@ func WithRequest(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, requestKey{}, id)
 }
 
-// request gives the id of the request that ctx belongs to, if there is one. ctx may be nil, as a record's is.
-func request(ctx context.Context) string {
+// RequestOf gives the id of the request that a record is of; empty if it has none.
+func RequestOf(r *kgo.Record) string { return headers{r}.Get(requestHeader) }
+
+// Request gives the id of the request that ctx belongs to, if there is one. ctx may be nil, as a record's is.
+func Request(ctx context.Context) string {
 	if ctx == nil {
 		return ""
 	}

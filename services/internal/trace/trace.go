@@ -237,7 +237,7 @@ func Kind(kind string) attribute.KeyValue { return attribute.String("chat.kind",
 // Log gives a log whose lines name the request of ctx, if there is one, and its trace, if it is one that is kept. ctx may be nil, as a
 // record's is.
 func Log(ctx context.Context, log *slog.Logger) *slog.Logger {
-	if id := request(ctx); id != "" {
+	if id := Request(ctx); id != "" {
 		log = log.With("request", id)
 	}
 	if c := otel.SpanContextFromContext(ctx); c.IsSampled() {
