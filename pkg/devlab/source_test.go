@@ -2,6 +2,7 @@ package devlab
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -15,10 +16,79 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/labctl/labctl/services/client"
 	"github.com/labctl/labctl/services/topics"
 )
+
+// What follows from a record says from which, or, where it follows from a request, from which of those.
+func TestEverythingHasASource(t *testing.T) {
+	w := newWorld(t)
+	w.talk("")
+	w.handled("messaging")
+	ann, ben := w.user("ann"), w.user("ben")
+	a := w.device(ann)
+	a.send(client.DirectID(ann.User.ID, ben.User.ID), "are you there?")
+	w.stored()
+	w.device(ben)
+	a.until("ben is online", func() bool {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		return a.seen[ben.User.ID]
+	})
+	said := w.records(topics.Messages)
+	said = slices.DeleteFunc(said, func(r *kgo.Record) bool { return !strings.Contains(string(r.Value), `"type":"send"`) })
+	letter := &kgo.Record{Topic: topics.Dead, Key: said[0].Key, Value: said[0].Value, Headers: []kgo.RecordHeader{{Key: "source", Value: []byte("messages/0/0")}}}
+	require.NoError(t, w.kafka().ProduceSync(t.Context(), letter).FirstErr(), "as if it could not have been handled then")
+	out, err := w.command("replay")
+	require.NoError(t, err)
+	require.Contains(t, out, "1 put back, 1 can't be handled yet")
+	w.handled("messaging")
+	require.True(t, slices.ContainsFunc(w.records(topics.Messages), func(r *kgo.Record) bool {
+		return header(r, "source") == fmt.Sprint("messages.dead/0/", letter.Offset)
+	}), "what is put back says from which dead letter")
+
+	without := map[string]string{} // kinds of records, and whether all of them say of which request they are
+	for _, topic := range topics.All() {
+		for _, r := range w.records(topic.Name) {
+			if header(r, "source") != "" {
+				continue
+			}
+			kind := topic.Name
+			if topic.Name == topics.Users {
+				_, kind, _ = strings.Cut(string(r.Value), `"type":"`)
+				kind, _, _ = strings.Cut(kind, `"`)
+				kind = "users " + kind
+			}
+			if header(r, "request") == "" {
+				without[kind] = "of nothing"
+			} else if without[kind] == "" {
+				without[kind] = "of a request"
+			}
+		}
+	}
+	require.Equal(t, map[string]string{
+		"messages": "of a request", "sessions": "of a request", "users notice": "of a request", "users typing": "of a request",
+		"presence": "of nothing", // what a gateway has connected when it says so
+	}, without)
+	require.True(t, slices.ContainsFunc(w.records(topics.Users), func(r *kgo.Record) bool {
+		return strings.HasPrefix(header(r, "source"), topics.Presence+"/")
+	}), "who comes and goes says by which lease")
+	seen := map[string]bool{}
+	for _, service := range []string{"messaging", "presence"} {
+		// The versions of the schema and the day of the last pruning are of no record, the positions are sources themselves, and words are those of a bucket.
+		for id, doc := range w.documents(service, "schema", "settings", "positions", "words") {
+			kind, _, _ := strings.Cut(id, " ")
+			require.Contains(t, doc, `"source`, id)
+			seen[service+" "+kind] = true
+		}
+	}
+	for _, kind := range []string{"messages", "sends", "rosters", "heads", "buckets", "inboxes"} {
+		require.True(t, seen["messaging "+kind], kind)
+	}
+	require.True(t, seen["presence users"])
+}
 
 // A frame has the id of the request that opened its socket, and a number. What follows from a record is of the same request.
 func TestRequestsOfFramesReachTheRecords(t *testing.T) {
@@ -96,6 +166,81 @@ func header(r *kgo.Record, key string) string {
 		}
 	}
 	return ""
+}
+
+// handled waits until a group has committed all of the topic messages.
+func (w *world) handled(group string) {
+	w.t.Helper()
+	root := kadm.NewClient(w.kafka())
+	for {
+		ends, err := root.ListEndOffsets(w.t.Context(), topics.Messages)
+		require.NoError(w.t, err)
+		committed, err := root.FetchOffsets(w.t.Context(), group)
+		missing := 0
+		ends.Each(func(o kadm.ListedOffset) {
+			at, ok := committed.Lookup(topics.Messages, o.Partition)
+			if o.Offset > 0 && (!ok || at.At < o.Offset) {
+				missing++
+			}
+		})
+		if err == nil && missing == 0 {
+			return
+		}
+		select {
+		case <-w.t.Context().Done():
+			w.t.Fatalf("the group %s never handled all: %v", group, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// documents gives the documents of a database's collections by their ids, as texts.
+func (w *world) documents(database string, but ...string) map[string]string {
+	w.t.Helper()
+	db := w.database(database)
+	names, err := db.ListCollectionNames(w.t.Context(), bson.D{})
+	require.NoError(w.t, err)
+	all := map[string]string{}
+	for _, name := range names {
+		if slices.Contains(but, name) {
+			continue
+		}
+		cursor, err := db.Collection(name).Find(w.t.Context(), bson.D{})
+		require.NoError(w.t, err)
+		var docs []map[string]any
+		require.NoError(w.t, cursor.All(w.t.Context(), &docs))
+		for _, doc := range docs {
+			b, err := bson.MarshalExtJSON(sorted(doc), true, false)
+			require.NoError(w.t, err)
+			all[fmt.Sprint(name, " ", doc["_id"])] = string(b)
+		}
+	}
+	return all
+}
+
+// sorted gives a value whose documents have their fields in the order of their names.
+func sorted(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		var d bson.D
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			d = append(d, bson.E{Key: k, Value: sorted(v[k])})
+		}
+		return d
+	case bson.D:
+		m := map[string]any{}
+		for _, e := range v {
+			m[e.Key] = e.Value
+		}
+		return sorted(m)
+	case bson.A:
+		l := make(bson.A, len(v))
+		for i := range v {
+			l[i] = sorted(v[i])
+		}
+		return l
+	}
+	return v
 }
 
 // talk is what people do in a chat: all kinds of records, with refusals, repetitions and more messages than a bucket has.

@@ -34,11 +34,13 @@ type seqs map[int64]*message
 type readCursor struct {
 	Seq   int64 `bson:"seq"`
 	Texts int64 `bson:"texts"`
+
+	source source // the record that says so
 }
 
-// read gives how far a member has read who says to have read up to a seq. ok is false if that is no news.
-func (c *conversation) read(user string, seq int64) (to readCursor, ok bool) {
-	to = readCursor{Seq: min(seq, c.next-1), Texts: c.texts}
+// read gives how far a member has read who says in a record to have read up to a seq. ok is false if that is no news.
+func (c *conversation) read(user string, seq int64, at source) (to readCursor, ok bool) {
+	to = readCursor{Seq: min(seq, c.next-1), Texts: c.texts, source: at}
 	if to.Seq < 1 || !c.roster.member(c.id, user) {
 		return to, false
 	}
@@ -147,6 +149,8 @@ type roster struct {
 
 	Blocks map[string]block `bson:"blocks,omitempty"` // by who blocks
 
+	Source source `bson:"source"` // the record of the last event, or block
+
 	index map[string]int // of Members, by user
 }
 
@@ -229,7 +233,7 @@ func (r *roster) moderates(user string) bool {
 
 // with gives the roster after an event.
 func (r *roster) with(conversation string, m *message) *roster {
-	next := &roster{ID: conversation, Seq: m.Seq, Version: m.Version, Title: r.Title, Members: slices.Clone(r.Members), Large: r.Large}
+	next := &roster{ID: conversation, Seq: m.Seq, Version: m.Version, Title: r.Title, Members: slices.Clone(r.Members), Large: r.Large, Source: m.Source}
 	added := map[string]bool{}
 	add := func(user, role string) {
 		if r.find(user) == nil && !added[user] {
@@ -275,12 +279,12 @@ func (r *roster) with(conversation string, m *message) *roster {
 }
 
 // withBlock gives the roster after a block record. ok is false if one as new is in it.
-func (r *roster) withBlock(conversation, user, version string, on bool) (next *roster, ok bool) {
+func (r *roster) withBlock(conversation, user, version string, on bool, at source) (next *roster, ok bool) {
 	v := wire.BlockVersion(version)
 	if v <= r.Blocks[user].Version {
 		return r, false
 	}
-	next = &roster{ID: conversation, Seq: r.Seq + 1, Blocks: maps.Clone(r.Blocks)}
+	next = &roster{ID: conversation, Seq: r.Seq + 1, Blocks: maps.Clone(r.Blocks), Source: at}
 	if next.Blocks == nil {
 		next.Blocks = map[string]block{}
 	}

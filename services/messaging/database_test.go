@@ -94,7 +94,7 @@ func (s *story) say(r wire.Record) {
 		require.NoError(s.t, s.d.putRoster(ctx, follows.roster))
 	}
 	for _, u := range follows.joined {
-		require.NoError(s.t, s.d.putInbox(ctx, joining{u, s.c.id}))
+		require.NoError(s.t, s.d.putInbox(ctx, joining{user: u, conversation: s.c.id}))
 	}
 	end := headOf(m)
 	for user, c := range follows.cursors {
@@ -111,20 +111,28 @@ func TestWhatIsReadIsStored(t *testing.T) {
 			input:   input{record: wire.Record{Type: wire.RecordRead, Conversation: "room", Sender: "ann"}, source: source{Log: "m", Offset: to.Seq}},
 			outcome: noted, cursor: to, members: &roster{Large: large},
 		}
+		to.source = e.input.source
 		e.cursors = map[string]readCursor{"ann": to}
 		return e
 	}
-	require.Contains(t, string(frames(read(readCursor{7, 5}, false))[0].Value), `"position":"0:7"`)
-	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{7, 5}, false), read(readCursor{3, 2}, false)}))
+	require.Contains(t, string(frames(read(readCursor{Seq: 7, Texts: 5}, false))[0].Value), `"position":"0:7"`)
+	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{Seq: 7, Texts: 5}, false), read(readCursor{Seq: 3, Texts: 2}, false)}))
 	h, ok, err := store.Get[head](t.Context(), d.heads, "room")
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Equal(t, map[string]readCursor{"ann": {7, 5}}, h.Reads)
-	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{9, 6}, true)}))
+	require.Equal(t, map[string]readCursor{"ann": {Seq: 7, Texts: 5}}, h.Reads)
+	require.NoError(t, d.storeEffects(t.Context(), []effects{read(readCursor{Seq: 9, Texts: 6}, true)}))
 	c, ok, err := store.Get[readCursor](t.Context(), d.reads, cursorID("room", "ann"))
 	require.NoError(t, err)
 	require.True(t, ok)
-	require.Equal(t, readCursor{9, 6}, c)
+	require.Equal(t, readCursor{Seq: 9, Texts: 6}, c)
+	for collection, want := range map[*mongo.Collection]int64{d.heads: 7, d.reads: 9} {
+		var doc struct {
+			Sources positions `bson:"sources"`
+		}
+		require.NoError(t, collection.FindOne(t.Context(), bson.M{}).Decode(&doc))
+		require.Equal(t, positions{"m/0": want}, doc.Sources, "the record from which %s follow", collection.Name())
+	}
 }
 
 // Two instances may write what became of a text, the later one first.

@@ -88,7 +88,9 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			}
 			r.Good++
 			in.record.Again = true
-			back = append(back, &kgo.Record{Topic: topic, Key: d.Key, Value: wire.Encode(in.record), Headers: slices.DeleteFunc(d.Headers, ours)})
+			back = append(back, &kgo.Record{
+				Topic: topic, Key: d.Key, Value: wire.Encode(in.record), Headers: append(slices.DeleteFunc(slices.Clone(d.Headers), ours), bus.Source(d)),
+			})
 		})
 		if dry {
 			continue
@@ -104,11 +106,11 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 func deadLetter(in input) *kgo.Record {
 	return &kgo.Record{
 		Topic: bus.Dead, Key: in.raw.Key, Value: in.raw.Value,
-		Headers: append(slices.Clone(in.raw.Headers), kgo.RecordHeader{Key: deadReason, Value: []byte(in.invalid.Error())}),
+		Headers: append(slices.DeleteFunc(slices.Clone(in.raw.Headers), ours), kgo.RecordHeader{Key: deadReason, Value: []byte(in.invalid.Error())}),
 	}
 }
 
-// ours says whether a header is one of those that messaging adds to dead letters.
+// ours says whether a header is one of those that messaging adds to what it writes.
 func ours(h kgo.RecordHeader) bool { return h.Key == deadReason || h.Key == bus.SourceHeader }
 
 // deadReason is the header of a dead letter that says why it is one.

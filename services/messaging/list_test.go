@@ -28,7 +28,7 @@ func TestList(t *testing.T) {
 	}
 	left := d.group(t, now, ann, ben)
 	left.say(wire.Record{Type: wire.RecordGroup, Sender: ann, At: wire.At(now), Event: &wire.GroupEvent{Type: wire.MemberLeft, Users: []string{ann}, Owner: ben}})
-	require.NoError(t, d.putInbox(t.Context(), joining{ann, wire.NewGroupID()})) // in which nothing was said yet
+	require.NoError(t, d.putInbox(t.Context(), joining{user: ann, conversation: wire.NewGroupID()})) // in which nothing was said yet
 	page := func(query url.Values) (ids []string, next string) {
 		t.Helper()
 		v, err := s.list(httptest.NewRequest("GET", "/api/conversations?"+query.Encode(), nil), ann)

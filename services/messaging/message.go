@@ -40,7 +40,8 @@ type message struct {
 
 	Source source `bson:"source"` // its record
 
-	batch int64 // in which the sequencer touched it last
+	batch     int64  // in which the sequencer touched it last
+	changedBy source // the record that has made it what it is
 
 	Changed int64    `bson:"changed"` // the seq of the last change in Present; 0: none is
 	Present *present `bson:"present,omitempty"`

@@ -97,9 +97,14 @@ func (p *projector) add(b *batch) {
 // advance moves read cursors forward.
 func (w *projection) advance(cursors map[string]readCursor) {
 	for user, c := range cursors {
-		if c.Seq > w.cursors[user].Seq {
-			w.cursors[user] = c
+		old := w.cursors[user]
+		if c.Seq <= old.Seq {
+			c.Seq, c.Texts = old.Seq, old.Texts
 		}
+		if !old.source.before(c.source) {
+			c.source = old.source
+		}
+		w.cursors[user] = c
 	}
 }
 
@@ -209,22 +214,28 @@ func bucketID(conversation string, n int64) string {
 func (p *projector) project(ctx context.Context, id string, w *projection) error {
 	messages := slices.SortedFunc(maps.Values(w.messages), func(a, b message) int { return int(a.Seq - b.Seq) })
 	buckets := map[int64]bson.D{}
+	sources := map[int64][]source{}
 	var full []int64
 	for _, m := range messages {
 		n := bucketOf(m.Seq)
 		buckets[n] = append(buckets[n], bson.E{Key: "messages." + strconv.FormatInt(m.Seq, 10), Value: m.entry()})
+		sources[n] = append(sources[n], m.changedBy)
 		if m.Seq == (n+1)*bucketSize {
 			full = append(full, n)
 		}
 	}
 	for n, set := range buckets {
-		if err := store.Upsert(ctx, p.buckets, bucketID(id, n), bson.D{{Key: "$set", Value: set}}); err != nil {
+		change := bson.D{{Key: "$set", Value: set}}
+		if from := upTo(sources[n]...); len(from) > 0 {
+			change = append(change, bson.E{Key: "$max", Value: from})
+		}
+		if err := store.Upsert(ctx, p.buckets, bucketID(id, n), change); err != nil {
 			return err
 		}
 	}
-	var newest bson.D
+	var newest *message
 	if len(messages) > 0 {
-		newest = headOf(messages[len(messages)-1])
+		newest = &messages[len(messages)-1]
 	}
 	if err := p.putHead(ctx, id, newest, w); err != nil {
 		return err
@@ -235,8 +246,13 @@ func (p *projector) project(ctx context.Context, id string, w *projection) error
 	return nil
 }
 
-// putHead writes a head, if there is anything new of it, and how far members have read.
-func (d *database) putHead(ctx context.Context, id string, newest bson.D, w *projection) error {
+// putHead writes a head, if there is anything new of it, and how far members have read. newest is the last message, nil if that is no other.
+func (d *database) putHead(ctx context.Context, id string, newest *message, w *projection) error {
+	var fields bson.D
+	var from []source
+	if newest != nil {
+		fields, from = headOf(*newest), []source{newest.Source}
+	}
 	for user, c := range w.cursors {
 		if w.large {
 			if err := d.putCursor(ctx, id, user, c); err != nil {
@@ -244,19 +260,20 @@ func (d *database) putHead(ctx context.Context, id string, newest bson.D, w *pro
 			}
 			continue
 		}
-		newest = append(newest, bson.E{Key: "reads." + user + ".seq", Value: c.Seq}, bson.E{Key: "reads." + user + ".texts", Value: c.Texts})
+		fields = append(fields, bson.E{Key: "reads." + user + ".seq", Value: c.Seq}, bson.E{Key: "reads." + user + ".texts", Value: c.Texts})
+		from = append(from, c.source)
 	}
-	if len(newest) == 0 {
+	if len(fields) == 0 {
 		return nil
 	}
-	return store.Upsert(ctx, d.heads, id, bson.D{{Key: "$max", Value: newest}})
+	return store.Upsert(ctx, d.heads, id, bson.D{{Key: "$max", Value: append(fields, upTo(from...)...)}})
 }
 
 // putCursor notes how far a member of a large group has read. In the head it would make that a large document.
 func (d *database) putCursor(ctx context.Context, conversation, user string, c readCursor) error {
-	return store.Upsert(ctx, d.reads, cursorID(conversation, user), bson.D{{Key: "$max", Value: bson.D{
+	return store.Upsert(ctx, d.reads, cursorID(conversation, user), bson.D{{Key: "$max", Value: append(bson.D{
 		{Key: "seq", Value: c.Seq}, {Key: "texts", Value: c.Texts},
-	}}})
+	}, upTo(c.source)...)}})
 }
 
 func cursorID(conversation, user string) string { return conversation + "/" + user }

@@ -108,11 +108,18 @@ func (r *rebuilder) bucket(ctx context.Context, to int64) error {
 		return err
 	}
 	var set, changed bson.D
+	var from []source
 	for _, m := range messages {
 		key := strconv.FormatInt(m.Seq, 10)
 		set = append(set, bson.E{Key: "messages." + key, Value: m.entry()})
+		from = append(from, m.Source)
 		if m.Changed > 0 {
 			changed = append(changed, bson.E{Key: "changed." + key, Value: m.Changed})
+			by, err := r.readMessage(ctx, r.c.id, m.Changed)
+			if err != nil {
+				return err
+			}
+			from = append(from, by.Source)
 		}
 		if m.Seq <= r.last.Seq {
 			continue
@@ -124,7 +131,7 @@ func (r *rebuilder) bucket(ctx context.Context, to int64) error {
 	}
 	clear(r.c.messages)
 	update := bson.D{{Key: "$set", Value: set}}
-	if len(changed) > 0 {
+	if changed = append(changed, upTo(from...)...); len(changed) > 0 {
 		update = append(update, bson.E{Key: "$max", Value: changed})
 	}
 	if err := store.Upsert(ctx, r.buckets, bucketID(r.c.id, n), update); err != nil {
@@ -148,20 +155,24 @@ func (r *rebuilder) head(ctx context.Context) (done bool, err error) {
 		}
 	}
 	if found && h.Seq > 0 {
-		matched, err := store.Update(ctx, r.heads, r.c.id, bson.D{{Key: "$set", Value: headOf(r.last)}}, bson.E{Key: "seq", Value: h.Seq})
+		change := bson.D{{Key: "$set", Value: headOf(r.last)}}
+		if from := upTo(r.last.Source); len(from) > 0 {
+			change = append(change, bson.E{Key: "$max", Value: from})
+		}
+		matched, err := store.Update(ctx, r.heads, r.c.id, change, bson.E{Key: "seq", Value: h.Seq})
 		if err != nil || !matched {
 			return false, err
 		}
-	} else if err := store.Upsert(ctx, r.heads, r.c.id, bson.D{{Key: "$max", Value: headOf(r.last)}}); err != nil {
+	} else if err := store.Upsert(ctx, r.heads, r.c.id, bson.D{{Key: "$max", Value: append(headOf(r.last), upTo(r.last.Source)...)}}); err != nil {
 		return false, err
 	}
 	for user, c := range r.cursors {
 		if r.c.roster.Large {
 			err = r.putCursor(ctx, r.c.id, user, c)
 		} else {
-			err = store.Upsert(ctx, r.heads, r.c.id, bson.D{{Key: "$max", Value: bson.D{
+			err = store.Upsert(ctx, r.heads, r.c.id, bson.D{{Key: "$max", Value: append(bson.D{
 				{Key: "reads." + user + ".seq", Value: c.Seq}, {Key: "reads." + user + ".texts", Value: c.Texts},
-			}}})
+			}, upTo(c.source)...)}})
 		}
 		if err != nil {
 			return false, err

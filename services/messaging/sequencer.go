@@ -96,6 +96,14 @@ func (e effects) conversation() string {
 	return e.input.record.Conversation
 }
 
+// origin is the record that e follows from, also where that was found in the database.
+func (e effects) origin() source {
+	if e.input.source.Log == "" && e.message != nil {
+		return e.message.Source
+	}
+	return e.input.source
+}
+
 // writes says whether the database has something to do with e.
 func (e effects) writes() bool {
 	return e.key != nil || e.outcome == accepted || e.outcome == released || e.roster != nil || len(e.joined) > 0 || len(e.changed) > 0
@@ -126,13 +134,13 @@ func (s *state) apply(in input) effects {
 		return e
 	case wire.RecordBlock:
 		e.outcome = noted
-		if next, ok := c.roster.withBlock(c.id, r.Sender, r.ClientID, r.Event.Type == wire.Blocked); ok {
+		if next, ok := c.roster.withBlock(c.id, r.Sender, r.ClientID, r.Event.Type == wire.Blocked, in.source); ok {
 			c.roster, e.roster = next, next
 		}
 		return e
 	case wire.RecordRead:
 		e.outcome = noted
-		if to, ok := c.read(r.Sender, r.Target); ok {
+		if to, ok := c.read(r.Sender, r.Target, in.source); ok {
 			e.cursor, e.cursors = to, map[string]readCursor{r.Sender: to}
 		}
 		return e
@@ -214,7 +222,7 @@ func (c *conversation) take(m *message) (follows consequences) {
 		c.shown = m.Seq
 	}
 	follows.cursors = map[string]readCursor{}
-	here := readCursor{Seq: m.Seq, Texts: c.texts}
+	here := readCursor{Seq: m.Seq, Texts: c.texts, source: m.Source}
 	switch {
 	case m.Kind == wire.Event:
 		if m.Seq > c.roster.Seq {
@@ -236,7 +244,7 @@ func (c *conversation) take(m *message) (follows consequences) {
 	if a, b, direct := wire.Direct(c.id); direct && m.Seq == 1 {
 		follows.joined = []string{a, b}
 	}
-	m.Texts, m.EventSeq, m.batch = c.texts, c.event, c.batch
+	m.Texts, m.EventSeq, m.batch, m.changedBy = c.texts, c.event, c.batch, m.Source
 	if c.shown != m.Seq {
 		m.Shown = c.shown
 	}
@@ -251,7 +259,7 @@ func (c *conversation) change(m *message) (changed []message) {
 		return nil
 	}
 	now := *t
-	now.batch = c.batch
+	now.batch, now.changedBy = c.batch, m.Source
 	now.apply(*m) // which does nothing if it is in it: an instance that was killed may have come so far, and no further
 	c.messages[now.Seq] = &now
 	changed = append(changed, now)
@@ -262,7 +270,7 @@ func (c *conversation) change(m *message) (changed []message) {
 				continue // of before edits were noted
 			}
 			e := *known
-			e.batch = c.batch
+			e.batch, e.changedBy = c.batch, m.Source
 			e.erase(m.Seq, m.At)
 			c.messages[seq] = &e
 			changed = append(changed, e)

@@ -103,7 +103,7 @@ func (d *database) storeEffects(ctx context.Context, all []effects) error {
 			messages = append(messages, *e.message)
 		}
 		for _, u := range e.joined {
-			joined = append(joined, joining{u, e.conversation()})
+			joined = append(joined, joining{u, e.conversation(), e.origin()})
 		}
 		if e.roster != nil {
 			rosters[e.roster.ID] = e.roster
@@ -154,7 +154,10 @@ func (d *database) storeEffects(ctx context.Context, all []effects) error {
 const writesAtOnce = 4
 
 // joining is a user to whom a conversation is new.
-type joining struct{ user, conversation string }
+type joining struct {
+	user, conversation string
+	source             source
+}
 
 const duplicateKey = 11000
 
@@ -228,7 +231,7 @@ func (d *database) putRoster(ctx context.Context, r *roster) error {
 		if ok {
 			done, err = store.Update(ctx, d.rosters, r.ID, bson.D{{Key: "$set", Value: bson.D{
 				{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Members},
-				{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks},
+				{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks}, {Key: "source", Value: r.Source},
 			}}}, bson.E{Key: "seq", Value: there.Seq})
 		} else {
 			done, err = store.Insert(ctx, d.rosters, r)
@@ -241,7 +244,11 @@ func (d *database) putRoster(ctx context.Context, r *roster) error {
 
 // putInbox puts a conversation into a user's inbox. It stays there; who is no member any more is left out when it is read.
 func (d *database) putInbox(ctx context.Context, j joining) error {
-	return store.Upsert(ctx, d.inboxes, j.user, bson.D{{Key: "$set", Value: bson.D{{Key: "conversations." + j.conversation, Value: true}}}})
+	change := bson.D{{Key: "$set", Value: bson.D{{Key: "conversations." + j.conversation, Value: true}}}}
+	if from := upTo(j.source); len(from) > 0 {
+		change = append(change, bson.E{Key: "$max", Value: from})
+	}
+	return store.Upsert(ctx, d.inboxes, j.user, change)
 }
 
 // inbox gives the conversations that a user is or was in.
@@ -275,8 +282,23 @@ func (d *database) putChanged(ctx context.Context, m message) error {
 		}
 	}
 	return store.Upsert(ctx, d.buckets, bucketID(m.Conversation, n), bson.D{
-		{Key: "$max", Value: bson.D{{Key: "changed." + strconv.FormatInt(m.Seq, 10), Value: m.Changed}}},
+		{Key: "$max", Value: append(bson.D{{Key: "changed." + strconv.FormatInt(m.Seq, 10), Value: m.Changed}}, upTo(m.changedBy)...)},
 	})
+}
+
+// upTo are the fields of an update with $max that say from which records the document follows: of each partition up to that one. A partition goes by
+// the id of its topic.
+func upTo(records ...source) (fields bson.D) {
+	last := positions{}
+	for _, at := range records {
+		if at.Log != "" {
+			last.add(at)
+		}
+	}
+	for place, offset := range last {
+		fields = append(fields, bson.E{Key: "sources." + place, Value: offset})
+	}
+	return fields
 }
 
 // positions are up to where each partition is stored: by source.place, the offset of the last record.

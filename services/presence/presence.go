@@ -202,7 +202,7 @@ func (p *presence) read(fetches kgo.Fetches) {
 			u = &user{leases: map[string]lease{}}
 			s.users[l.User] = u
 		}
-		u.take(l, p.TTL, p.Grace)
+		u.take(l, string(bus.Source(r).Value), p.TTL, p.Grace)
 		p.leases.Inc()
 	})
 }
@@ -279,6 +279,7 @@ func (p *presence) settle(ctx context.Context, id string, u *user, now time.Time
 	}
 	if err := store.Upsert(ctx, p.users(), id, bson.D{{Key: "$set", Value: bson.D{
 		{Key: "active", Value: is.Active}, {Key: "until", Value: is.Until}, {Key: "seen", Value: is.Seen}, {Key: "devices", Value: is.Devices},
+		{Key: "source", Value: is.Source},
 	}}}); err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
@@ -53,6 +54,7 @@ func (p *presence) tell(ctx context.Context, s status) error {
 	if len(audience) > 0 {
 		record := bus.For(s.ID, audience, value)
 		record.Topic = p.Kafka.Writes(record.Topic)
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: bus.SourceHeader, Value: []byte(s.Source)})
 		if err := p.kafka.ProduceSync(ctx, record).FirstErr(); err != nil {
 			return fmt.Errorf("tell %d users: %w", len(audience), err)
 		}

@@ -11,6 +11,7 @@ import (
 type user struct {
 	leases map[string]lease // by gateway
 	last   time.Time        // the time of the newest lease
+	source string           // the record of the lease that was taken last: topic/partition/offset
 	known  bool             // said is what the database says
 	said   status
 }
@@ -26,12 +27,13 @@ type lease struct {
 
 // take takes a lease in. A user goes up at once, and down (from online to away, from either to offline) only when grace has passed
 // without another word: so neither a reload nor a tab that is left for a moment flickers. All follows from the leases' own
-// times, so whoever reads them again comes to the same.
-func (u *user) take(l wire.Lease, ttl, grace time.Duration) {
+// times, so whoever reads them again comes to the same. source is its record.
+func (u *user) take(l wire.Lease, source string, ttl, grace time.Duration) {
 	was, at := u.leases[l.Gateway], l.At.Time
 	if at.Before(was.at) {
 		return
 	}
+	u.source = source
 	if at.After(u.last) {
 		u.last = at
 	}
@@ -47,7 +49,7 @@ func (u *user) take(l wire.Lease, ttl, grace time.Duration) {
 
 // status gives what is so, and forgets leases that are over.
 func (u *user) status(id string, now time.Time) status {
-	is := status{ID: id, Seen: u.last, Devices: map[string]string{}}
+	is := status{ID: id, Source: u.source, Seen: u.last, Devices: map[string]string{}}
 	for gateway, l := range u.leases {
 		if !l.until.After(now) {
 			delete(u.leases, gateway)
@@ -77,6 +79,7 @@ type status struct {
 	Until   time.Time         `bson:"until"`  // and away until then, without another word
 	Seen    time.Time         `bson:"seen"`
 	Devices map[string]string `bson:"devices"` // connected sessions and their states, for the user's own eyes
+	Source  string            `bson:"source"`  // the record of the last lease from which this follows: topic/partition/offset
 }
 
 // at gives the state at a time.

@@ -45,7 +45,7 @@ func TestStates(t *testing.T) {
 		for at, want := range tc.want {
 			u := &user{leases: map[string]lease{}}
 			for _, l := range tc.words {
-				u.take(wire.Lease{Gateway: l.gateway, Devices: l.devices, Away: l.away, At: wire.At(second(l.at))}, time.Minute, 30*time.Second)
+				u.take(wire.Lease{Gateway: l.gateway, Devices: l.devices, Away: l.away, At: wire.At(second(l.at))}, "", time.Minute, 30*time.Second)
 			}
 			require.Equal(t, want, u.status("u", second(at)).State, "%s, after %d s", name, at)
 		}
@@ -55,8 +55,11 @@ func TestStates(t *testing.T) {
 func TestDevices(t *testing.T) {
 	u := &user{leases: map[string]lease{}}
 	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
-	u.take(wire.Lease{Gateway: "a", Devices: 3, Away: 2, Sessions: map[string]bool{"phone": true, "laptop": false}, At: wire.At(start)}, time.Minute, 30*time.Second)
-	u.take(wire.Lease{Gateway: "b", Devices: 2, Away: 1, Sessions: map[string]bool{"phone": false, "tablet": true}, At: wire.At(start.Add(time.Second))}, time.Minute, 30*time.Second)
+	u.take(wire.Lease{Gateway: "a", Devices: 3, Away: 2, Sessions: map[string]bool{"phone": true, "laptop": false}, At: wire.At(start)}, "presence/0/1", time.Minute, 30*time.Second)
+	u.take(wire.Lease{Gateway: "b", Devices: 2, Away: 1, Sessions: map[string]bool{"phone": false, "tablet": true}, At: wire.At(start.Add(time.Second))}, "presence/0/2", time.Minute, 30*time.Second)
 	require.Equal(t, map[string]string{"phone": wire.StateOnline, "laptop": wire.StateOnline, "tablet": wire.StateAway}, u.status("u", start.Add(2*time.Second)).Devices)
+	require.Equal(t, "presence/0/2", u.status("u", start.Add(2*time.Second)).Source)
+	u.take(wire.Lease{Gateway: "a", At: wire.At(start.Add(-time.Second))}, "presence/0/3", time.Minute, 30*time.Second)
+	require.Equal(t, "presence/0/2", u.status("u", start.Add(2*time.Second)).Source, "a word that comes too late changes nothing")
 	require.Equal(t, map[string]string{"phone": wire.StateOnline, "tablet": wire.StateAway}, u.status("u", start.Add(time.Minute)).Devices, "a gateway has died")
 }
