@@ -117,7 +117,7 @@ func Run(ctx context.Context, c Config) error {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			for _, n := range got[c.Kafka.Reads(bus.Presence)] {
-				p.shards[n] = &shard{users: map[string]*user{}, assigned: time.Now(), end: -1}
+				p.shards[n] = &shard{users: map[string]*user{}, assigned: p.Now(), end: -1}
 			}
 		}),
 		kgo.OnPartitionsRevoked(drop), kgo.OnPartitionsLost(drop),
@@ -210,6 +210,12 @@ func (p *presence) read(fetches kgo.Fetches) {
 // catchUpTime is when a partition counts as read to its end though its last record did not come: retention has taken it.
 const catchUpTime = 3 * time.Second
 
+// catchUp says whether the partition was read to the end that it had when it was assigned.
+func (s *shard) catchUp(now time.Time) bool {
+	s.caughtUp = s.caughtUp || (s.end >= 0 && (s.next >= s.end || now.Sub(s.assigned) > catchUpTime))
+	return s.caughtUp
+}
+
 // review finds out what has changed, and tells it. What can't be told is tried again the next time.
 func (p *presence) review(ctx context.Context) {
 	now := p.Now().UTC()
@@ -231,10 +237,7 @@ func (p *presence) review(ctx context.Context) {
 				s.end = end
 			}
 		}
-		if s.end >= 0 && (s.next >= s.end || time.Since(s.assigned) > catchUpTime) {
-			s.caughtUp = true
-		}
-		if !s.caughtUp {
+		if !s.catchUp(now) {
 			continue
 		}
 		for id, u := range s.users {

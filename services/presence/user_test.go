@@ -63,3 +63,15 @@ func TestDevices(t *testing.T) {
 	require.Equal(t, "presence/0/2", u.status("u", start.Add(2*time.Second)).Source, "a word that comes too late changes nothing")
 	require.Equal(t, map[string]string{"phone": wire.StateOnline, "tablet": wire.StateAway}, u.status("u", start.Add(time.Minute)).Devices, "a gateway has died")
 }
+
+// Of a partition whose last records retention has taken, the clock says when it was read to its end.
+func TestCatchUp(t *testing.T) {
+	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	s := &shard{assigned: start, end: -1}
+	require.False(t, s.catchUp(start.Add(time.Hour)), "its end is not known")
+	s.end = 5
+	require.False(t, s.catchUp(start.Add(catchUpTime)))
+	require.True(t, s.catchUp(start.Add(catchUpTime+1)))
+	require.True(t, s.catchUp(start), "once and for all")
+	require.True(t, (&shard{assigned: start, end: 5, next: 5}).catchUp(start))
+}
