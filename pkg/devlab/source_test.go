@@ -168,18 +168,25 @@ func header(r *kgo.Record, key string) string {
 	return ""
 }
 
-// handled waits until a group has committed all of the topic messages.
-func (w *world) handled(group string) {
+// handled waits until a group has committed all of the topic messages, or all after its start.
+func (w *world) handled(group string, start ...kadm.ListedOffsets) {
 	w.t.Helper()
 	root := kadm.NewClient(w.kafka())
+	limit := time.NewTimer(time.Minute)
+	defer limit.Stop()
 	for {
 		ends, err := root.ListEndOffsets(w.t.Context(), topics.Messages)
 		require.NoError(w.t, err)
 		committed, err := root.FetchOffsets(w.t.Context(), group)
 		missing := 0
 		ends.Each(func(o kadm.ListedOffset) {
-			at, ok := committed.Lookup(topics.Messages, o.Partition)
-			if o.Offset > 0 && (!ok || at.At < o.Offset) {
+			var begin int64
+			for _, s := range start {
+				first, _ := s.Lookup(o.Topic, o.Partition)
+				begin = first.Offset
+			}
+			at, ok := committed.Lookup(o.Topic, o.Partition)
+			if o.Offset > begin && (!ok || at.At < o.Offset) {
 				missing++
 			}
 		})
@@ -187,8 +194,8 @@ func (w *world) handled(group string) {
 			return
 		}
 		select {
-		case <-w.t.Context().Done():
-			w.t.Fatalf("the group %s never handled all: %v", group, err)
+		case <-limit.C:
+			w.t.Fatalf("the group %s never committed all: %v, %v", group, committed, err)
 		case <-time.After(20 * time.Millisecond):
 		}
 	}

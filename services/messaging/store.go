@@ -222,6 +222,13 @@ func (d *database) putMessages(ctx context.Context, messages []message) error {
 // putRoster writes a roster, unless one as new is there. The seq of that one is read and must still be the same, instead of being compared by the
 // database: FerretDB finds a document by its _id and values that it equals, and reads the whole collection for an operator.
 func (d *database) putRoster(ctx context.Context, r *roster) error {
+	set := bson.D{
+		{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Members},
+		{Key: "large", Value: r.Large}, {Key: "source", Value: r.Source},
+	}
+	if len(r.Blocks) > 0 { // as an insert writes it
+		set = append(set, bson.E{Key: "blocks", Value: r.Blocks})
+	}
 	for { // each time another instance has written a newer one meanwhile
 		there, ok, err := store.Get[roster](ctx, d.rosters, r.ID)
 		if err != nil || there.Seq >= r.Seq {
@@ -229,10 +236,7 @@ func (d *database) putRoster(ctx context.Context, r *roster) error {
 		}
 		var done bool
 		if ok {
-			done, err = store.Update(ctx, d.rosters, r.ID, bson.D{{Key: "$set", Value: bson.D{
-				{Key: "seq", Value: r.Seq}, {Key: "version", Value: r.Version}, {Key: "title", Value: r.Title}, {Key: "stays", Value: r.Members},
-				{Key: "large", Value: r.Large}, {Key: "blocks", Value: r.Blocks}, {Key: "source", Value: r.Source},
-			}}}, bson.E{Key: "seq", Value: there.Seq})
+			done, err = store.Update(ctx, d.rosters, r.ID, bson.D{{Key: "$set", Value: set}}, bson.E{Key: "seq", Value: there.Seq})
 		} else {
 			done, err = store.Insert(ctx, d.rosters, r)
 		}
