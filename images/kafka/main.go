@@ -9,11 +9,9 @@ package main
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -43,39 +41,22 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	return part.Server{Addr: broker.Addr(), Ready: broker.Ready, Close: func() error { broker.Close(); return nil }}, nil
 }
 
-// admin is the user who may do everything.
-const admin = "admin"
-
 // users reads the users of a directory, such as a mounted Secret.
 func users(dir string) (known []kafka.User, err error) {
-	if dir == "" {
-		return nil, nil
-	}
-	entries, err := os.ReadDir(dir)
+	passwords, err := part.Users(dir)
 	if err != nil {
-		return nil, fmt.Errorf("read USERS_DIR: %w", err)
+		return nil, err
 	}
-	for _, e := range entries {
-		name := e.Name()
-		if strings.HasPrefix(name, "..") {
-			continue // how Kubernetes swaps the files of a Secret
-		}
-		password, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			return nil, fmt.Errorf("read the password of user %s: %w", name, err)
-		}
-		u := kafka.User{Name: name, Password: strings.TrimSpace(string(password)), Admin: name == admin}
+	for name, password := range passwords {
+		u := kafka.User{Name: name, Password: password, Admin: name == part.Admin}
 		if !u.Admin {
 			if !slices.Contains(topics.Services(), name) {
-				return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(topics.Services(), ", "), admin)
+				return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(topics.Services(), ", "), part.Admin)
 			}
 			r := topics.RightsOf(name, topics.Names{})
 			u.Write, u.Read, u.Describe, u.Make, u.Configure, u.Groups = r.Write, r.Read, r.Describe, r.Make, r.Configure, r.Groups
 		}
 		known = append(known, u)
-	}
-	if len(known) == 0 {
-		return nil, errors.New("USERS_DIR has no user; nobody could log in")
 	}
 	return known, nil
 }

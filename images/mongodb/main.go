@@ -2,6 +2,8 @@
 //
 //	LISTEN    address to bind (:27017)
 //	DATA_DIR  where the databases are kept (/data)
+//	USERS_DIR  a directory with a file for each user, named like the user, with the password in it: services, each of which may use the database
+//	           of its name, and admin, who may do everything. Empty: no log-in, all may do everything
 package main
 
 import (
@@ -23,7 +25,16 @@ func main() { os.Exit(part.Main("mongodb", os.Args[1:], start)) }
 
 func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	mongodb.Tune()
+	users, err := part.Users(getenv("USERS_DIR"))
+	if err != nil {
+		return part.Server{}, err
+	}
+	var known []mongodb.User
+	for name, password := range users {
+		known = append(known, mongodb.User{Name: name, Password: password, Admin: name == part.Admin})
+	}
 	server, err := mongodb.Start(mongodb.Options{
+		Users:   known,
 		Listen:  cmp.Or(getenv("LISTEN"), ":27017"),
 		DataDir: cmp.Or(getenv("DATA_DIR"), "/data"),
 		Log:     log,

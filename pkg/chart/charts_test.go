@@ -321,7 +321,7 @@ func TestChatWiring(t *testing.T) {
 	})
 	t.Run("a new connection string gives new pods to those that use it, and only those", func(t *testing.T) {
 		r := described(t, "chat", "all")
-		r.Values["mongodb"] = map[string]any{"uri": "mongodb://other:27017"}
+		set(r.Values, "mongodb.uris.auth", "mongodb://other:27017")
 		text, err := chart.Render(r)
 		require.NoError(t, err)
 		changed := []string{}
@@ -455,7 +455,7 @@ func TestRefusedValues(t *testing.T) {
 		{"a password of nobody", "chat", "kafka.passwords", map[string]any{"frontend": "x"}, "kafka.passwords.frontend: is not a value of this chart"},
 		{"an identity of nobody", "chat", "identities", map[string]any{"frontend": "x"}, "identities.frontend: is not a value of this chart"},
 		{"a short password", "databases", "kafka.users", map[string]any{"auth": "short"}, "kafka.users.auth: "},
-		{"another kind of URI", "chat", "mongodb.uri", "postgres://x", "mongodb.uri: "},
+		{"another kind of URI", "chat", "mongodb.uris.auth", "postgres://x", "mongodb.uris.auth: "},
 		{"address with a path", "chat", "url", "http://127.0.0.1:8080/chat", "url: "},
 		{"no replicas", "chat", "replicas.auth", 0, "replicas.auth: minimum: got 0, want 1"},
 		{"half a replica", "chat", "replicas.auth", 1.5, "replicas.auth: must be of type integer, not number"},
@@ -484,7 +484,7 @@ func TestRefusedValues(t *testing.T) {
 func TestRefusalNamesEveryValueAndNoSecret(t *testing.T) {
 	r := described(t, "chat", "default")
 	r.Values["url"] = "nowhere"
-	r.Values["mongodb"] = map[string]any{"uri": "hunter2-but-no-uri"}
+	set(r.Values, "mongodb.uris.groups", "hunter2-but-no-uri")
 	r.Sensitive = []string{"hunter2-but-no-uri"}
 	_, err := chart.Render(r)
 	var refused *chart.ValuesError
@@ -616,7 +616,7 @@ func TestChatTakesSecretsThatExist(t *testing.T) {
 	require.NoError(t, err)
 	require.NotContains(t, text, "kind: Secret")
 	require.Contains(t, text, "name: kafka\n")
-	require.Contains(t, text, "name: mongodb\n")
+	require.Contains(t, text, "name: mongodb-presence\n")
 
 	checksum := regexp.MustCompile("checksum/secret: .*")
 	before := checksum.FindString(text)
@@ -626,7 +626,7 @@ func TestChatTakesSecretsThatExist(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEqual(t, before, checksum.FindString(text), "a pod reads a Secret only when it starts")
 
-	set(r.Values, "mongodb.uri", "mongodb://two.example.org")
+	set(r.Values, "mongodb.uris.auth", "mongodb://two.example.org")
 	_, err = chart.Render(r)
-	require.ErrorContains(t, err, "mongodb.uri")
+	require.ErrorContains(t, err, "mongodb.uris.auth")
 }

@@ -134,6 +134,7 @@ type lab struct {
 	brokerAddr, dbAddr string // where they listen; anywhere if empty
 
 	passwords map[string]string // of the broker's users, for this run
+	dbUsers   []mongodb.User    // for this run
 	secret    string            // see KeyEncryptionSecret
 	issuer    *Issuer
 }
@@ -200,11 +201,11 @@ const Partitions = 3
 func health(name string) string { return name + " health" }
 
 // environment is what Kubernetes gives a service, in all but one.
-func (l *lab) environment(service, brokers, mongodbURI string, urls map[string]string) func(string) string {
+func (l *lab) environment(service, brokers, database string, urls map[string]string) func(string) string {
 	env := map[string]string{
 		"HEALTH":        strings.TrimPrefix(urls[health(service)], "http://"),
 		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
-		"MONGODB_URI": mongodbURI, "KEY_ENCRYPTION_SECRET": l.secret, "ALLOWED_ORIGINS": join(l.origins),
+		"MONGODB_URI": l.databaseURI(database, service), "KEY_ENCRYPTION_SECRET": l.secret, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
 		"TRUSTED_PROXIES": "127.0.0.1/32",                    // newFront's
 		"ADDRESS_RATE":    "off", "REGISTRATION_RATE": "off", // here all come from one address
@@ -257,7 +258,7 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	g, run := errgroup.WithContext(ctx)
 	for _, u := range l.units {
 		g.Go(func() error {
-			getenv := l.environment(u.name, l.broker.Addr(), l.db.URI(), urls)
+			getenv := l.environment(u.name, l.broker.Addr(), l.db.Addr(), urls)
 			if err := u.run(run, getenv, u.ln, l.log.With("service", u.name)); err != nil {
 				return fmt.Errorf("%w; the log is %s", err, filepath.Join(l.dir, "dev.log"))
 			}
@@ -324,8 +325,27 @@ func user(name, password string, r topics.Rights) kafka.User {
 	}
 }
 
-// admin is the broker's administrator.
+// admin is the broker's administrator, and the database's.
 const admin = "admin"
+
+// databaseUsers are an administrator, and each service that has a database, which bears its name.
+func databaseUsers() []mongodb.User {
+	users := []mongodb.User{{Name: admin, Password: rand.Text(), Admin: true}}
+	for _, name := range []string{"auth", "groups", "messaging", "presence"} {
+		users = append(users, mongodb.User{Name: name, Password: rand.Text()})
+	}
+	return users
+}
+
+// databaseURI is how a user finds the database at that address; empty for who has none.
+func (l *lab) databaseURI(address, user string) string {
+	for _, u := range l.dbUsers {
+		if u.Name == user {
+			return mongodb.URI(address, user, u.Password)
+		}
+	}
+	return ""
+}
 
 // KeyEncryptionSecret gives what auth encrypts its signing keys with. It is made once and kept in dir, as long as the database there.
 func KeyEncryptionSecret(dir string) (string, error) {
@@ -346,13 +366,16 @@ func (l *lab) startData() (err error) {
 		return err
 	}
 	users := l.users()
+	if l.dbUsers == nil {
+		l.dbUsers = databaseUsers()
+	}
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Users: users, Passing: topics.Passing(), Log: l.log.With("service", "kafka")})
 		return err
 	})
 	g.Go(func() (err error) {
-		l.db, err = mongodb.Start(mongodb.Options{DataDir: filepath.Join(l.dir, "mongodb"), Listen: cmp.Or(l.dbAddr, anywhere), Log: l.log.With("service", "mongodb")})
+		l.db, err = mongodb.Start(mongodb.Options{DataDir: filepath.Join(l.dir, "mongodb"), Listen: cmp.Or(l.dbAddr, anywhere), Users: l.dbUsers, Log: l.log.With("service", "mongodb")})
 		return err
 	})
 	if err := g.Wait(); err != nil {

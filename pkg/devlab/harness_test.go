@@ -139,7 +139,7 @@ func (w *world) env(name string) func(string) string {
 	service, _, _ := strings.Cut(name, "-") // gateway-2 is a gateway
 	urls := maps.Clone(w.urls)
 	urls[health(service)] = w.urls[health(name)]
-	return w.lab.environment(service, w.lab.brokerAddr, "mongodb://"+w.lab.dbAddr, urls)
+	return w.lab.environment(service, w.lab.brokerAddr, w.lab.dbAddr, urls)
 }
 
 // start runs a service in this process.
@@ -193,7 +193,7 @@ func (w *world) spawn(name string) (kill func()) {
 func (w *world) startDB() {
 	w.t.Helper()
 	var err error
-	w.lab.db, err = mongodb.Start(mongodb.Options{DataDir: w.lab.dir + "/mongodb", Listen: w.lab.dbAddr})
+	w.lab.db, err = mongodb.Start(mongodb.Options{DataDir: w.lab.dir + "/mongodb", Listen: w.lab.dbAddr, Users: w.lab.dbUsers})
 	require.NoError(w.t, err)
 }
 

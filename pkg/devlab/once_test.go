@@ -25,7 +25,7 @@ func (w *world) kafka(opts ...kgo.Opt) *kgo.Client {
 
 func (w *world) database(name string) *mongo.Database {
 	w.t.Helper()
-	c, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + w.lab.dbAddr))
+	c, err := mongo.Connect(options.Client().ApplyURI(w.lab.databaseURI(w.lab.dbAddr, admin)))
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = c.Disconnect(w.t.Context()) })
 	return c.Database(name)

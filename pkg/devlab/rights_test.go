@@ -11,6 +11,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/services/topics"
@@ -141,4 +144,24 @@ func TestEachServiceHasOnlyItsOwnTopics(t *testing.T) {
 		require.Error(t, c.Ping(ctx), who)
 		c.Close()
 	}
+}
+
+// Each service that has a database may read its own, and no other.
+func TestEachServiceHasOnlyItsOwnDatabase(t *testing.T) {
+	w := newWorld(t)
+	services := []string{"auth", "groups", "messaging", "presence"}
+	for _, service := range services {
+		c, err := mongo.Connect(options.Client().ApplyURI(w.env(service)("MONGODB_URI")))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Disconnect(t.Context()) })
+		for _, name := range services {
+			_, err := c.Database(name).Collection("schema").CountDocuments(t.Context(), bson.D{})
+			if name == service {
+				require.NoError(t, err, service)
+			} else {
+				require.ErrorContains(t, err, service+" may not aggregate in "+name)
+			}
+		}
+	}
+	require.Empty(t, w.env("gateway")("MONGODB_URI"))
 }

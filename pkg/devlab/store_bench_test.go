@@ -26,6 +26,10 @@ func BenchmarkStored(b *testing.B) {
 	l := &lab{dir: b.TempDir(), log: slog.New(slog.DiscardHandler)}
 	require.NoError(b, l.startData())
 	b.Cleanup(func() { require.NoError(b, l.stopData()) })
+	var err error
+	l.issuer, err = NewIssuer(b.Context(), l.dir, l.log)
+	require.NoError(b, err)
+	b.Cleanup(l.issuer.Close)
 	all := units()
 	u := all[slices.IndexFunc(all, func(u *unit) bool { return u.name == "messaging" })]
 	ln, err := net.Listen("tcp", anywhere)
@@ -35,7 +39,7 @@ func BenchmarkStored(b *testing.B) {
 	require.NoError(b, err)
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- u.run(ctx, l.environment("messaging", l.broker.Addr(), l.db.URI(), urls), ln, l.log) }()
+	go func() { ended <- u.run(ctx, l.environment("messaging", l.broker.Addr(), l.db.Addr(), urls), ln, l.log) }()
 	b.Cleanup(func() { cancel(); require.NoError(b, <-ended) })
 	require.NoError(b, ready(b.Context(), []*unit{u}, urls))
 	k, err := kgo.NewClient(kgo.SeedBrokers(l.broker.Addr()),

@@ -539,6 +539,13 @@ environment "local" {
 		different[p] = true
 	}
 	require.Len(t, different, len(users))
+	dbUsers, ok := w.values["databases"]["mongodb"].(map[string]any)["users"].(map[string]any)
+	require.True(t, ok)
+	require.Len(t, dbUsers, 5)
+	uri := func(user string) map[string]any {
+		require.False(t, different[dbUsers[user]], "not a password of Kafka")
+		return map[string]any{"uri": fmt.Sprintf("mongodb://%s:%s@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256", user, dbUsers[user])}
+	}
 	version, ok := w.values["chat"]["secretsVersion"].(string)
 	require.True(t, ok)
 	require.Len(t, version, 16)
@@ -546,7 +553,7 @@ environment "local" {
 	require.True(t, ok)
 	require.Len(t, key, 36)
 	require.Equal(t, map[string]map[string]any{
-		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users},
+		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users}, "mongodb": map[string]any{"users": dbUsers},
 			"networkPolicies": map[string]any{"clientNamespace": "chat"}},
 		"chat": {
 			"images": images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
@@ -565,7 +572,8 @@ environment "local" {
 			"networkPolicies":  map[string]any{"ingressNamespace": "ingress", "apiNetworks": []any{"10.40.0.2/32"}, "databaseNamespace": "data"},
 			"secretsVersion":   version,
 		},
-		"secrets": {"auth": map[string]any{"keyEncryption": key}, "kafka": passwords, "mongodb": map[string]any{"uri": "mongodb://mongodb.data.svc.cluster.local:27017/"}},
+		"secrets": {"auth": map[string]any{"keyEncryption": key}, "kafka": passwords,
+			"mongodb-auth": uri("auth"), "mongodb-groups": uri("groups"), "mongodb-messaging": uri("messaging"), "mongodb-presence": uri("presence")},
 	}, w.values)
 	require.FileExists(t, w.path("cluster", "other"))
 	l, err := w.lab()

@@ -1,4 +1,4 @@
-// Package mongodb runs an embedded MongoDB: FerretDB on SQLite, behind a small proxy that gives it two things that MongoDB has
+// Package mongodb runs an embedded MongoDB: FerretDB on SQLite, behind a small proxy that gives it three things that MongoDB has
 // and that FerretDB v1.24 lacks, so that the services need not know which one they speak to:
 //
 //   - Updates are atomic. FerretDB reads a document, changes it in memory and writes it back without a transaction, so two
@@ -8,6 +8,8 @@
 //     each look-up scans the collection. The proxy adds the right index when a collection appears, before the first answer.
 //     And since FerretDB looks up by _id only where the filter has nothing else in it, the proxy tests the rest of the
 //     filter of a single conditional update ({_id: x, version: 7}) itself.
+//   - Users have rights. FerretDB's own log-in is an experiment that cannot be had where it is embedded, and it knows no rights. The proxy asks for
+//     a log-in and lets a user do what is allowed in one database.
 package mongodb
 
 import (
@@ -31,6 +33,8 @@ type Options struct {
 	DataDir string
 	// Listen is the address to bind, such as ":27017" or "127.0.0.1:0".
 	Listen string
+	// Users are those who may log in; none: no log-in, and all may do everything.
+	Users []User
 	// Log may be nil. FerretDB's own lines below warnings are dropped.
 	Log *slog.Logger
 }
@@ -40,6 +44,7 @@ type Server struct {
 	ln      net.Listener
 	indexes *indexes
 	locks   locks
+	users   *users
 	log     *slog.Logger
 	backend string // FerretDB's Unix socket
 	cleanup func()
@@ -74,6 +79,9 @@ func Start(o Options) (_ *Server, err error) {
 	}
 	s := &Server{log: log, open: map[net.Conn]struct{}{}, stopped: make(chan struct{}), indexes: newIndexes(dir)}
 
+	if s.users, err = newUsers(o.Users); err != nil {
+		return nil, fmt.Errorf("start mongodb: %w", err)
+	}
 	// Bound first, so that a second server on the same address fails before it touches the data.
 	if s.ln, err = net.Listen("tcp", o.Listen); err != nil {
 		return nil, fmt.Errorf("start mongodb: listen on %s: %w", o.Listen, err)

@@ -66,12 +66,13 @@ func (s *Server) serve(client net.Conn) error {
 	}
 	defer func() { _ = backend.Close() }()
 	in, out := bufio.NewReader(client), bufio.NewReader(backend)
+	var who session
 	for {
 		msg, err := readMessage(in)
 		if err != nil {
 			return err
 		}
-		answer, err := s.handle(msg, backend, out)
+		answer, err := s.handle(&who, msg, backend, out)
 		if err != nil {
 			return err
 		}
@@ -85,7 +86,7 @@ func (s *Server) serve(client net.Conn) error {
 }
 
 // handle gives the answer to one message, nil where none is due.
-func (s *Server) handle(msg []byte, backend io.Writer, out *bufio.Reader) ([]byte, error) {
+func (s *Server) handle(who *session, msg []byte, backend io.Writer, out *bufio.Reader) ([]byte, error) {
 	pass := func(msg []byte) ([]byte, error) {
 		if _, err := backend.Write(msg); err != nil {
 			return nil, err
@@ -93,6 +94,15 @@ func (s *Server) handle(msg []byte, backend io.Writer, out *bufio.Reader) ([]byt
 		return readMessage(out)
 	}
 	cmd, ok := parse(msg)
+	if s.users != nil {
+		answer, err := s.users.admit(who, cmd, ok, msg)
+		if answer != nil && cmd.flags&flagMoreToCome != 0 {
+			return nil, nil // its client does not wait for an answer
+		}
+		if answer != nil || err != nil {
+			return answer, err
+		}
+	}
 	if !ok {
 		return pass(msg) // OP_QUERY of the first handshake, or something for FerretDB to refuse
 	}
@@ -279,14 +289,20 @@ func parse(msg []byte) (c command, ok bool) {
 		rest = rest[size:]
 		switch kind {
 		case sectionBody:
+			if c.body != nil {
+				return c, false
+			}
 			c.body = bson.Raw(section)
 		case sectionSequence:
 			name, docs, found := bytes.Cut(section[4:], []byte{0})
 			if !found {
 				return c, false
 			}
-			if string(name) != "updates" {
+			if string(name) == "documents" || string(name) == "deletes" {
 				continue
+			}
+			if string(name) != "updates" {
+				return c, false
 			}
 			for len(docs) > 0 {
 				if len(docs) < 4 {

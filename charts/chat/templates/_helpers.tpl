@@ -113,7 +113,7 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 - name: MONGODB_URI
   valueFrom:
     secretKeyRef:
-      name: {{ .root.Values.mongodb.existingSecret | default (printf "%s-mongodb" .root.Release.Name) }}
+      name: {{ .root.Values.mongodb.existingSecret | default (printf "%s-mongodb" .root.Release.Name) }}-{{ .part.name }}
       key: uri
 - name: MONGODB_DATABASE
   value: {{ .part.name }}

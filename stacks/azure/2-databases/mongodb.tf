@@ -45,6 +45,22 @@ resource "azurerm_cosmosdb_account" "this" {
   }
 }
 
+# Passwords of MongoDB's users in the cluster, made once and kept in the state: the services, each of which may use the database of its name, and
+# admin for people. Cosmos DB has none.
+locals {
+  mongodb_services = ["auth", "groups", "messaging", "presence"]
+}
+
+resource "terraform_data" "mongodb_password" {
+  for_each = toset(local.managed ? [] : concat(local.mongodb_services, ["admin"]))
+
+  input = sensitive(uuid())
+
+  lifecycle {
+    ignore_changes = [input] # another one each time it is asked
+  }
+}
+
 # What auth encrypts its signing keys with, made once and kept in the state, which is as secret as it is. Another one makes the keys in the database useless.
 resource "terraform_data" "key_encryption_secret" {
   input = sensitive(uuid())

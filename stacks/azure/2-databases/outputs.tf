@@ -30,11 +30,20 @@ output "kafka_passwords" {
   sensitive   = true
 }
 
-# Cosmos DB for MongoDB knows no other log-in than its keys, so this one is in the state.
-output "mongodb_uri" {
-  description = "Connection string of MongoDB."
-  value       = local.managed ? tostring(azurerm_cosmosdb_account.this[0].primary_mongodb_connection_string) : "mongodb://mongodb.${var.namespace}.svc.cluster.local:27017/"
+output "mongodb_users" {
+  description = "Password of each user of MongoDB in the cluster: the services that have a database, and admin."
+  value       = tomap({ for name, p in terraform_data.mongodb_password : name => tostring(p.output) })
   sensitive   = true
+}
+
+# The account of Cosmos DB has a key and no users, so it is in the state, and the same for all services.
+output "mongodb_uris" {
+  description = "Connection string of each service that has a database in MongoDB."
+  value = tomap({ for name in local.mongodb_services : name => local.managed
+    ? tostring(azurerm_cosmosdb_account.this[0].primary_mongodb_connection_string)
+    : "mongodb://${name}:${terraform_data.mongodb_password[name].output}@mongodb.${var.namespace}.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
+  })
+  sensitive = true
 }
 
 output "key_encryption_secret" {

@@ -42,6 +42,7 @@ release "databases" {
     images       = { kafka = image.kafka, mongodb = image.mongodb }
     storageClass = stack.cluster.storage_class
     kafka        = { users = stack.databases.kafka_users }
+    mongodb      = { users = stack.databases.mongodb_users }
     # The chat's namespace, see the last stack.
     networkPolicies = { clientNamespace = "chat" }
   }

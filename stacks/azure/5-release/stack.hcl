@@ -54,9 +54,12 @@ release "secrets" {
   chart      = "builtin://secrets"
   namespace  = "chat"
   values = {
-    kafka   = stack.databases.kafka_passwords
-    mongodb = { uri = stack.databases.mongodb_uri }
-    auth    = { keyEncryption = stack.databases.key_encryption_secret }
+    kafka             = stack.databases.kafka_passwords
+    mongodb-auth      = { uri = stack.databases.mongodb_uris.auth }
+    mongodb-groups    = { uri = stack.databases.mongodb_uris.groups }
+    mongodb-messaging = { uri = stack.databases.mongodb_uris.messaging }
+    mongodb-presence  = { uri = stack.databases.mongodb_uris.presence }
+    auth              = { keyEncryption = stack.databases.key_encryption_secret }
   }
 }
 
@@ -101,6 +104,6 @@ release "chat" {
       databaseNamespace = stack.databases.namespace
     }
     # A pod reads a Secret only when it starts.
-    secretsVersion = fingerprint([stack.databases.kafka_passwords, stack.databases.mongodb_uri, stack.databases.key_encryption_secret])
+    secretsVersion = fingerprint([stack.databases.kafka_passwords, stack.databases.mongodb_uris, stack.databases.key_encryption_secret])
   }
 }

@@ -6,7 +6,7 @@ terraform {
 
 locals {
   kafka   = "kafka.${var.namespace}.svc.cluster.local:9092"
-  mongodb = "mongodb://mongodb.${var.namespace}.svc.cluster.local:27017/"
+  mongodb = "mongodb.${var.namespace}.svc.cluster.local:27017"
 }
 
 # Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services, whose rights are in
@@ -22,6 +22,21 @@ resource "terraform_data" "kafka_password" {
 
   lifecycle {
     ignore_changes = [input] # another one each time it is asked
+  }
+}
+
+# The same of MongoDB's users, each of whom may use the database of its name.
+locals {
+  mongodb_services = ["auth", "groups", "messaging", "presence"]
+}
+
+resource "terraform_data" "mongodb_password" {
+  for_each = toset(concat(local.mongodb_services, ["admin"]))
+
+  input = sensitive(uuid())
+
+  lifecycle {
+    ignore_changes = [input]
   }
 }
 

@@ -30,9 +30,15 @@ output "kafka_passwords" {
   sensitive   = true
 }
 
-output "mongodb_uri" {
-  description = "Connection string of MongoDB."
-  value       = local.mongodb
+output "mongodb_users" {
+  description = "Password of each user of MongoDB in the cluster: the services that have a database, and admin."
+  value       = tomap({ for name, p in terraform_data.mongodb_password : name => tostring(p.output) })
+  sensitive   = true
+}
+
+output "mongodb_uris" {
+  description = "Connection string of each service that has a database in MongoDB."
+  value       = tomap({ for name in local.mongodb_services : name => "mongodb://${name}:${terraform_data.mongodb_password[name].output}@${local.mongodb}/?authMechanism=SCRAM-SHA-256" })
   sensitive   = true
 }
 

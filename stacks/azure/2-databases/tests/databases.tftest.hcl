@@ -32,8 +32,12 @@ run "in_the_cluster_by_default" {
     error_message = "Databases in the cluster cost nothing in Azure."
   }
   assert {
-    condition     = output.kafka_brokers == tolist(["kafka.data.svc.cluster.local:9092"]) && output.mongodb_uri == "mongodb://mongodb.data.svc.cluster.local:27017/"
+    condition     = output.kafka_brokers == tolist(["kafka.data.svc.cluster.local:9092"]) && output.mongodb_uris["auth"] == "mongodb://auth:${output.mongodb_users["auth"]}@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
     error_message = "The chat must find those of the release."
+  }
+  assert {
+    condition     = toset(keys(output.mongodb_users)) == toset(["admin", "auth", "groups", "messaging", "presence"]) && length(toset(values(output.mongodb_users))) == 5 && toset(keys(output.mongodb_uris)) == toset(["auth", "groups", "messaging", "presence"])
+    error_message = "Each service that has a database is a user of its own, and admin is for people."
   }
   assert {
     condition     = output.event_hubs == ""
@@ -64,7 +68,7 @@ run "managed" {
   }
 
   assert {
-    condition     = output.kafka_brokers == tolist(["chat-staging-abc123.servicebus.windows.net:9093"]) && startswith(output.mongodb_uri, "mongodb://chat-staging-abc123:key@")
+    condition     = output.kafka_brokers == tolist(["chat-staging-abc123.servicebus.windows.net:9093"]) && alltrue([for uri in values(output.mongodb_uris) : startswith(uri, "mongodb://chat-staging-abc123:key@")]) && output.mongodb_users == tomap({})
     error_message = "The chat must find the managed ones."
   }
   assert {
