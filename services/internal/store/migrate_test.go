@@ -183,6 +183,11 @@ func TestThrottledRequestsAreSentAgain(t *testing.T) {
 	require.Equal(t, other, Patiently(t.Context(), func() error { return other }))
 }
 
+func TestApplicationName(t *testing.T) {
+	require.Equal(t, "auth", *clientOptions("mongodb://m", "auth").AppName)
+	require.Equal(t, "@account@", *clientOptions("mongodb://auth:secret@m/?authSource=auth&appName=@account@", "auth").AppName, "Cosmos DB needs it")
+}
+
 func TestURIFromEnv(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "uri")
 	require.NoError(t, os.WriteFile(path, []byte("mongodb://u:hunter2@m\n"), 0o600))

@@ -58,16 +58,20 @@ func URIFromEnv(getenv func(string) string) (string, error) {
 
 // Open prepares a connection; the server may be down yet.
 func Open(uri, database, service string) (*DB, error) {
-	c, err := mongo.Connect(options.Client().ApplyURI(uri).
-		SetAppName(service).
-		SetWriteConcern(writeconcern.Majority()).
-		SetServerSelectionTimeout(5 * time.Second).
-		SetTimeout(20 * time.Second).
-		SetMaxPoolSize(32))
+	c, err := mongo.Connect(clientOptions(uri, service))
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", database, err)
 	}
 	return &DB{c.Database(database)}, nil
+}
+
+// clientOptions has the service for the application's name, unless the URI has one: Cosmos DB learns from it which account a user is of.
+func clientOptions(uri, service string) *options.ClientOptions {
+	return options.Client().SetAppName(service).ApplyURI(uri).
+		SetWriteConcern(writeconcern.Majority()).
+		SetServerSelectionTimeout(5 * time.Second).
+		SetTimeout(20 * time.Second).
+		SetMaxPoolSize(32)
 }
 
 // Close ends the connections.

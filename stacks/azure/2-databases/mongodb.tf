@@ -28,6 +28,10 @@ resource "azurerm_cosmosdb_account" "this" {
   capabilities {
     name = "EnableServerless"
   }
+  # Users with rights, beside the account's keys.
+  capabilities {
+    name = "EnableMongoRoleBasedAccessControl"
+  }
 
   # The services read what they have just written.
   consistency_policy {
@@ -45,14 +49,32 @@ resource "azurerm_cosmosdb_account" "this" {
   }
 }
 
-# Passwords of MongoDB's users in the cluster, made once and kept in the state: the services, each of which may use the database of its name, and
-# admin for people. Cosmos DB has none.
+# Passwords of MongoDB's users, made once and kept in the state: the services, each of which may use the database of its name, and in the
+# cluster admin, for people. Those of Cosmos DB use the account's key.
 locals {
   mongodb_services = ["auth", "groups", "messaging", "presence"]
 }
 
+resource "azurerm_cosmosdb_mongo_database" "service" {
+  for_each = toset(local.managed ? local.mongodb_services : [])
+
+  name                = each.key
+  resource_group_name = var.resource_group
+  account_name        = azurerm_cosmosdb_account.this[0].name
+}
+
+# readWrite is a role that each database has. It also makes collections and indexes.
+resource "azurerm_cosmosdb_mongo_user_definition" "service" {
+  for_each = azurerm_cosmosdb_mongo_database.service
+
+  cosmos_mongo_database_id = each.value.id
+  username                 = each.key
+  password                 = terraform_data.mongodb_password[each.key].output
+  inherited_role_names     = ["readWrite"]
+}
+
 resource "terraform_data" "mongodb_password" {
-  for_each = toset(local.managed ? [] : concat(local.mongodb_services, ["admin"]))
+  for_each = toset(concat(local.mongodb_services, local.managed ? [] : ["admin"]))
 
   input = sensitive(uuid())
 

@@ -32,15 +32,16 @@ output "kafka_passwords" {
 
 output "mongodb_users" {
   description = "Password of each user of MongoDB in the cluster: the services that have a database, and admin."
-  value       = tomap({ for name, p in terraform_data.mongodb_password : name => tostring(p.output) })
+  value       = tomap({ for name, p in terraform_data.mongodb_password : name => tostring(p.output) if !local.managed })
   sensitive   = true
 }
 
-# The account of Cosmos DB has a key and no users, so it is in the state, and the same for all services.
+# Cosmos DB learns from appName which account a user is of
+# (https://learn.microsoft.com/azure/cosmos-db/mongodb/how-to-setup-role-based-access-control).
 output "mongodb_uris" {
   description = "Connection string of each service that has a database in MongoDB."
   value = tomap({ for name in local.mongodb_services : name => local.managed
-    ? tostring(azurerm_cosmosdb_account.this[0].primary_mongodb_connection_string)
+    ? "mongodb://${azurerm_cosmosdb_mongo_user_definition.service[name].username}:${terraform_data.mongodb_password[name].output}@${azurerm_cosmosdb_account.this[0].name}.mongo.cosmos.azure.com:10255/?ssl=true&replicaSet=globaldb&retrywrites=false&maxIdleTimeMS=120000&authSource=${name}&authMechanism=SCRAM-SHA-256&appName=@${azurerm_cosmosdb_account.this[0].name}@"
     : "mongodb://${name}:${terraform_data.mongodb_password[name].output}@mongodb.${var.namespace}.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
   })
   sensitive = true

@@ -5,6 +5,9 @@ mock_provider "azurerm" {
       primary_mongodb_connection_string = "mongodb://chat-staging-abc123:key@chat-staging-abc123.mongo.cosmos.azure.com:10255/?ssl=true"
     }
   }
+  mock_resource "azurerm_cosmosdb_mongo_database" {
+    defaults = { id = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.DocumentDB/databaseAccounts/chat-staging-abc123/mongodbDatabases/auth" }
+  }
   mock_resource "azurerm_eventhub_namespace" {
     defaults = { id = "/subscriptions/33333333-3333-3333-3333-333333333333/resourceGroups/chat-staging/providers/Microsoft.EventHub/namespaces/chat-staging-abc123" }
   }
@@ -68,8 +71,20 @@ run "managed" {
   }
 
   assert {
-    condition     = output.kafka_brokers == tolist(["chat-staging-abc123.servicebus.windows.net:9093"]) && alltrue([for uri in values(output.mongodb_uris) : startswith(uri, "mongodb://chat-staging-abc123:key@")]) && output.mongodb_users == tomap({})
+    condition     = output.kafka_brokers == tolist(["chat-staging-abc123.servicebus.windows.net:9093"]) && alltrue([for name, uri in output.mongodb_uris : startswith(uri, "mongodb://${name}:") && strcontains(uri, "@chat-staging-abc123.mongo.cosmos.azure.com:10255/?ssl=true") && strcontains(uri, "authSource=${name}&authMechanism=SCRAM-SHA-256")])
     error_message = "The chat must find the managed ones."
+  }
+  assert {
+    condition     = toset(keys(output.mongodb_uris)) == toset(["auth", "groups", "messaging", "presence"]) && length(toset(values(output.mongodb_uris))) == 4 && output.mongodb_users == tomap({})
+    error_message = "Each service that has a database must have a connection string of its own."
+  }
+  assert {
+    condition     = alltrue([for name, u in azurerm_cosmosdb_mongo_user_definition.service : u.username == name && u.cosmos_mongo_database_id == azurerm_cosmosdb_mongo_database.service[name].id && azurerm_cosmosdb_mongo_database.service[name].name == name && u.inherited_role_names == tolist(["readWrite"])]) && length(azurerm_cosmosdb_mongo_user_definition.service) == 4
+    error_message = "A service may read and write its own database and no other."
+  }
+  assert {
+    condition     = !strcontains(join(" ", values(output.mongodb_uris)), "key@")
+    error_message = "No service gets the key of the account."
   }
   assert {
     condition     = output.event_hubs == azurerm_eventhub_namespace.this[0].id
@@ -100,7 +115,7 @@ run "mongodb_lets_in_the_nodes_alone" {
     error_message = "TLS 1.2 is the least."
   }
   assert {
-    condition     = toset([for c in azurerm_cosmosdb_account.this[0].capabilities : c.name]) == toset(["EnableMongo", "EnableServerless"]) && azurerm_cosmosdb_account.this[0].mongo_server_version == "7.0"
+    condition     = toset([for c in azurerm_cosmosdb_account.this[0].capabilities : c.name]) == toset(["EnableMongo", "EnableMongoRoleBasedAccessControl", "EnableServerless"]) && azurerm_cosmosdb_account.this[0].mongo_server_version == "7.0"
     error_message = "MongoDB 7, paid by use."
   }
   assert {
