@@ -155,7 +155,7 @@ func putRelease(ctx context.Context, c Config, conversation string) (source, err
 func ownTopic(c Config) (string, error) {
 	reads, writes := c.Kafka.Reads(bus.Messages), c.Kafka.Writes(bus.Messages)
 	if reads != writes {
-		return "", fmt.Errorf("messaging would write to the topic %s, and reads %s; do this with the configuration of the messaging that writes to %[2]s", writes, reads)
+		return "", fmt.Errorf("messaging would write to the topic %s, and reads %s; do this with the configuration of the messaging that writes to that", writes, reads)
 	}
 	return reads, nil
 }
