@@ -93,10 +93,13 @@ func (w *world) contract(service string) *contract {
 				continue
 			}
 			op := v.(map[string]any)
-			security, own := op["security"].([]any)
+			security, ok := op["security"].([]any)
+			if !ok {
+				security, _ = c.doc["security"].([]any)
+			}
 			o := operation{
 				route: strings.ToUpper(method) + " " + path, at: pointer("#", "paths", path, method),
-				body: op["requestBody"] != nil, anonymous: own && len(security) == 0,
+				body: op["requestBody"] != nil, anonymous: len(security) == 0,
 				statuses: slices.Sorted(maps.Keys(op["responses"].(map[string]any))),
 			}
 			list, _ := op["parameters"].([]any)

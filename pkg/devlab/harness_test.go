@@ -333,8 +333,8 @@ func texts(messages []client.Message) (l []string) {
 	return l
 }
 
-// stored waits until all is stored that was said until now. A device need not: it knows what to wait for.
-func (w *world) stored() {
+// position is up to where something was said until now.
+func (w *world) position() string {
 	w.t.Helper()
 	if w.ends == nil {
 		w.ends = kadm.NewClient(w.kafka())
@@ -347,8 +347,14 @@ func (w *world) stored() {
 			at = append(at, fmt.Sprintf("%d:%d", o.Partition, o.Offset-1))
 		}
 	})
+	return strings.Join(at, ",")
+}
+
+// stored waits until all is stored that was said until now. A device need not: it knows what to wait for.
+func (w *world) stored() {
+	w.t.Helper()
 	// As gateways ask for a socket.
-	status, body := call(w.t, http.MethodPost, w.urls["messaging"]+"/internal/resume", w.token("gateway", "messaging"), fmt.Sprintf(`{"user":"","have":{},"position":%q}`, strings.Join(at, ",")))
+	status, body := call(w.t, http.MethodPost, w.urls["messaging"]+"/internal/resume", w.token("gateway", "messaging"), fmt.Sprintf(`{"user":"","have":{},"position":%q}`, w.position()))
 	require.Equal(w.t, http.StatusOK, status, body)
 }
 
