@@ -8,6 +8,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
+	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
@@ -66,8 +67,25 @@ func (s *messaging) current(r *http.Request) error {
 	}
 	return s.await(r.Context(), func(ctx context.Context) (bool, error) {
 		h, err := s.database.end(ctx, id)
-		return h.Seq >= seq, err
+		if err != nil || h.Seq < seq || h.projected >= seq {
+			return h.Seq >= seq, err
+		}
+		return s.areEffectsStored(ctx, id, seq)
 	})
+}
+
+// areEffectsStored says whether all is stored that follows from a stored message and those before it: what texts have become by changes, and who are
+// members after events. It is stored after the messages, and before the position.
+func (s *messaging) areEffectsStored(ctx context.Context, id string, seq int64) (bool, error) {
+	m, _, err := store.Get[message](ctx, s.database.messages, messageID(id, seq))
+	if err != nil {
+		return false, err
+	}
+	if current := s.log.Load(); current != nil && m.Source.Log != *current {
+		return true, nil // that log has ended
+	}
+	at, err := s.database.readPositions(ctx)
+	return at.reached(m.Source), err
 }
 
 // settleTime bounds how long settle waits: who is online is better shown soon than completely.
