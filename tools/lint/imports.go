@@ -41,6 +41,11 @@ var importRules = []rule{
 		reason:  "adapters never import lab; cli wires them",
 	},
 	{
+		applies: is("test/protocol"),
+		deny:    []string{module + "/services", module + "/pkg"},
+		reason:  "it knows the chat by docs/protocol.md alone",
+	},
+	{
 		applies: is("pkg/stack", "pkg/event", "pkg/iostreams"),
 		deny: []string{
 			module + "/pkg/lab", module + "/pkg/cluster", module + "/pkg/image", module + "/pkg/chart", module + "/pkg/kube",
