@@ -66,7 +66,7 @@ class Person {
     context.setDefaultTimeout(patience);
     const wire = { cut: false, sockets: new Set() };
     if (cuttable) {
-      await context.routeWebSocket(/\/ws\?/, (socket) => {
+      await context.routeWebSocket(/\/ws$/, (socket) => {
         if (wire.cut) {
           void socket.close({ code: 4408 });
           return;
