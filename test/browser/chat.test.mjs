@@ -162,6 +162,12 @@ class Person {
     for (const id of testids) await this.page.getByTestId(id).first().click();
   }
 
+  // home leads to the list, which a conversation hides where there is little room.
+  async home() {
+    const back = this.page.getByTestId('back');
+    if (await back.isVisible()) await back.click();
+  }
+
   async view(name) {
     await this.page.getByTestId(`tab-${name}`).click();
   }
@@ -387,6 +393,7 @@ step('a lost connection is announced, and nothing is lost with it', async () => 
   await alice.page.getByTestId('banner').waitFor({ state: 'visible' });
   await alice.say('written without a connection');
   await alice.message('written without a connection', 'sending').waitFor();
+  await accessible(alice, 'a lost connection');
   for (const n of [1, 2, 3]) await bob.say(`meanwhile ${n}`);
   await bob.sees('meanwhile 3');
   await alice.picture('reconnecting');
@@ -461,6 +468,7 @@ step('what is said after a removal does not reach the one removed', async () => 
   await member.waitFor({ state: 'detached' });
   await alice.page.keyboard.press('Escape');
   await bob.item(groupName).waitFor({ state: 'detached' });
+  await accessible(bob, 'the notice of a removal');
   await alice.say('now we are alone');
   await alice.sees('now we are alone');
   await alice.picture('group');
@@ -497,6 +505,7 @@ step('a block silences the other, until it ends', async () => {
   await alice.page.getByTestId('card-unblock').waitFor();
   await alice.close();
   await alice.page.getByTestId('blocked').waitFor();
+  await accessible(alice, 'a blocked person');
   await bob.view('chats');
   await bob.choose(aliceName);
   // The block goes its way beside the messages: until it is there, what bob says arrives.
@@ -508,6 +517,7 @@ step('a block silences the other, until it ends', async () => {
     refused = (await last.getAttribute('data-state')) === 'failed';
   }
   assert.ok(refused, 'a message to who has blocked the sender is refused');
+  await accessible(bob, 'a refused message');
   await bob.page.getByTestId('discard').click();
   await alice.page.getByTestId('blocked').getByRole('button').click();
   await alice.page.getByTestId('composer').waitFor();
@@ -530,6 +540,7 @@ step('one is invited, joins, and gets a role', async () => {
   await bob.page.getByTestId('event').filter({ hasText: 'made you an admin' }).waitFor();
   await bob.page.getByTestId('composer').pressSequentially(`hello @${aliceName.slice(0, 3)}`);
   await bob.page.getByTestId('mention-suggestion').filter({ hasText: aliceName }).waitFor();
+  await accessible(bob, 'whom to mention');
   await bob.page.keyboard.press('Enter');
   await bob.page.keyboard.press('Enter');
   await alice.page.locator('.mention.me').waitFor();
@@ -560,46 +571,90 @@ step('one ends another device, and changes the password', async () => {
   await other.page.getByTestId('username').waitFor();
   await other.leave();
   await alice.page.getByTestId('settings-password').click();
-  await alice.page.getByTestId('password-now').fill(password);
+  await alice.page.getByTestId('password-now').fill('a wrong password');
   await alice.page.getByTestId('password-new').fill(`${password}2`);
+  await alice.page.getByTestId('password-save').click();
+  await alice.page.getByTestId('password-error').filter({ hasText: 'wrong' }).waitFor();
+  await accessible(alice, 'a refused password');
+  await alice.page.getByTestId('password-now').fill(password);
   await alice.page.getByTestId('password-save').click();
   await alice.page.getByTestId('password-done').filter({ hasText: 'was changed' }).waitFor();
   await alice.close();
 });
 
-// screens are all that the page can show to somebody who is signed in; each is opened, looked at, and closed again.
-const screens = {
-  'a direct conversation': [async () => alice.choose(bobName)],
-  'message actions': [async () => alice.act('still friends?'), true],
-  'a person': [async () => alice.page.getByTestId('person-details').click(), true],
-  'a new chat': [async () => alice.page.getByTestId('new-chat').click(), true],
-  'a new group': [async () => alice.page.getByTestId('new-group').click(), true],
-  'a group': [async () => alice.choose(groupName)],
-  'about a group': [async () => alice.page.getByTestId('group-details').click(), true],
-  people: [async () => alice.view('people')],
-  'groups to join': [async () => alice.view('groups')],
-  chats: [async () => alice.view('chats')],
-  profile: [async () => alice.settings('profile'), true],
-  preferences: [async () => alice.settings('preferences'), true],
-  devices: [async () => alice.settings('devices'), true],
-  password: [async () => alice.settings('password'), true],
-  shortcuts: [async () => alice.settings('shortcuts'), true],
-};
+// screens are all that the page can show to somebody who is signed in: how each is opened, and, of what is not a view of its own, how it is
+// closed again. What is within a conversation follows that.
+const closeDialog = () => alice.close();
+const screens = [
+  ['a direct conversation', { open: () => alice.choose(bobName) }],
+  ['message actions', { within: true, open: () => alice.act('still friends?'), close: closeDialog }],
+  ['whether to delete', { within: true, open: () => alice.act('still friends?', 'menu-delete'), close: closeDialog }],
+  ['an answer', { within: true, open: () => alice.act('still friends?', 'menu-reply'), close: () => alice.page.getByTestId('composer').press('Escape') }],
+  ['an edit', { within: true, open: () => alice.act('still friends?', 'menu-edit'), close: () => alice.page.getByTestId('composer').press('Escape') }],
+  ['a person', { within: true, open: () => alice.page.getByTestId('person-details').click(), close: closeDialog }],
+  ['a new chat', { open: () => alice.page.getByTestId('new-chat').click(), close: closeDialog }],
+  ['a new group', { open: () => alice.page.getByTestId('new-group').click(), close: closeDialog }],
+  ['a group', { open: () => alice.choose(groupName) }],
+  ['about a group', { within: true, open: () => alice.page.getByTestId('group-details').click(), close: closeDialog }],
+  ['people', { open: () => alice.view('people') }],
+  ['groups to join', { open: () => alice.view('groups') }],
+  ['chats', { open: () => alice.view('chats') }],
+  ['what a search finds', {
+    open: async () => {
+      await alice.page.getByTestId('search').fill('needle');
+      await alice.page.getByTestId('search-result').first().waitFor();
+    },
+    close: () => alice.page.getByTestId('search').fill(''),
+  }],
+  ...['profile', 'preferences', 'devices', 'password', 'shortcuts'].map((section) => [section, { open: () => alice.settings(section), close: closeDialog }]),
+];
 
-for (const theme of ['light', 'dark']) {
-  step(`every screen is accessible in the ${theme}`, async () => {
-    await alice.settings('preferences');
-    await alice.page.getByTestId(`theme-${theme}`).click();
-    await alice.page.locator(`html[data-theme=${theme}]`).waitFor({ state: 'attached' });
-    await alice.close();
-    for (const [name, [open, dialog]] of Object.entries(screens)) {
-      await open();
-      if (dialog) await alice.page.locator('dialog[open]').waitFor();
-      await accessible(alice, `${name} in the ${theme}`);
-      await alice.picture(`${theme}-${name.replaceAll(' ', '-')}`);
-      if (dialog) await alice.close();
-    }
-  });
+const themes = ['light', 'dark'];
+const sizes = { wide: { width: 1180, height: 760 }, narrow: { width: 390, height: 780 } };
+
+for (const theme of themes) {
+  for (const [size, viewport] of Object.entries(sizes)) {
+    step(`every screen is accessible in the ${theme}, ${size}`, async () => {
+      await alice.page.setViewportSize(viewport);
+      await alice.home();
+      await alice.settings('preferences');
+      await alice.page.getByTestId(`theme-${theme}`).click();
+      await alice.page.locator(`html[data-theme=${theme}]`).waitFor({ state: 'attached' });
+      await alice.close();
+      for (const [name, { within, open, close }] of screens) {
+        if (!within) await alice.home();
+        await open();
+        if (close === closeDialog) await alice.page.locator('dialog[open]').waitFor();
+        await accessible(alice, `${name} in the ${theme}, ${size}`);
+        await alice.picture(`${theme}-${size}-${name.replaceAll(' ', '-')}`);
+        await close?.();
+      }
+      await alice.page.setViewportSize(sizes.wide);
+    });
+  }
+}
+
+for (const colorScheme of themes) {
+  for (const [size, viewport] of Object.entries(sizes)) {
+    step(`the way in is accessible in the ${colorScheme}, ${size}`, async () => {
+      const stranger = await Person.open(`nobody-${run}`, { colorScheme, viewport });
+      const { page } = stranger;
+      const look = async (what) => {
+        await accessible(stranger, `${what} in the ${colorScheme}, ${size}`);
+        await stranger.picture(`${colorScheme}-${size}-${what.replaceAll(' ', '-')}`);
+      };
+      await page.getByTestId('submit').waitFor();
+      await look('sign-in');
+      await page.getByTestId('username').fill(stranger.name);
+      await page.getByTestId('password').fill('a wrong password');
+      await page.getByTestId('submit').click();
+      await page.getByRole('alert').waitFor();
+      await look('a refused sign-in');
+      await page.getByTestId('register-toggle').click();
+      await look('registration');
+      await stranger.leave();
+    });
+  }
 }
 
 step('a long list of conversations draws only what is seen, and the arrow keys go through all of it', async () => {
@@ -647,6 +702,7 @@ step('the keyboard alone is enough', async () => {
   await page.keyboard.press('Enter');
   await page.keyboard.type(aliceName.slice(0, -1)); // the field has the focus; all but the last letter
   await page.getByTestId('suggestion').filter({ hasText: aliceName }).waitFor();
+  await accessible(bob, 'whom to talk to');
   await page.keyboard.press('ArrowDown');
   await page.keyboard.press('Enter');
   await bob.titled(aliceName);
