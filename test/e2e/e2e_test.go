@@ -20,6 +20,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/kube"
+	"github.com/labctl/labctl/test/protocol"
 	"github.com/labctl/labctl/test/scope"
 )
 
@@ -30,6 +31,10 @@ func TestLab(t *testing.T) {
 	l.part("killed at any step, up completes", l.killedAtEveryStep)
 	l.part("up again has nothing to do", l.nothingToDo)
 	l.part("what is asked of a lab is answered", l.answers)
+	l.part("the chat keeps its protocol", func(t *testing.T) {
+		scope.SkipUnlessFull(t, "test/protocol tries the same services in one process")
+		protocol.Run(t, l.url())
+	})
 	l.part("what no policy opens is closed", l.closed)
 	l.part("pods die and no message is lost", l.podsDie)
 	l.part("chaos in the cluster, and the promise is kept", l.chaos)
