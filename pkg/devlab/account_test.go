@@ -1,12 +1,24 @@
 package devlab
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/labctl/labctl/services/auth"
 	"github.com/labctl/labctl/services/client"
+	"github.com/labctl/labctl/services/groups"
+	"github.com/labctl/labctl/services/messaging"
+	"github.com/labctl/labctl/services/presence"
 )
 
 // admin logs a new user in as an admin.
@@ -70,4 +82,309 @@ func TestSuspension(t *testing.T) {
 		_, err = w.browser().enter("test-user2")
 		require.True(t, client.IsCode(err, "suspended"), "%v", err)
 	})
+}
+
+// erasing makes a world whose services look often for deleted accounts, and the clock of its auth.
+func erasing(t *testing.T) (*world, *clock) {
+	t.Helper()
+	const often = 50 * time.Millisecond
+	w := newWorld(t, "auth", "groups", "messaging", "presence")
+	var c clock
+	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		c, err := groups.ConfigFromEnv(getenv)
+		c.Listener, c.Log, c.Erase = ln, log, often
+		require.NoError(t, err)
+		return groups.Run(ctx, c)
+	}
+	w.parts["messaging"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		c, err := messaging.ConfigFromEnv(getenv)
+		c.Listener, c.Log, c.Erase = ln, log, often
+		require.NoError(t, err)
+		return messaging.Run(ctx, c)
+	}
+	w.parts["presence"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		c, err := presence.ConfigFromEnv(getenv)
+		c.Listener, c.Log, c.Erase = ln, log, often
+		require.NoError(t, err)
+		return presence.Run(ctx, c)
+	}
+	for _, name := range []string{"groups", "messaging", "presence"} {
+		w.start(name)
+	}
+	w.startAuth(func(o *auth.Config) { o.Now, o.Sweep = c.now, often })
+	return w, &c
+}
+
+// finalAfter is longer than it takes until a deletion is final.
+const finalAfter = 12 * time.Minute
+
+// erased waits until nothing of a deleted account is left to do.
+func (w *world) erased(c *clock, user string) {
+	w.t.Helper()
+	deletions := w.database("auth").Collection("deletions")
+	eventually(w.t, "the user to be out of auth", func() bool {
+		var d struct {
+			Left time.Time `bson:"left"`
+		}
+		err := deletions.FindOne(w.t.Context(), bson.M{"_id": user}).Decode(&d)
+		return err == nil && !d.Left.IsZero()
+	})
+	c.forward(finalAfter)
+	eventually(w.t, "the deletion to be complete", func() bool {
+		n, err := deletions.CountDocuments(w.t.Context(), bson.M{})
+		require.NoError(w.t, err)
+		return n == 0
+	})
+}
+
+// holds gives the documents of all services that have one of the words in them.
+func (w *world) holds(words ...string) (found []string) {
+	w.t.Helper()
+	ctx := w.t.Context()
+	for _, name := range []string{"auth", "groups", "messaging", "presence", "gateway"} {
+		db := w.database(name)
+		collections, err := db.ListCollectionNames(ctx, bson.M{})
+		require.NoError(w.t, err)
+		for _, c := range collections {
+			cursor, err := db.Collection(c).Find(ctx, bson.M{})
+			require.NoError(w.t, err)
+			for cursor.Next(ctx) {
+				for _, word := range words {
+					if strings.Contains(cursor.Current.String(), word) {
+						found = append(found, name+"."+c+" "+cursor.Current.Lookup("_id").String()+" "+word)
+					}
+				}
+			}
+			require.NoError(w.t, cursor.Err())
+		}
+	}
+	return found
+}
+
+// forgets waits until no more than so many documents have one of the words in them.
+func (w *world) forgets(but int, words ...string) {
+	w.t.Helper()
+	defer func() {
+		if w.t.Failed() {
+			w.t.Log(w.holds(words...))
+		}
+	}()
+	eventually(w.t, "the databases to have nothing left", func() bool { return len(w.holds(words...)) <= but })
+}
+
+// Nobody finds anything that a deleted user has said, anywhere.
+func TestADeletedAccount(t *testing.T) {
+	w, clock := erasing(t)
+	ctx := t.Context()
+	admin, alice, bob, carol, dave := w.admin("ada"), w.user("Alice"), w.user("bob"), w.user("carol"), w.user("dave")
+	gone := alice.User.ID
+	a, b, c := w.device(alice), w.hearer(bob), w.device(carol)
+
+	pictured, err := alice.ChangePicture(ctx, []byte(drawing(t, 1, 1)))
+	require.NoError(t, err)
+	_, err = alice.ChangeProfile(ctx, client.ProfileChange{DisplayName: "Hush Alice", Colour: "red", Bio: "a hush"})
+	require.NoError(t, err)
+	own, err := alice.CreateGroup(ctx, "Lab", bob.User.ID, carol.User.ID)
+	require.NoError(t, err)
+	_, err = alice.CreatePublicGroup(ctx, "Alone")
+	require.NoError(t, err)
+	left, err := carol.CreateGroup(ctx, "Left", gone, bob.User.ID)
+	require.NoError(t, err)
+	_, err = bob.CreateGroup(ctx, "Invited")
+	require.NoError(t, err)
+	invited, err := bob.CreateGroup(ctx, "Invited")
+	require.NoError(t, err)
+	_, err = bob.Invite(ctx, invited.ID, gone)
+	require.NoError(t, err)
+	_, err = alice.RequestContact(ctx, bob.User.ID)
+	require.NoError(t, err)
+	_, err = bob.AcceptContact(ctx, gone)
+	require.NoError(t, err)
+	_, err = carol.RequestContact(ctx, gone)
+	require.NoError(t, err)
+	_, err = alice.Block(ctx, dave.User.ID)
+	require.NoError(t, err)
+
+	dm := client.DirectID(gone, bob.User.ID)
+	a.send(dm, "hush 1")
+	_, err = a.Change(ctx, dm, 1, client.Edit("hush 2"))
+	require.NoError(t, err)
+	_, err = b.Change(ctx, dm, 1, client.React("👍", true))
+	require.NoError(t, err)
+	b.send(dm, "what bob says stays")
+	a.has(left.ID, 1)
+	a.send(left.ID, "hush 3")
+	require.NoError(t, alice.LeaveGroup(ctx, left.ID))
+	a.has(own.ID, 1)
+	a.send(own.ID, "hush 4")
+	c.has(own.ID, 2)
+	for i := range 60 { // over a bucket
+		a.send(own.ID, fmt.Sprint("hush ", i))
+	}
+	letter := fmt.Sprintf(`{"type":"send","conversation":%q,"sender":%q,"client_id":"dead","body":"hush 5","at":"2026-01-02T03:04:05Z"}`, dm, gone)
+	require.NoError(t, w.kafka().ProduceSync(ctx, &kgo.Record{Topic: "messages.dead", Key: []byte(dm), Value: []byte(letter)}).FirstErr())
+	found, err := bob.Search(ctx, "hush", "", 0)
+	require.NoError(t, err)
+	require.NotEmpty(t, found.Messages)
+
+	require.True(t, client.IsCode(alice.DeleteAccount(ctx, "wrong horse"), "wrong_password"))
+	require.True(t, client.IsCode(admin.DeleteAccount(ctx, "correct horse"), "forbidden"), "there is always an admin left")
+	require.True(t, client.IsCode(bob.DeleteAccountOf(ctx, gone), "forbidden"))
+	require.True(t, client.IsCode(admin.DeleteAccountOf(ctx, admin.User.ID), "forbidden"))
+	require.True(t, client.IsCode(admin.DeleteAccountOf(ctx, nobody), "not_found"))
+	require.NoError(t, alice.DeleteAccount(ctx, "correct horse"))
+	<-a.Done()
+	ended(t, alice)
+	api := client.New(w.url)
+	t.Cleanup(api.Close)
+	_, err = api.Login(ctx, "alice", "correct horse", "")
+	require.True(t, client.IsCode(err, "wrong_credentials"), "%v", err)
+	_, err = api.Register(ctx, "ALICE", "correct horse", "")
+	require.True(t, client.IsCode(err, "name_taken"), "nobody comes back as somebody else: %v", err)
+
+	secret := func(m client.Message) bool { return strings.Contains(m.Body, "hush") }
+	b.until("the texts to go, live", func() bool {
+		n := 0
+		for _, m := range b.got {
+			if m.Kind == "delete" && m.Sender == gone {
+				n++
+			}
+		}
+		return n == 63
+	})
+	b.hears("contact_gone", gone, "")
+	for _, s := range []*client.Session{bob, carol} {
+		for _, id := range []string{dm, left.ID, own.ID} {
+			if s == carol && id == dm {
+				continue
+			}
+			require.False(t, slices.ContainsFunc(w.history(s, id), secret), "%s in %s", s.User.Name, id)
+		}
+		list, err := s.Conversations(ctx)
+		require.NoError(t, err)
+		for _, v := range list {
+			require.False(t, secret(*v.LastMessage))
+		}
+		found, err := s.Search(ctx, "hush", "", 0)
+		require.NoError(t, err)
+		require.Empty(t, found.Messages)
+	}
+	history := w.history(bob, dm)
+	require.Equal(t, []string{"", "", "", "what bob says stays", ""}, bodies(history))
+	require.False(t, history[0].Deleted.IsZero())
+
+	users, err := bob.Users(ctx, gone)
+	require.NoError(t, err)
+	require.Equal(t, []client.User{{ID: gone, DisplayName: "Deleted user", Colour: "slate", Deleted: true}}, users)
+	_, there, err := bob.FindUser(ctx, "alice")
+	require.NoError(t, err)
+	require.False(t, there)
+	prefixed, err := bob.SearchUsers(ctx, "al")
+	require.NoError(t, err)
+	require.Empty(t, prefixed)
+	_, err = bob.Profile(ctx, gone)
+	require.True(t, client.IsCode(err, "not_found"), "%v", err)
+	_, _, err = api.Picture(ctx, pictured.Picture)
+	require.Error(t, err)
+	people, err := bob.People(ctx)
+	require.NoError(t, err)
+	require.Empty(t, people.Contacts)
+	g, err := bob.Group(ctx, own.ID)
+	require.NoError(t, err)
+	require.Equal(t, []client.Member{{User: bob.User.ID, Role: "owner"}, {User: carol.User.ID, Role: "member"}}, g.Members)
+	g, err = bob.Group(ctx, invited.ID)
+	require.NoError(t, err)
+	require.Empty(t, g.Invited)
+	public, err := bob.PublicGroups(ctx, "alone")
+	require.NoError(t, err)
+	require.Empty(t, public)
+	_, err = bob.AddMember(ctx, own.ID, gone)
+	require.True(t, client.IsCode(err, "unknown_user"), "%v", err)
+
+	out, err := w.command("replay")
+	require.NoError(t, err)
+	require.Contains(t, out, "0 put back, 0 can't be handled yet, 1 are of deleted users")
+	require.NoError(t, admin.DeleteAccountOf(ctx, gone), "it is so already")
+	w.erased(clock, gone)
+	require.NoError(t, admin.DeleteAccountOf(ctx, gone), "it is so already")
+	w.forgets(0, "ush", "Alice")
+	shown, err := bob.Presence(ctx, gone)
+	require.NoError(t, err)
+	require.True(t, shown[0].Seen.IsZero())
+}
+
+// Whatever stops between two steps of a deletion: it ends the same.
+func TestADeletionGoesOn(t *testing.T) {
+	ctx := t.Context()
+	for name, cut := range map[string]func(w *world, clock *clock, admin, gone *client.Session){
+		"all others are away": func(w *world, clock *clock, admin, gone *client.Session) {
+			for _, part := range []string{"groups", "messaging", "presence"} {
+				w.parts[part].stop()
+			}
+			require.NoError(t, admin.DeleteAccountOf(ctx, gone.User.ID))
+			for _, part := range []string{"groups", "messaging", "presence"} {
+				w.start(part)
+			}
+		},
+		"auth is killed when it has noted it": func(w *world, clock *clock, admin, gone *client.Session) {
+			w.parts["auth"].stop()
+			_, err := w.database("auth").Collection("deletions").InsertOne(ctx, bson.M{"_id": gone.User.ID, "name": strings.ToLower(gone.User.Name), "since": clock.now()})
+			require.NoError(t, err)
+			w.start("auth")
+		},
+		"auth is killed when it has marked the name": func(w *world, clock *clock, admin, gone *client.Session) {
+			w.parts["auth"].stop()
+			db := w.database("auth")
+			_, err := db.Collection("deletions").InsertOne(ctx, bson.M{"_id": gone.User.ID, "name": strings.ToLower(gone.User.Name), "since": clock.now()})
+			require.NoError(t, err)
+			_, err = db.Collection("ends").InsertOne(ctx, bson.M{"_id": gone.User.ID + "/2", "user": gone.User.ID, "name": strings.ToLower(gone.User.Name), "epoch": 2, "since": clock.now()})
+			require.NoError(t, err)
+			_, err = db.Collection("usernames").UpdateOne(ctx, bson.M{"_id": strings.ToLower(gone.User.Name)}, bson.M{"$set": bson.M{"epoch": 2, "hash": "", "deleted": true}})
+			require.NoError(t, err)
+			w.start("auth")
+		},
+		"messaging is killed half way": func(w *world, clock *clock, admin, gone *client.Session) {
+			w.parts["messaging"].stop()
+			kill := w.spawn("messaging")
+			require.NoError(t, admin.DeleteAccountOf(ctx, gone.User.ID))
+			eventually(t, "messaging to begin", func() bool {
+				var e struct {
+					Walked map[string]int64 `bson:"walked"`
+				}
+				_ = w.database("messaging").Collection("erasures").FindOne(ctx, bson.M{"_id": gone.User.ID}).Decode(&e) // it may not be there yet
+				return len(e.Walked) > 0
+			})
+			kill()
+			w.start("messaging")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, clock := erasing(t)
+			admin, bob, gone := w.admin("ada"), w.user("bob"), w.user("Gone")
+			d := w.device(gone)
+			g, err := bob.CreateGroup(ctx, "Lab", gone.User.ID)
+			require.NoError(t, err)
+			d.has(g.ID, 1)
+			dm := client.DirectID(gone.User.ID, bob.User.ID)
+			for i := range 60 {
+				d.send(dm, fmt.Sprint("hush ", i))
+				d.send(g.ID, fmt.Sprint("hush ", i))
+			}
+			cut(w, clock, admin, gone)
+			w.ready()
+			<-d.Done()
+			w.erased(clock, gone.User.ID)
+			w.forgets(0, "hush", "Gone")
+			for _, id := range []string{dm, g.ID} {
+				for _, m := range w.history(bob, id) {
+					require.Empty(t, m.Body)
+				}
+			}
+			g, err = bob.Group(ctx, g.ID)
+			require.NoError(t, err)
+			require.Len(t, g.Members, 1)
+			_, err = client.New(w.url).Login(ctx, gone.User.Name, "correct horse", "")
+			require.True(t, client.IsCode(err, "wrong_credentials"), "%v", err)
+		})
+	}
 }

@@ -65,6 +65,7 @@ func (e endpoint) body(user string) string {
 		"POST /api/auth/login":                `{"name":"someone","password":"correct horse","device":"x"}`,
 		"POST /api/auth/refresh":              `{"refresh_token":"x"}`,
 		"POST /api/auth/password":             `{"password":"wrong horse","new_password":"battery staple"}`,
+		"POST /api/auth/delete":               `{"password":"wrong horse"}`,
 		"PUT /api/auth/users/{id}/role":       `{"role":"admin"}`,
 		"POST /api/auth/keys/rotate":          `{"drop_old":true}`,
 		"PUT /api/auth/profile":               `{"display_name":"Mallory","colour":"red","bio":"","status":""}`,
@@ -209,7 +210,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 			require.Equal(t, 403, status, "%s by one without the role: %s", e, body)
 		case strings.Contains(e.path, "{id}"), e.path == "/api/messages":
 			require.Equal(t, 404, status, "%s by a stranger: %s", e, body)
-		case e.path == "/api/auth/password":
+		case e.path == "/api/auth/password", e.path == "/api/auth/delete":
 			require.Equal(t, 403, status, "%s: %s", e, body)
 		case e.String() == "PUT /api/auth/profile/picture":
 			require.Equal(t, 415, status, "%s without a picture: %s", e, body)

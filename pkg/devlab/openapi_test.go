@@ -25,7 +25,7 @@ func TestOpenAPI(t *testing.T) {
 	const perRegistration = 5 * time.Minute
 	w.startAuth(func(o *auth.Config) {
 		o.WrongPasswords, o.OIDC = auth.WrongPasswords{Burst: 1, Every: time.Hour}, campus
-		o.RegistrationRate.PerSecond, o.RegistrationRate.Burst, o.Now = 1/perRegistration.Seconds(), 6, now.now
+		o.RegistrationRate.PerSecond, o.RegistrationRate.Burst, o.Now = 1/perRegistration.Seconds(), 7, now.now
 	})
 	for _, name := range []string{"ada", "mo"} {
 		w.user(name)
@@ -44,6 +44,8 @@ func TestOpenAPI(t *testing.T) {
 	otto := w.user("otto")
 	other, err := otto.AccessToken(ctx)
 	require.NoError(t, err)
+	w.user("gus")
+	spared, gone := as("gus"), as("gus")
 	pictured, err := otto.ChangePicture(ctx, []byte(drawing(t, 1, 1)))
 	require.NoError(t, err)
 
@@ -115,6 +117,13 @@ func TestOpenAPI(t *testing.T) {
 		{what: "POST /api/auth/password 200", bearer: uma, body: `{"password":"correct horse","new_password":"correct horse"}`},
 		{what: "POST /api/auth/password 403", bearer: uma, body: `{"password":"wrong horse","new_password":"correct horse"}`},
 		{what: "POST /api/auth/password 429", bearer: uma, body: `{"password":"correct horse","new_password":"correct horse"}`},
+		{what: "POST /api/auth/delete 429", bearer: uma, body: `{"password":"correct horse"}`},
+		{what: "POST /api/auth/delete 403", bearer: spared, body: `{"password":"wrong horse"}`},
+		{what: "DELETE /api/auth/users/{id} 403", bearer: uma},
+		{what: "DELETE /api/auth/users/{id} 404", bearer: admin},
+		{what: "DELETE /api/auth/users/{id} 204", bearer: admin, path: "/api/auth/users/" + sam.User.ID},
+		{what: "GET /api/auth/users 200", bearer: uma, path: "/api/auth/users?ids=" + sam.User.ID},
+		{what: "POST /api/auth/delete 204", bearer: gone, body: `{"password":"correct horse"}`},
 		{what: "DELETE /api/auth/sessions 200", bearer: uma},
 		{what: "DELETE /api/auth/users/{id}/sessions 200", bearer: admin, path: "/api/auth/users/" + user.User.ID + "/sessions"},
 	}

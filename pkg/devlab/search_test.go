@@ -141,7 +141,7 @@ func TestReplay(t *testing.T) {
 		return out
 	}
 	out := run("--dry-run")
-	require.Contains(t, out, "2 can be put back, 1 can't be handled yet\n  messages.dead/0/0: not JSON")
+	require.Contains(t, out, "2 can be put back, 1 can't be handled yet, 0 are of deleted users\n  messages.dead/0/0: not JSON")
 	require.Len(t, w.history(bob, dm), 2)
 	require.Contains(t, run(), "2 put back, 1 can't be handled yet")
 	require.Equal(t, []string{"1", "2", "back from the dead", "me too"}, bodies(b.has(dm, 4)))

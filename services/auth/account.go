@@ -34,28 +34,10 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 	if err := a.common.check(req.New); err != nil {
 		return service.BadRequest("new_%s", err)
 	}
-	// Not 401, which would tell a client to refresh its token.
-	wrong := &service.Error{Status: http.StatusForbidden, Code: "wrong_password", Message: "the password is wrong"}
 	ctx := r.Context()
-	name, _, err := a.named(ctx, strings.ToLower(caller.Name))
-	if err != nil {
-		return service.Unavailable("the database", err)
-	}
-	right := name.Hash == "" && req.Password == ""
-	if right {
-		err = a.fresh(ctx, caller)
-	} else {
-		right, err = a.tryPassword(ctx, caller.Session, a.Address(r), req.Password, name.Hash)
-	}
-	if isThrottled(err) {
-		a.audit(ctx).Info(eventPasswordThrottled, name.who())
-	}
+	name, err := a.prove(r, caller, req.Password)
 	if err != nil {
 		return err
-	}
-	if !right {
-		a.audit(ctx).Info(eventPasswordFailed, name.who())
-		return wrong
 	}
 	hash, err := a.hasher.hash(ctx, a.Address(r), caller.Session, req.New)
 	if err != nil {
@@ -66,13 +48,41 @@ func (a *auth) changePassword(w http.ResponseWriter, r *http.Request, caller tok
 		return err
 	}
 	if !matched {
-		return wrong // another device has changed it in between
+		return wrongPassword() // another device has changed it in between
 	}
 	a.audit(ctx).Info(eventPasswordChanged, name.who())
 	return service.Write(w, http.StatusOK, count{ended})
 }
 
-// freshTime is how long after its login a session may set a password where there is none.
+// Not 401, which would tell a client to refresh its token.
+func wrongPassword() error {
+	return &service.Error{Status: http.StatusForbidden, Code: "wrong_password", Message: "the password is wrong"}
+}
+
+// prove has the caller show by the password that it is them, or by a login just now where there is none. It gives the caller's name.
+func (a *auth) prove(r *http.Request, caller token.Claims, password string) (username, error) {
+	ctx := r.Context()
+	name, _, err := a.named(ctx, strings.ToLower(caller.Name))
+	if err != nil {
+		return name, service.Unavailable("the database", err)
+	}
+	right := name.Hash == "" && password == ""
+	if right {
+		err = a.fresh(ctx, caller)
+	} else {
+		right, err = a.tryPassword(ctx, caller.Session, a.Address(r), password, name.Hash)
+	}
+	if isThrottled(err) {
+		a.audit(ctx).Info(eventPasswordThrottled, name.who())
+	}
+	if err == nil && !right {
+		a.audit(ctx).Info(eventPasswordFailed, name.who())
+		err = wrongPassword()
+	}
+	return name, err
+}
+
+// freshTime is how long after its login a session needs no password where there is none.
 const freshTime = 10 * time.Minute
 
 // fresh says whether the caller has logged in just now. It stands for the password where there is none.
@@ -82,7 +92,7 @@ func (a *auth) fresh(ctx context.Context, caller token.Claims) error {
 		return service.Unavailable("the database", err)
 	}
 	if !ok || a.Now().Sub(s.Created) > freshTime {
-		return &service.Error{Status: http.StatusForbidden, Code: "login_again", Message: "log in again, and set a password within 10 minutes"}
+		return &service.Error{Status: http.StatusForbidden, Code: "login_again", Message: "log in again, and do this within 10 minutes"}
 	}
 	return nil
 }
@@ -150,7 +160,7 @@ func (a *auth) subject(r *http.Request) (username, error) {
 	if err != nil {
 		return username{}, service.Unavailable("the database", err)
 	}
-	if !ok {
+	if !ok || u.Deleted {
 		return username{}, service.NotFound("user")
 	}
 	n, ok, err := a.named(r.Context(), strings.ToLower(u.Name))

@@ -24,6 +24,8 @@ const (
 	eventSessionEnded          = "session.ended"
 	eventSuspended             = "account.suspended"
 	eventLifted                = "account.lifted"
+	eventDeleted               = "account.deleted"
+	eventErased                = "account.erased"
 	eventTokenReused           = "token.reused"
 )
 

@@ -135,7 +135,8 @@ type auth struct {
 
 // users: by id. usernames: by name in lower case. prefixes: by the beginning of a name. sessions: by id. devices: by user, their
 // sessions. expiries: "<day>/<shard>", the sessions to look at when that day is over. ends: what is not told to Kafka yet. pictures and
-// preferences: by user. identities: by issuer and subject. codes: of logins with the provider that the page has not exchanged yet.
+// preferences: by user. identities: by issuer and subject. codes: of logins with the provider that the page has not exchanged yet. deletions:
+// by user, the deleted accounts of which something may be left.
 func (a *auth) users() *mongo.Collection       { return a.db.Collection("users") }
 func (a *auth) names() *mongo.Collection       { return a.db.Collection("usernames") }
 func (a *auth) prefixes() *mongo.Collection    { return a.db.Collection("prefixes") }
@@ -148,6 +149,7 @@ func (a *auth) settings() *mongo.Collection    { return a.db.Collection("setting
 func (a *auth) identities() *mongo.Collection  { return a.db.Collection("identities") }
 func (a *auth) codes() *mongo.Collection       { return a.db.Collection("codes") }
 func (a *auth) preferences() *mongo.Collection { return a.db.Collection("preferences") }
+func (a *auth) deletions() *mongo.Collection   { return a.db.Collection("deletions") }
 
 // open prepares auth; neither broker nor database need be up yet. Who opens it closes it.
 func open(c Config, m *service.Metrics) (a *auth, err error) {
@@ -254,6 +256,8 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("PUT /api/auth/preferences", a.allow(token.RoleUser, a.changePreferences))
 	mux.Handle("DELETE /api/auth/users/{id}/sessions", a.allow(token.RoleModerator, a.endOf))
 	mux.Handle("PUT /api/auth/users/{id}/role", a.allow(token.RoleAdmin, a.changeRole))
+	mux.Handle("POST /api/auth/delete", a.allow(token.RoleUser, a.deleteOwn))
+	mux.Handle("DELETE /api/auth/users/{id}", a.allow(token.RoleAdmin, a.deleteOther))
 	mux.Handle("PUT /api/auth/users/{id}/suspension", a.allow(token.RoleAdmin, a.suspend))
 	mux.Handle("DELETE /api/auth/users/{id}/suspension", a.allow(token.RoleAdmin, a.lift))
 	mux.Handle("POST /api/auth/keys/rotate", a.allow(token.RoleAdmin, a.rotateKeys))
@@ -263,6 +267,8 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("GET /api/auth/oidc/callback", a.handle(a.oidcCallback))
 	mux.Handle("POST /api/auth/oidc/session", a.handle(a.oidcSession))
 	mux.Handle("GET /internal/users/{id}", service.Internal(a.Callers("auth", a.Now), a.user, "gateway", "groups"))
+	mux.Handle("GET /internal/deletions", service.Internal(a.Callers("auth", a.Now), a.listDeletions, erasers()...))
+	mux.Handle("POST /internal/deletions/{user}", service.Internal(a.Callers("auth", a.Now), a.confirmDeletion, erasers()...))
 	return mux
 }
 
@@ -305,7 +311,7 @@ func (a *auth) start(ctx context.Context) error {
 func migrations() []store.Migration {
 	return []store.Migration{store.Collections(
 		"users", "usernames", "prefixes", "sessions", "devices", "expiries", "ends", "settings", "pictures", "preferences", "identities", "codes",
-	)}
+	), {Version: 2, Name: "deletions", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "deletions") }}}
 }
 
 // work follows ends and keys, and cleans up, until ctx ends.
@@ -323,6 +329,7 @@ func (a *auth) work(ctx context.Context) error {
 	}
 	every(a.KeyReload, "the look at the signing keys", a.keys.load)
 	every(a.Sweep, "the end of a session", a.sweep)
+	every(a.Sweep, "the deletion of an account", a.sweepDeletions)
 	every(a.Prune, "the deletion of expired sessions", a.prune)
 	every(a.Prune, "the deletion of expired codes", a.pruneCodes)
 	wg.Wait()

@@ -121,6 +121,9 @@ func (a *auth) identified(ctx context.Context, who somebody) (username, error) {
 	if err != nil {
 		return username{}, err
 	}
+	if u.Deleted {
+		return username{}, fmt.Errorf("user %s is being deleted; after that, whoever it was is a new user", i.User)
+	}
 	if ok {
 		if n, _, err := a.named(ctx, strings.ToLower(u.Name)); err != nil || n.User == i.User {
 			return n, err

@@ -25,6 +25,9 @@ type profile struct {
 
 // public is what others see of a user in lists.
 func (u user) public() wire.User {
+	if u.Deleted {
+		return wire.User{ID: u.ID, DisplayName: "Deleted user", Colour: "slate", Deleted: true}
+	}
 	p := u.shown()
 	return wire.User{ID: u.ID, Name: u.Name, DisplayName: p.DisplayName, Colour: p.Colour, Picture: p.Picture}
 }
@@ -53,7 +56,7 @@ func (a *auth) byID(ctx context.Context, id string) (user, error) {
 	if err != nil {
 		return u, service.Unavailable("the database", err)
 	}
-	if !ok {
+	if !ok || u.Deleted {
 		return u, service.NotFound("user")
 	}
 	return u, nil

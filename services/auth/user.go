@@ -31,6 +31,7 @@ type user struct {
 	Name    string    `bson:"name"`
 	Created time.Time `bson:"created"`
 	Profile profile   `bson:"profile"`
+	Deleted bool      `bson:"deleted"` // and nothing else is left
 }
 
 // username is a user by name in lower case: the name's owner, the password and what follows from it.
@@ -45,6 +46,8 @@ type username struct {
 	Indexed bool   `bson:"indexed"` // the prefixes hold it
 	// Suspended says that an admin keeps the user out.
 	Suspended bool `bson:"suspended"`
+	// Deleted says that the name was a deleted user's. Nobody gets it again.
+	Deleted bool `bson:"deleted"`
 }
 
 // named reads a name by its key. One that was written before there were epochs and roles gets its first ones; the sessions of that
@@ -177,7 +180,7 @@ func (a *auth) byName(ctx context.Context, name string) ([]wire.User, error) {
 		return users, nil
 	}
 	n, ok, err := a.named(ctx, strings.ToLower(name))
-	if ok {
+	if ok && !n.Deleted {
 		users = append(users, wire.User{ID: n.User, Name: n.Name})
 	}
 	return users, err
@@ -214,7 +217,7 @@ func (a *auth) user(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
-	if !ok {
+	if !ok || u.Deleted {
 		return service.NotFound("user")
 	}
 	return service.Write(w, http.StatusOK, wire.User{ID: u.ID, Name: u.Name})

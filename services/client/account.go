@@ -61,6 +61,16 @@ func (s *Session) SetRole(ctx context.Context, user, role string) error {
 	return s.do(ctx, http.MethodPut, "/api/auth/users/"+url.PathEscape(user)+"/role", map[string]string{"role": role}, nil)
 }
 
+// DeleteAccount deletes the account of the session's user. The password is empty for who has none and has logged in just now.
+func (s *Session) DeleteAccount(ctx context.Context, password string) error {
+	return s.do(ctx, http.MethodPost, "/api/auth/delete", map[string]string{"password": password}, nil)
+}
+
+// DeleteAccountOf deletes another user's account, for which the session's user must be an admin.
+func (s *Session) DeleteAccountOf(ctx context.Context, user string) error {
+	return s.do(ctx, http.MethodDelete, "/api/auth/users/"+url.PathEscape(user), nil, nil)
+}
+
 // Suspend keeps another user out, for which the session's user must be an admin. It ends that user's sessions, and gives how many there were.
 func (s *Session) Suspend(ctx context.Context, user string) (int, error) {
 	var a ended

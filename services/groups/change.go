@@ -21,6 +21,11 @@ var errBusy = errors.New("too many change it at once")
 // change lets f change a group that is not gone, on behalf of a user, and publishes the events that f gives, each a version of its own. With no
 // event nothing is changed, and nothing counts. f may run more than once, each time on the group as it is then.
 func (s *groups) change(ctx context.Context, id, by string, f func(*group) ([]event, error)) (group, error) {
+	return s.changeCounted(ctx, id, by, s.mayChangeGroup, f)
+}
+
+// changeCounted is change for who may do so as often as count says.
+func (s *groups) changeCounted(ctx context.Context, id, by string, count func(id, role, by string, n int) error, f func(*group) ([]event, error)) (group, error) {
 	counted := false
 	for range maxTries {
 		g, _, err := store.Get[group](ctx, s.groups(), id)
@@ -36,7 +41,7 @@ func (s *groups) change(ctx context.Context, id, by string, f func(*group) ([]ev
 			return g, err
 		}
 		if !counted {
-			if err := s.mayChangeGroup(id, role, by, len(events)); err != nil {
+			if err := count(id, role, by, len(events)); err != nil {
 				return g, err
 			}
 			counted = true

@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/deletion"
 	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/limit"
@@ -32,6 +33,8 @@ type Config struct {
 	service.Settings
 	// Sweep is the time between two looks for news that did not go out, and how old they must be.
 	Sweep time.Duration
+	// Erase is the time between two looks for deleted accounts.
+	Erase time.Duration
 	// People is how often a user may ask, invite, join or block (PEOPLE_RATE, 1/100).
 	People limit.Rate
 	// Changes is how often a user may change groups (CHANGE_RATE, 2/200), GroupChanges how often a group may be changed (GROUP_RATE, 2/1000).
@@ -61,7 +64,7 @@ func Variables() []env.Variable {
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	c := Config{
-		Sweep: 5 * time.Second, People: limit.Rate{PerSecond: 1, Burst: 100},
+		Sweep: 5 * time.Second, Erase: deletion.Every, People: limit.Rate{PerSecond: 1, Burst: 100},
 		Changes: limit.Rate{PerSecond: 2, Burst: 200}, GroupChanges: limit.Rate{PerSecond: 2, Burst: 1000}, Now: time.Now,
 	}
 	var err error

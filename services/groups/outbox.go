@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/deletion"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/trace"
@@ -141,8 +143,13 @@ func (s *groups) out(ctx context.Context, c *mongo.Collection, id string, versio
 // staleMarker is when a mark without a change is given up: no request lasts so long.
 const staleMarker = 2 * time.Minute
 
-// work sweeps until ctx ends.
+// work sweeps, and erases deleted users, until ctx ends.
 func (s *groups) work(ctx context.Context) error {
+	var erasing sync.WaitGroup
+	erasing.Go(func() {
+		deletion.Follower{Auth: s.auth, Every: s.Config.Erase, Log: s.Log, Shadow: s.Shadow, Erase: s.erase}.Follow(ctx)
+	})
+	defer erasing.Wait()
 	for {
 		if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
 			s.Log.Warn("changes are not published yet", "error", err)

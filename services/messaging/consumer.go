@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/deletion"
 )
 
 // consumer reads the topic messages as a member of its group, decides what comes, and hands what follows to the pipeline.
@@ -80,6 +81,9 @@ func (c *consumer) work(ctx context.Context) error {
 	all.Go(func() { c.keepPruned(beside) })
 	all.Go(func() { c.filterAll(beside) })
 	all.Go(func() { c.projector.run(beside) })
+	all.Go(func() {
+		deletion.Follower{Auth: c.auth, Every: c.Config.Erase, Log: c.Log, Shadow: c.Shadow, Erase: c.erase}.Follow(beside)
+	})
 	staged := make(chan error, 1)
 	go func() { staged <- c.pipeline.run(finish, c.projector.take) }()
 	reading, end := context.WithCancel(ctx)

@@ -10,12 +10,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
 // Replayed is what became of the dead letters.
 type Replayed struct {
 	Good int      // put back
+	Gone int      // of deleted users, whose texts stay away
 	Bad  []string // which can't be handled yet, and why
 }
 
@@ -24,7 +26,7 @@ func (r Replayed) text(dry bool) string {
 	if dry {
 		done = "can be put back"
 	}
-	return strings.Join(append([]string{fmt.Sprintf("%d %s, %d can't be handled yet", r.Good, done, len(r.Bad))}, r.Bad...), "\n")
+	return strings.Join(append([]string{fmt.Sprintf("%d %s, %d can't be handled yet, %d are of deleted users", r.Good, done, len(r.Bad), r.Gone)}, r.Bad...), "\n")
 }
 
 // replayTime is how long a replay may take.
@@ -44,6 +46,14 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 	if err != nil {
 		return r, err
 	}
+	err = withDatabase(ctx, c, func(ctx context.Context, d *database) error {
+		r, err = d.replay(ctx, c, topic, dry)
+		return err
+	})
+	return r, err
+}
+
+func (d *database) replay(ctx context.Context, c Config, topic string, dry bool) (r Replayed, err error) {
 	dead := c.Kafka.Reads(bus.Dead)
 	kafka, err := bus.Open(c.Kafka, "messaging", c.Log, kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
@@ -74,24 +84,34 @@ func Replay(ctx context.Context, c Config, dry bool) (r Replayed, err error) {
 			return r, fmt.Errorf("read %s/%d: %w", e.Topic, e.Partition, e.Err)
 		}
 		var back []*kgo.Record
-		fetches.EachRecord(func(d *kgo.Record) {
-			if d.Offset+1 >= ends[d.Partition] {
-				delete(from, d.Partition)
+		for _, letter := range fetches.Records() {
+			if letter.Offset+1 >= ends[letter.Partition] {
+				delete(from, letter.Partition)
 			}
-			if d.Offset >= ends[d.Partition] {
-				return // it came while this was running
+			if letter.Offset >= ends[letter.Partition] {
+				continue // it came while this was running
 			}
-			in := parse(d, "")
+			in := parse(letter, "")
 			if in.invalid != nil {
-				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", d.Topic, d.Partition, d.Offset, in.invalid))
-				return
+				r.Bad = append(r.Bad, fmt.Sprintf("  %s/%d/%d: %v", letter.Topic, letter.Partition, letter.Offset, in.invalid))
+				continue
+			}
+			if hasKey(in.record) {
+				_, gone, err := store.Get[erasure](ctx, d.erasures, in.record.Sender)
+				if err != nil {
+					return r, err
+				}
+				if gone {
+					r.Gone++
+					continue
+				}
 			}
 			r.Good++
 			in.record.Again = true
 			back = append(back, &kgo.Record{
-				Topic: topic, Key: d.Key, Value: wire.Encode(in.record), Headers: append(slices.DeleteFunc(slices.Clone(d.Headers), ours), bus.Source(d)),
+				Topic: topic, Key: letter.Key, Value: wire.Encode(in.record), Headers: append(slices.DeleteFunc(slices.Clone(letter.Headers), ours), bus.Source(letter)),
 			})
-		})
+		}
 		if dry {
 			continue
 		}

@@ -138,7 +138,7 @@ func newMessage(r wire.Record, seq int64) message {
 		m.Kind, m.Body, m.Event, m.Version = wire.Event, "", r.Event, eventVersion(r)
 	case wire.RecordEdit:
 		m.Kind, m.Target = wire.Edit, r.Target
-	case wire.RecordDelete:
+	case wire.RecordDelete, wire.RecordErase:
 		m.Kind, m.Target, m.Body = wire.Delete, r.Target, ""
 	case wire.RecordReact:
 		m.Kind, m.Target, m.Body, m.Emoji, m.On = wire.Reaction, r.Target, "", r.Emoji, r.On

@@ -25,6 +25,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/deletion"
 	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/limit"
@@ -42,6 +43,8 @@ type Config struct {
 	Batch int
 	// SearchRate limits each user's searches.
 	SearchRate limit.Rate
+	// Erase is the time between two looks for deleted accounts.
+	Erase time.Duration
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -52,7 +55,7 @@ func Variables() []env.Variable { return service.Variables("messaging") }
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("messaging", getenv)
-	return Config{Settings: s, Batch: 1000, SearchRate: limit.Rate{PerSecond: 2, Burst: 30}, Now: time.Now}, err
+	return Config{Settings: s, Batch: 1000, SearchRate: limit.Rate{PerSecond: 2, Burst: 30}, Erase: deletion.Every, Now: time.Now}, err
 }
 
 type messaging struct {
@@ -62,6 +65,7 @@ type messaging struct {
 	metrics  *service.Metrics
 	tracer   *trace.Tracer
 	verifier *token.Verifier
+	auth     peer.Auth
 
 	log        atomic.Pointer[log] // nil until it is known
 	quarantine *quarantine
@@ -90,10 +94,11 @@ func Run(ctx context.Context, c Config) error {
 		return fmt.Errorf("messaging: %w", err)
 	}
 	defer db.Close()
+	client := peer.NewHTTPClient()
 	s := &messaging{
 		Config: c, database: newDatabase(db), metrics: m, tracer: tracer,
-		verifier: token.NewVerifier(token.Remote(peer.NewHTTPClient(), c.AuthURL), c.Now),
-		reading:  newReading(), listing: newListing(), searching: newSearching(), searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
+		verifier: token.NewVerifier(token.Remote(client, c.AuthURL), c.Now), auth: peer.Auth{Client: client, URL: c.AuthURL, Identity: c.Identity},
+		reading: newReading(), listing: newListing(), searching: newSearching(), searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
 		repeated: m.Counter("messaging_repeated_total", "Records whose message was stored already."),
 		refused:  m.Counter("messaging_refused_total", "Messages and changes that were refused."),

@@ -138,7 +138,7 @@ func (r *restorer) missing(batch []input) []place {
 		c := r.state.conversations[in.record.Conversation]
 		want := []int64{}
 		if in.record.Type != wire.RecordRead || in.record.Target < c.next-1 {
-			want = c.lacks(targetOf(in.record), in.record.Type == wire.RecordDelete)
+			want = c.lacks(targetOf(in.record), in.record.Type == wire.RecordDelete || in.record.Type == wire.RecordErase)
 		}
 		if hasKey(in.record) {
 			want = append(want, c.lacks(r.state.keys[keyID(in.record)].Seq, false)...)

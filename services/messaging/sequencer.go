@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -146,6 +147,8 @@ func (s *state) apply(in input) effects {
 		return e
 	case wire.RecordGroup:
 		e.decideEvent(c)
+	case wire.RecordErase:
+		e.decideErase(c)
 	default:
 		s.decide(c, &e)
 	}
@@ -173,6 +176,19 @@ func (e *effects) decideEvent(c *conversation) {
 	case !c.source.before(e.input.source):
 		e.outcome = done
 	case eventVersion(e.input.record) <= c.roster.Version:
+		e.outcome = repeated
+	default:
+		e.outcome = accepted
+	}
+}
+
+// decideErase deletes a text of a deleted user, if it is there. It needs no idempotency key: a text that is deleted stays so.
+func (e *effects) decideErase(c *conversation) {
+	t := c.messages[e.input.record.Target]
+	switch {
+	case !c.source.before(e.input.source):
+		e.outcome = done
+	case t == nil || t.Sender != e.input.record.Sender || !t.alive():
 		e.outcome = repeated
 	default:
 		e.outcome = accepted
@@ -364,5 +380,5 @@ func eventVersion(r wire.Record) int64 {
 
 // hasKey says whether a record has an idempotency key: whoever sent it may send it again.
 func hasKey(r wire.Record) bool {
-	return r.Type != wire.RecordGroup && r.Type != wire.RecordRead && r.Type != wire.RecordBlock && r.Type != wire.RecordRelease
+	return !slices.Contains([]string{wire.RecordGroup, wire.RecordRead, wire.RecordBlock, wire.RecordRelease, wire.RecordErase}, r.Type)
 }

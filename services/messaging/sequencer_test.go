@@ -66,7 +66,7 @@ func (c *crowd) next(i int) (r wire.Record) {
 	case n < 13:
 		r.Type, r.Body = wire.RecordEdit, fmt.Sprint("edit ", i)
 	case n < 14:
-		r.Type = wire.RecordDelete
+		r.Type = []string{wire.RecordDelete, wire.RecordErase}[i%2]
 	case n < 16:
 		r.Type, r.ClientID = wire.RecordRead, ""
 	case n < 17:

@@ -31,7 +31,8 @@ type database struct {
 	// settings:  the day of the last pruning
 	// quarantines: "<conversation>"; those that cannot be handled now
 	// heldRecords: "<conversation>/<source>"; what is kept of those
-	messages, sends, rosters, heads, reads, buckets, words, inboxes, positions, settings, quarantines, heldRecords *mongo.Collection
+	// erasures:  "<user>"; the deleted users, for good: nothing of them may come back
+	messages, sends, rosters, heads, reads, buckets, words, inboxes, positions, settings, quarantines, heldRecords, erasures *mongo.Collection
 
 	// What all members of a large group ask for at once, after a break, is read for all of them together.
 	endReads      store.Shared[head]
@@ -49,6 +50,7 @@ func newDatabase(db *store.DB) *database {
 		heads: db.Collection("heads"), reads: db.Collection("reads"), buckets: db.Collection("buckets"), words: db.Collection("words"),
 		inboxes: db.Collection("inboxes"), positions: db.Collection("positions"), settings: db.Collection("settings"),
 		quarantines: db.Collection("quarantines"), heldRecords: db.Collection("held"),
+		erasures: db.Collection("erasures"),
 	}
 }
 
@@ -58,6 +60,7 @@ func migrations() []store.Migration {
 		store.Collections("messages", "sends", "rosters", "heads", "reads", "buckets", "words", "inboxes", "settings"),
 		{Version: 2, Name: "positions", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "positions") }},
 		{Version: 3, Name: "quarantine", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "quarantines", "held") }},
+		{Version: 4, Name: "erasures", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "erasures") }},
 	}
 }
 

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/services/internal/bus"
+	"github.com/labctl/labctl/services/internal/deletion"
 	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/env"
 	"github.com/labctl/labctl/services/internal/peer"
@@ -40,6 +41,8 @@ type Config struct {
 	Grace time.Duration
 	// Tick is the time between two looks at what has changed.
 	Tick time.Duration
+	// Erase is the time between two looks for deleted accounts.
+	Erase time.Duration
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -50,13 +53,14 @@ func Variables() []env.Variable { return service.Variables("presence") }
 // ConfigFromEnv reads the configuration.
 func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("presence", getenv)
-	return Config{Settings: s, TTL: time.Minute, Grace: 30 * time.Second, Tick: 250 * time.Millisecond, Now: time.Now}, err
+	return Config{Settings: s, TTL: time.Minute, Grace: 30 * time.Second, Tick: 250 * time.Millisecond, Erase: deletion.Every, Now: time.Now}, err
 }
 
 type presence struct {
 	Config
 	db        *store.DB
 	kafka     *kgo.Client
+	auth      peer.Auth
 	messaging peer.Messaging
 	groups    peer.Groups
 
@@ -98,6 +102,7 @@ func Run(ctx context.Context, c Config) error {
 	client := peer.NewHTTPClient()
 	p := &presence{
 		Config: c, db: db, shards: map[int32]*shard{},
+		auth:      peer.Auth{Client: client, URL: c.AuthURL, Identity: c.Identity},
 		messaging: peer.Messaging{Client: client, URL: c.MessagingURL, Identity: c.Identity},
 		groups:    peer.Groups{Client: client, URL: c.GroupsURL, Identity: c.Identity},
 		leases:    m.Counter("presence_leases_total", "Leases read."),
@@ -157,8 +162,19 @@ func Run(ctx context.Context, c Config) error {
 	return srv.Run(ctx)
 }
 
-// work follows the leases until ctx ends.
+// erase forgets when a deleted user was there. Until the deletion is final, leases may come.
+func (p *presence) erase(ctx context.Context, d wire.Deletion) error {
+	_, err := p.users().DeleteOne(ctx, bson.D{{Key: "_id", Value: d.User}})
+	return err //nolint:wrapcheck // the caller says whose
+}
+
+// work follows the leases, and erases deleted users, until ctx ends.
 func (p *presence) work(ctx context.Context) error {
+	var erasing sync.WaitGroup
+	erasing.Go(func() {
+		deletion.Follower{Auth: p.auth, Every: p.Config.Erase, Log: p.Log, Shadow: p.Shadow, Erase: p.erase}.Follow(ctx)
+	})
+	defer erasing.Wait()
 	var reviewed time.Time
 	for ctx.Err() == nil {
 		poll, cancel := context.WithTimeout(ctx, p.Tick)

@@ -47,6 +47,19 @@ func (a Auth) User(ctx context.Context, id string) (u wire.User, err error) {
 	return u, err
 }
 
+// Deletions gives the deleted accounts that the calling service has not confirmed.
+func (a Auth) Deletions(ctx context.Context) ([]wire.Deletion, error) {
+	var d wire.Deletions
+	err := peer{a.Client, a.URL, a.Identity, "auth"}.call(ctx, http.MethodGet, "/internal/deletions", "", nil, &d)
+	return d.Deletions, err
+}
+
+// ConfirmDeletion says that the calling service has done its part of a final deletion.
+func (a Auth) ConfirmDeletion(ctx context.Context, user string) error {
+	var none struct{}
+	return peer{a.Client, a.URL, a.Identity, "auth"}.call(ctx, http.MethodPost, "/internal/deletions/{user}", user, nil, &none)
+}
+
 // Messaging asks messaging.
 type Messaging struct {
 	Client   *http.Client

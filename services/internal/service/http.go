@@ -150,8 +150,16 @@ func Internal(v *identity.Verifier, f func(w http.ResponseWriter, r *http.Reques
 			log.Warn("refuses a service that has no business here", "route", r.Pattern, "from", r.RemoteAddr, "caller", caller)
 			return Forbidden("the service account " + caller + " may not ask for this")
 		}
-		return f(w, r)
+		return f(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, caller)))
 	})
+}
+
+type callerKey struct{}
+
+// Caller gives the service that asks, of a request that Internal has let in.
+func Caller(r *http.Request) string {
+	caller, _ := r.Context().Value(callerKey{}).(string)
+	return caller
 }
 
 // Decode reads a JSON body into v, strictly. It refuses what encoding/json lets pass and no document of docs/openapi allows: null, which

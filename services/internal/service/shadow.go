@@ -19,6 +19,7 @@ import (
 //	gateway    has messaging tell who writes                          off
 //	gateway    asks auth for users, messaging for what was missed     the same: it changes nothing
 //	groups     asks auth for users                                    the same: it changes nothing
+//	groups     asks auth for deleted accounts, and confirms           off, as with messaging and presence
 //	messaging  is a member of a consumer group, commits               in KAFKA_GROUP, which must be another than the live one
 //	messaging  replays dead letters, releases from quarantine         refused: it does not read what it writes
 //	presence   is a member of a consumer group                        in KAFKA_GROUP, which must be another than the live one

@@ -35,6 +35,8 @@ const (
 	RecordEdit   = "edit"
 	RecordDelete = "delete"
 	RecordReact  = "react"
+	// RecordErase deletes a text of Sender, whose account is deleted. Sender need not be a member.
+	RecordErase = "erase"
 	// RecordRead says how far Sender has read. It takes no seq.
 	RecordRead = "read"
 	// RecordBlock says that Sender blocks the other of a direct conversation, or does no more. It takes no seq.

@@ -244,7 +244,7 @@ func (r Record) Check(key string) error {
 		return errors.New("it has no time")
 	}
 	switch r.Type {
-	case RecordSend, RecordEdit, RecordDelete, RecordReact, RecordRead:
+	case RecordSend, RecordEdit, RecordDelete, RecordReact, RecordRead, RecordErase:
 		return r.CheckContent()
 	case RecordBlock:
 		return r.checkBlock()
@@ -378,6 +378,7 @@ type User struct {
 	DisplayName string `json:"display_name,omitempty"`
 	Colour      string `json:"colour,omitempty"`
 	Picture     string `json:"picture,omitempty"`
+	Deleted     bool   `json:"deleted,omitempty"` // there is nothing left but the id
 }
 
 // Bodies of the calls between services, under /internal/, which no ingress routes.
@@ -393,6 +394,15 @@ type (
 	ResumeAnswer struct {
 		Messages []Message        `json:"messages"`
 		Behind   map[string]int64 `json:"behind"`
+	}
+	// Deletion is an account that is deleted. It is final once nothing more can come from it.
+	Deletion struct {
+		User  string `json:"user"`
+		Final bool   `json:"final"`
+	}
+	// Deletions are those that a service has not confirmed yet.
+	Deletions struct {
+		Deletions []Deletion `json:"deletions"`
 	}
 	// Users is a list of users by id.
 	Users struct {
