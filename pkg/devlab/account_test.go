@@ -1,8 +1,11 @@
 package devlab
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"slices"
@@ -81,6 +84,115 @@ func TestSuspension(t *testing.T) {
 		require.NoError(t, err)
 		_, err = w.browser().enter("test-user2")
 		require.True(t, client.IsCode(err, "suspended"), "%v", err)
+	})
+}
+
+// exports are requests that get each status of an export, the caller's own ones too often in the end.
+func (w *world) exports(path, bearer string) []try {
+	w.t.Helper()
+	admin, err := w.admin("exporter").AccessToken(w.t.Context())
+	require.NoError(w.t, err)
+	of := func(user string) string { return path + "?user=" + user }
+	own := try{what: "GET " + path + " 200", bearer: bearer}
+	return []try{
+		own, own, own, {what: "GET " + path + " 429", bearer: bearer},
+		{what: own.what, bearer: admin, path: of(nobody)},
+		{what: "GET " + path + " 400", bearer: admin, path: of("x")},
+		{what: "GET " + path + " 403", bearer: bearer, path: of(nobody)},
+	}
+}
+
+// What the chat keeps of a user is theirs to take along, and an admin's to look at. What others have said is not in it.
+func TestExport(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	admin, alice, bob := w.admin("ada"), w.user("alice"), w.user("bob")
+	a, b := w.device(alice), w.device(bob)
+	_, err := alice.ChangePicture(ctx, []byte(drawing(t, 1, 1)))
+	require.NoError(t, err)
+	_, err = alice.ChangeProfile(ctx, client.ProfileChange{DisplayName: "Alice A.", Colour: "red", Bio: "my bio"})
+	require.NoError(t, err)
+	_, err = alice.RequestContact(ctx, bob.User.ID)
+	require.NoError(t, err)
+	g, err := alice.CreateGroup(ctx, "Lab", bob.User.ID)
+	require.NoError(t, err)
+	left, err := bob.CreateGroup(ctx, "Left", alice.User.ID)
+	require.NoError(t, err)
+	dm := client.DirectID(alice.User.ID, bob.User.ID)
+	for i := range 120 {
+		a.send(dm, fmt.Sprint("mine ", i))
+	}
+	a.change(dm, 1, client.Edit("edited"))
+	a.change(dm, 2, client.Delete())
+	b.send(dm, "what bob says is his")
+	a.has(left.ID, 1)
+	a.send(left.ID, "said and left")
+	require.NoError(t, alice.LeaveGroup(ctx, left.ID))
+	w.stored()
+
+	type line struct {
+		Type         string         `json:"type"`
+		Profile      client.Profile `json:"profile"`
+		People       client.People  `json:"people"`
+		Session      client.Login   `json:"session"`
+		Group        client.Group   `json:"group"`
+		Conversation string         `json:"conversation"`
+		Message      client.Message `json:"message"`
+		Picture      []byte         `json:"picture"`
+	}
+	read := func(text string) (all []line, count map[string]int) {
+		count = map[string]int{}
+		for l := range strings.Lines(text) {
+			var v line
+			require.NoError(t, json.Unmarshal([]byte(l), &v), l)
+			all, count[v.Type] = append(all, v), count[v.Type]+1
+		}
+		return all, count
+	}
+	var own, others strings.Builder
+	require.NoError(t, alice.Export(ctx, &own))
+	all, count := read(own.String())
+	require.Equal(t, map[string]int{
+		"created": 1, "profile": 1, "preferences": 1, "picture": 1, "session": 1, "people": 1, "group": 1, "conversation": 3, "message": 120, "end": 3,
+	}, count)
+	said := map[string][]string{}
+	for _, l := range all {
+		switch l.Type {
+		case "profile":
+			require.Equal(t, "my bio", l.Profile.Bio)
+		case "picture":
+			require.True(t, bytes.HasPrefix(l.Picture, []byte("\x89PNG")))
+		case "people":
+			require.Equal(t, bob.User.ID, l.People.Outgoing[0].User)
+		case "session":
+			require.Equal(t, alice.ID, l.Session.ID)
+		case "group":
+			require.Equal(t, g.ID, l.Group.ID)
+		case "message":
+			require.Equal(t, alice.User.ID, l.Message.Sender)
+			said[l.Message.Conversation] = append(said[l.Message.Conversation], l.Message.Body)
+		}
+	}
+	require.Equal(t, []string{"said and left"}, said[left.ID])
+	require.Equal(t, []string{"edited", "mine 2", "mine 3"}, said[dm][:3])
+	require.Len(t, said[dm], 119)
+	require.NotContains(t, own.String(), "his")
+	require.NotContains(t, own.String(), alice.RefreshToken())
+
+	require.NoError(t, admin.ExportOf(ctx, alice.User.ID, &others))
+	_, counted := read(others.String())
+	require.Equal(t, count, counted)
+	err = bob.ExportOf(ctx, alice.User.ID, &others)
+	require.True(t, client.IsCode(err, "forbidden"), "%v", err)
+	for range 2 {
+		require.NoError(t, alice.Export(ctx, io.Discard))
+	}
+	require.True(t, client.IsCode(alice.Export(ctx, io.Discard), "busy"))
+
+	t.Run("one that breaks off is not whole", func(t *testing.T) {
+		_, err := w.database("messaging").Collection("buckets").UpdateOne(ctx, bson.M{"_id": dm + "/1"}, bson.M{"$set": bson.M{"messages": "x"}})
+		require.NoError(t, err)
+		require.ErrorContains(t, admin.ExportOf(ctx, alice.User.ID, io.Discard), "not whole")
 	})
 }
 

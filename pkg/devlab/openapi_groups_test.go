@@ -171,6 +171,7 @@ func TestOpenAPIOfGroups(t *testing.T) {
 		{what: "DELETE /api/blocks/{user} 404", bearer: tokens["owner"], path: "/api/blocks/x"},
 		{what: "DELETE /api/blocks/{user} 429", bearer: tokens["busy"], path: "/api/blocks/" + id("owner")},
 	}
+	tries = append(append(tries, try{what: "GET /api/groups/export 200", bearer: tokens["owner"]}), w.exports("/api/groups/export", tokens["other"])...)
 	c := w.contract("groups")
 	c.refusesBodies(tries...)
 	c.get(tries...)

@@ -101,6 +101,7 @@ func TestOpenAPIOfMessaging(t *testing.T) {
 		try{what: "GET /api/messages/search 404", bearer: strange, path: find("&" + conversation)},
 		try{what: "GET /api/messages/search 429", bearer: bearer(busy), path: find("")},
 	)
+	c.get(w.exports("/api/messages/export", strange)...)
 	for _, k := range good {
 		c.refuses(k)
 	}
@@ -113,6 +114,6 @@ func TestOpenAPIOfMessaging(t *testing.T) {
 
 	require.NoError(t, w.lab.db.Close())
 	w.lab.db = nil
-	c.unavailable(good...)
+	c.unavailable(append(good, try{what: "GET /api/messages/export 503", bearer: hers})...)
 	c.complete()
 }

@@ -107,19 +107,25 @@ func (a *auth) listSessions(w http.ResponseWriter, r *http.Request, caller token
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
-	type entry struct {
-		ID      string    `json:"id"`
-		Device  string    `json:"device"`
-		Created wire.Time `json:"created"`
-		Used    wire.Time `json:"used"`
-		Expires wire.Time `json:"expires"`
-		Current bool      `json:"current"`
-	}
 	list := []entry{}
 	for _, s := range all {
-		list = append(list, entry{s.ID, s.Device, wire.At(s.Created), wire.At(s.Rotated), wire.At(s.Expires), s.ID == caller.Session})
+		list = append(list, s.entry(caller.Session))
 	}
 	return service.Write(w, http.StatusOK, map[string][]entry{"sessions": list})
+}
+
+// entry is a session as its user sees it.
+type entry struct {
+	ID      string    `json:"id"`
+	Device  string    `json:"device"`
+	Created wire.Time `json:"created"`
+	Used    wire.Time `json:"used"`
+	Expires wire.Time `json:"expires"`
+	Current bool      `json:"current"`
+}
+
+func (s session) entry(current string) entry {
+	return entry{s.ID, s.Device, wire.At(s.Created), wire.At(s.Rotated), wire.At(s.Expires), s.ID == current}
 }
 
 func (a *auth) endOne(w http.ResponseWriter, r *http.Request, caller token.Claims) error {

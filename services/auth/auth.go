@@ -21,6 +21,7 @@ import (
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/env"
+	"github.com/labctl/labctl/services/internal/export"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
@@ -129,6 +130,7 @@ type auth struct {
 
 	wrong         *limit.Buckets // by address and name, and by session
 	registrations *limit.Buckets // by address
+	exports       *limit.Buckets
 
 	reused, told, pruned prometheus.Counter
 }
@@ -158,6 +160,7 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 
 		wrong:         limit.New(limit.Rate{PerSecond: 1 / c.WrongPasswords.Every.Seconds(), Burst: c.WrongPasswords.Burst}, c.Now),
 		registrations: limit.New(c.RegistrationRate, c.Now),
+		exports:       limit.New(export.Rate(), c.Now),
 
 		oidc:    newProvider(c.OIDC, c.Now),
 		drawing: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
@@ -256,6 +259,7 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("PUT /api/auth/preferences", a.allow(token.RoleUser, a.changePreferences))
 	mux.Handle("DELETE /api/auth/users/{id}/sessions", a.allow(token.RoleModerator, a.endOf))
 	mux.Handle("PUT /api/auth/users/{id}/role", a.allow(token.RoleAdmin, a.changeRole))
+	mux.Handle("GET /api/auth/export", a.allow(token.RoleUser, export.Exporter{Often: a.exports, Log: a.Log, Write: a.exportOf}.Handle))
 	mux.Handle("POST /api/auth/delete", a.allow(token.RoleUser, a.deleteOwn))
 	mux.Handle("DELETE /api/auth/users/{id}", a.allow(token.RoleAdmin, a.deleteOther))
 	mux.Handle("PUT /api/auth/users/{id}/suspension", a.allow(token.RoleAdmin, a.suspend))

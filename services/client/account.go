@@ -1,9 +1,14 @@
 package client
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -69,6 +74,66 @@ func (s *Session) DeleteAccount(ctx context.Context, password string) error {
 // DeleteAccountOf deletes another user's account, for which the session's user must be an admin.
 func (s *Session) DeleteAccountOf(ctx context.Context, user string) error {
 	return s.do(ctx, http.MethodDelete, "/api/auth/users/"+url.PathEscape(user), nil, nil)
+}
+
+// Export writes all that the chat keeps of the session's user, as lines of JSON: what each service has, up to its line of type "end".
+func (s *Session) Export(ctx context.Context, to io.Writer) error { return s.export(ctx, "", to) }
+
+// ExportOf writes as much of another user, for which the session's user must be an admin.
+func (s *Session) ExportOf(ctx context.Context, user string, to io.Writer) error {
+	return s.export(ctx, "?user="+url.QueryEscape(user), to)
+}
+
+func (s *Session) export(ctx context.Context, query string, to io.Writer) error {
+	for _, path := range []string{"/api/auth/export", "/api/groups/export", "/api/messages/export"} {
+		access, err := s.token(ctx, "")
+		if err != nil {
+			return err
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.c.base+path+query, nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+access)
+		res, err := (&http.Client{Transport: s.c.http.Transport}).Do(req) // it may take longer than other answers
+		if err != nil {
+			return err
+		}
+		if err := save(res, to); err != nil {
+			return fmt.Errorf("get %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+// endLine is the last line of what a service exports.
+const endLine = `{"type":"end"}`
+
+// save writes the lines of an export.
+func save(res *http.Response, to io.Writer) error {
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
+		if err != nil {
+			return err
+		}
+		return errorOf(res, b)
+	}
+	lines := bufio.NewReader(res.Body)
+	last := ""
+	for {
+		line, err := lines.ReadString('\n')
+		if errors.Is(err, io.EOF) && strings.TrimSpace(last) == endLine {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("the export is not whole: %w", err)
+		}
+		if _, err := io.WriteString(to, line); err != nil {
+			return err
+		}
+		last = line
+	}
 }
 
 // Suspend keeps another user out, for which the session's user must be an admin. It ends that user's sessions, and gives how many there were.

@@ -222,18 +222,7 @@ func (c *Client) call(ctx context.Context, method, path, bearer string, in, out 
 		return fmt.Errorf("read the answer of %s %s: %w", method, path, err)
 	}
 	if res.StatusCode >= 400 {
-		var e struct {
-			Error Error `json:"error"`
-		}
-		if json.Unmarshal(b, &e) != nil || e.Error.Code == "" {
-			// Not the chat's own answer, but one of a proxy before it.
-			e.Error = Error{Code: "http", Message: fmt.Sprintf("%s %s: %s", method, path, res.Status)}
-		}
-		e.Error.Status = res.StatusCode
-		if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
-			e.Error.RetryAfter = time.Duration(seconds) * time.Second
-		}
-		return &e.Error
+		return errorOf(res, b)
 	}
 	if out == nil || len(b) == 0 {
 		return nil
@@ -242,6 +231,22 @@ func (c *Client) call(ctx context.Context, method, path, bearer string, in, out 
 		return fmt.Errorf("the answer of %s %s is not what the chat answers: %w", method, path, err)
 	}
 	return nil
+}
+
+// errorOf gives the error that an answer is.
+func errorOf(res *http.Response, body []byte) error {
+	var e struct {
+		Error Error `json:"error"`
+	}
+	if json.Unmarshal(body, &e) != nil || e.Error.Code == "" {
+		// Not the chat's own answer, but one of a proxy before it.
+		e.Error = Error{Code: "http", Message: fmt.Sprintf("%s %s: %s", res.Request.Method, res.Request.URL.Path, res.Status)}
+	}
+	e.Error.Status = res.StatusCode
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.Error.RetryAfter = time.Duration(seconds) * time.Second
+	}
+	return &e.Error
 }
 
 // early is how long before its end an access token is replaced.

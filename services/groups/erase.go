@@ -16,9 +16,6 @@ import (
 
 // erase takes a deleted user out of all groups, and ends what others have to do with them. Where it was done already, nothing changes.
 func (s *groups) erase(ctx context.Context, d wire.Deletion) error {
-	type membership struct {
-		Groups map[string]bool `bson:"groups"`
-	}
 	m, _, err := store.Get[membership](ctx, s.members(), d.User)
 	if err != nil {
 		return err

@@ -132,10 +132,12 @@ func (s *groups) create(w http.ResponseWriter, r *http.Request, caller token.Cla
 	return service.Write(w, http.StatusCreated, g.answer(caller.User))
 }
 
+// membership is the groups that a user is or was in.
+type membership struct {
+	Groups map[string]bool `bson:"groups"`
+}
+
 func (s *groups) list(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-	type membership struct {
-		Groups map[string]bool `bson:"groups"`
-	}
 	m, _, err := store.Get[membership](r.Context(), s.members(), caller.User)
 	if err != nil {
 		return service.Unavailable("the database", err)

@@ -20,6 +20,7 @@ import (
 	"github.com/labctl/labctl/services/internal/deletion"
 	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/env"
+	"github.com/labctl/labctl/services/internal/export"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
@@ -91,6 +92,7 @@ type groups struct {
 	auth  peer.Auth
 	often *limit.Buckets // by user
 
+	exports      *limit.Buckets
 	changes      *limit.Buckets // by user
 	groupChanges *limit.Buckets // by group, and for those who moderate it apart
 }
@@ -131,7 +133,7 @@ func Run(ctx context.Context, c Config) error {
 	client := peer.NewHTTPClient()
 	s := &groups{
 		Config: c, db: db, kafka: kafka, auth: peer.Auth{Client: client, URL: c.AuthURL, Identity: c.Identity}, often: limit.New(c.People, c.Now),
-		changes: limit.New(c.Changes, c.Now), groupChanges: limit.New(c.GroupChanges, c.Now),
+		exports: limit.New(export.Rate(), c.Now), changes: limit.New(c.Changes, c.Now), groupChanges: limit.New(c.GroupChanges, c.Now),
 	}
 	over, err := ended.Open(c.Kafka, "groups", c.Log, c.Now, bus.Resets(m))
 	if err != nil {
@@ -168,6 +170,7 @@ func (s *groups) routes(v *token.Verifier) *http.ServeMux {
 		"POST /api/groups":                           s.create,
 		"GET /api/groups":                            s.list,
 		"GET /api/groups/public":                     s.search,
+		"GET /api/groups/export":                     export.Exporter{Often: s.exports, Log: s.Log, Write: s.exportOf}.Handle,
 		"GET /api/groups/{id}":                       s.show,
 		"PATCH /api/groups/{id}":                     s.edit,
 		"POST /api/groups/{id}/members":              s.add,

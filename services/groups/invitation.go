@@ -1,6 +1,7 @@
 package groups
 
 import (
+	"context"
 	"net/http"
 	"slices"
 
@@ -81,24 +82,33 @@ func (s *groups) invitations(w http.ResponseWriter, r *http.Request, caller toke
 	if err != nil {
 		return service.Unavailable("the database", err)
 	}
+	found, err := s.invitationsOf(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	return service.Write(w, http.StatusOK, map[string][]wire.Invitation{"invitations": found})
+}
+
+// invitationsOf gives a user's invitations, newest first, but for those by whom the user has blocked.
+func (s *groups) invitationsOf(ctx context.Context, p person) ([]wire.Invitation, error) {
 	ids := []string{}
 	for id, i := range p.Invitations {
 		if !p.Peers[i.By].Blocks {
 			ids = append(ids, id)
 		}
 	}
-	all, err := s.read(r.Context(), ids)
+	all, err := s.read(ctx, ids)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	found := []wire.Invitation{}
 	for _, g := range all {
-		if i, ok := g.Invited[caller.User]; ok {
+		if i, ok := g.Invited[p.ID]; ok {
 			found = append(found, wire.Invitation{ID: g.ID, Title: g.Title, Size: len(g.Members), By: i.By, At: wire.At(i.At)})
 		}
 	}
 	slices.SortFunc(found, func(a, b wire.Invitation) int { return cmpTimes(b.At.Time, a.At.Time, a.ID, b.ID) })
-	return service.Write(w, http.StatusOK, map[string][]wire.Invitation{"invitations": found})
+	return found, nil
 }
 
 // accept makes the invited user a member. Who is one already, perhaps because the answer was lost, gets it again.

@@ -38,6 +38,7 @@ func newBulkhead(all, each int64) *bulkhead {
 func newReading() *bulkhead   { return newBulkhead(16, 4) }
 func newListing() *bulkhead   { return newBulkhead(4, 1) }
 func newSearching() *bulkhead { return newBulkhead(4, 1) }
+func newExporting() *bulkhead { return newBulkhead(2, 1) }
 
 // answer writes what f has read, when there is room for it.
 func (b *bulkhead) answer(w http.ResponseWriter, r *http.Request, user string, f func() (any, error)) error {

@@ -28,6 +28,7 @@ import (
 	"github.com/labctl/labctl/services/internal/deletion"
 	"github.com/labctl/labctl/services/internal/ended"
 	"github.com/labctl/labctl/services/internal/env"
+	"github.com/labctl/labctl/services/internal/export"
 	"github.com/labctl/labctl/services/internal/limit"
 	"github.com/labctl/labctl/services/internal/peer"
 	"github.com/labctl/labctl/services/internal/service"
@@ -72,11 +73,11 @@ type messaging struct {
 	pipeline   *pipeline
 	projector  *projector
 
-	reading, listing, searching *bulkhead
+	reading, listing, searching, exporting *bulkhead
 
-	searches *limit.Buckets
-	ends     store.Shared[map[int32]int64]
-	fulls    chan full
+	searches, exports *limit.Buckets
+	ends              store.Shared[map[int32]int64]
+	fulls             chan full
 
 	stored, repeated, refused, held, skipped, dead, missing, pruned prometheus.Counter
 }
@@ -98,7 +99,8 @@ func Run(ctx context.Context, c Config) error {
 	s := &messaging{
 		Config: c, database: newDatabase(db), metrics: m, tracer: tracer,
 		verifier: token.NewVerifier(token.Remote(client, c.AuthURL), c.Now), auth: peer.Auth{Client: client, URL: c.AuthURL, Identity: c.Identity},
-		reading: newReading(), listing: newListing(), searching: newSearching(), searches: limit.New(c.SearchRate, c.Now), fulls: make(chan full, fullQueue),
+		reading: newReading(), listing: newListing(), searching: newSearching(), searches: limit.New(c.SearchRate, c.Now),
+		exporting: newExporting(), exports: limit.New(export.Rate(), c.Now), fulls: make(chan full, fullQueue),
 		stored:   m.Counter("messaging_stored_total", "Messages stored."),
 		repeated: m.Counter("messaging_repeated_total", "Records whose message was stored already."),
 		refused:  m.Counter("messaging_refused_total", "Messages and changes that were refused."),
@@ -141,6 +143,7 @@ func Run(ctx context.Context, c Config) error {
 	mux.Handle("GET /api/conversations/{id}", s.answers(s.reading, s.conversation))
 	mux.Handle("GET /api/messages", s.answers(s.reading, s.history))
 	mux.Handle("GET /api/messages/search", s.answers(s.searching, s.search))
+	mux.Handle("GET /api/messages/export", service.Authenticated(s.verifier, export.Exporter{Often: s.exports, Log: c.Log, Write: s.exportOf}.Handle))
 	callers := c.Callers("messaging", c.Now)
 	mux.Handle("POST /internal/typing", service.Internal(callers, s.typing, "gateway"))
 	mux.Handle("POST /internal/resume", service.Internal(callers, s.resume, "gateway"))
