@@ -23,6 +23,8 @@ export class Ended extends Error {
 }
 
 const timeout = 15_000;
+// A download is as long as it is.
+const downloadTimeout = 600_000;
 // A token this close to its end is not good any more.
 const margin = 30_000;
 
@@ -99,17 +101,31 @@ export class Http {
     return this.call<T>(method, path, file);
   }
 
-  // call is a request of the signed-in user. A 401 is answered with a new token, once.
-  async call<T>(method: string, path: string, body?: unknown): Promise<T> {
+  // call is a request of the signed-in user.
+  call<T>(method: string, path: string, body?: unknown): Promise<T> {
+    return this.authorized((token) => this.request<T>(method, path, body, token));
+  }
+
+  // download gives the text of an answer that may be long.
+  download(path: string): Promise<string> {
+    return this.authorized(async (token) => {
+      const answer = await this.send('GET', path, undefined, token, 'omit', downloadTimeout);
+      if (!answer.ok) throw failure(answer, await answer.json().catch(() => null));
+      return answer.text();
+    });
+  }
+
+  // authorized asks with the user's token. A 401 is answered with a new token, once.
+  private async authorized<T>(ask: (token: string) => Promise<T>): Promise<T> {
     const token = await this.token();
     try {
-      return await this.request<T>(method, path, body, token);
+      return await ask(token);
     } catch (error) {
       if (!(error instanceof Failure) || error.status !== 401) throw error;
       if (error.code === 'session_ended') throw new Ended();
       const renewed = await this.token(token);
       try {
-        return await this.request<T>(method, path, body, renewed);
+        return await ask(renewed);
       } catch (again) {
         throw again instanceof Failure && again.status === 401 ? new Ended() : again;
       }
@@ -147,32 +163,40 @@ export class Http {
   }
 
   private async request<T>(method: string, path: string, body: unknown, token: string | null, credentials: RequestCredentials = 'omit'): Promise<T> {
+    const answer = await this.send(method, path, body, token, credentials, timeout);
+    if (answer.status === 204) return undefined as T;
+    const json: unknown = await answer.json().catch(() => null);
+    if (answer.ok && json !== null) return json as T;
+    throw failure(answer, json);
+  }
+
+  private async send(method: string, path: string, body: unknown, token: string | null, credentials: RequestCredentials, within: number): Promise<Response> {
     const headers: Record<string, string> = { Accept: 'application/json' };
     const file = body instanceof Blob ? body : null;
     if (body !== undefined) headers['Content-Type'] = file?.type ?? 'application/json';
     if (token !== null) headers.Authorization = `Bearer ${token}`;
-    let answer: Response;
     try {
-      answer = await fetch(this.base + path, {
+      return await fetch(this.base + path, {
         method,
         headers,
         ...(body !== undefined ? { body: file ?? JSON.stringify(body) } : {}),
-        signal: AbortSignal.timeout(timeout),
+        signal: AbortSignal.timeout(within),
         credentials,
         cache: 'no-store',
       });
     } catch {
       throw new Failure(0, 'unreachable', 'The server cannot be reached. Check the connection and try again.');
     }
-    if (answer.status === 204) return undefined as T;
-    const json: unknown = await answer.json().catch(() => null);
-    if (answer.ok && json !== null) return json as T;
-    const error = (json as { error?: { code?: string; message?: string } } | null)?.error;
-    const id = answer.headers.get('X-Request-Id');
-    throw new Failure(
-      answer.status,
-      error?.code ?? 'internal',
-      error?.message ?? `The server answered ${answer.status}${id ? ` (request ${id})` : ''}. Try again.`,
-    );
   }
+}
+
+// failure is what an answer says that is no good one.
+function failure(answer: Response, json: unknown): Failure {
+  const error = (json as { error?: { code?: string; message?: string } } | null)?.error;
+  const id = answer.headers.get('X-Request-Id');
+  return new Failure(
+    answer.status,
+    error?.code ?? 'internal',
+    error?.message ?? `The server answered ${answer.status}${id ? ` (request ${id})` : ''}. Try again.`,
+  );
 }

@@ -8,6 +8,7 @@ export interface WireUser {
   display_name?: string;
   colour?: string;
   picture?: string;
+  deleted?: boolean;
 }
 
 export interface WireSession {
@@ -131,6 +132,7 @@ export const toUser = (u: WireUser): User => ({
   ...(u.display_name ? { display: u.display_name } : {}),
   ...(u.colour ? { colour: u.colour } : {}),
   ...(u.picture ? { picture: u.picture } : {}),
+  ...(u.deleted ? { deleted: true } : {}),
 });
 
 export const toRank = (role: string | undefined): Rank => (role === 'admin' || role === 'moderator' ? role : 'user');

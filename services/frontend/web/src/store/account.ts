@@ -1,5 +1,6 @@
 // My account: profile, preferences, password, devices; and what moderators and admins may do with the accounts of others.
 import { fromPreferences, toDevice, toPreferences, toProfile, type WireDevice, type WirePreferences, type WireProfile } from '../api/people';
+import { Failure } from '../api/http';
 import { backoff } from '../api/socket';
 import type { Core } from './core';
 import type { Directory } from './directory';
@@ -37,6 +38,19 @@ export class Account {
     const { ended } = await this.core.http.call<{ ended: number }>('POST', '/api/auth/password', { password, new_password: next });
     this.core.store.dispatch({ type: 'has-password' });
     return ended;
+  }
+
+  // ---- all of it
+
+  // exported gives all that the services keep of me, as lines of JSON. The last line of each answer says that it is whole.
+  async exported(): Promise<string> {
+    let all = '';
+    for (const part of ['auth', 'groups', 'messages']) {
+      const lines = await this.core.http.download(`/api/${part}/export`);
+      if (!lines.endsWith('{"type":"end"}\n')) throw new Failure(0, 'incomplete', 'The export broke off. Try again.');
+      all += lines;
+    }
+    return all;
   }
 
   // ---- profile

@@ -168,6 +168,15 @@ export class Chat {
     this.leave();
   }
 
+  // deleteAccount deletes my account. The password is empty where there is none.
+  async deleteAccount(password: string): Promise<void> {
+    await this.http.call('POST', '/api/auth/delete', { password });
+    this.socket.stop();
+    this.http.signOut();
+    this.memory?.forget();
+    this.leave('Your account was deleted.');
+  }
+
   // signedOutElsewhere is for a sign-out in another tab.
   signedOutElsewhere(session: string): void {
     if (this.http.session?.session !== session) return;

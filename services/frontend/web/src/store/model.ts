@@ -10,6 +10,7 @@ export interface User {
   readonly colour?: string;
   readonly picture?: string; // address of a picture on this origin
   readonly nickname?: string; // what I call them
+  readonly deleted?: boolean; // there is nothing left but the id; the name is empty
 }
 
 // What a user is in the whole chat.

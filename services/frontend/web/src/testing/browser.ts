@@ -6,7 +6,7 @@ export function fetchFrom(server: FakeServer): typeof fetch {
   return (input, init) => {
     const answer = server.request(init?.method ?? 'GET', String(input), new Headers(init?.headers), typeof init?.body === 'string' ? init.body : null);
     return Promise.resolve(
-      answer.status === 204 ? new Response(null, { status: 204 }) : new Response(JSON.stringify(answer.body), { status: answer.status, headers: { 'Content-Type': 'application/json' } }),
+      answer.status === 204 ? new Response(null, { status: 204 }) : new Response(`${JSON.stringify(answer.body)}\n`, { status: answer.status, headers: { 'Content-Type': 'application/json' } }),
     );
   };
 }

@@ -55,6 +55,7 @@ export class FakeServer {
   readonly contacts = new Map<string, { contacts: { user: string; nickname?: string; since: string }[]; incoming: { user: string; at: string }[]; outgoing: { user: string; at: string }[]; blocked: string[] }>();
   readonly invitations = new Map<string, { id: string; title: string; size: number; by: string; at: string }[]>();
   listSize = 500;
+  breakExports = false;
   preferences = { theme: 'system', enter_sends: true, receipts: true, typing: true };
 
   private readonly sessions = new Map<string, { user: string; access: string; refresh: string }>();
@@ -119,6 +120,17 @@ export class FakeServer {
         account.password = text('new_password');
         return ok({ ended: 0 });
       }
+      case 'POST /api/auth/delete': {
+        if (this.users.get(me)?.password !== text('password')) throw new Refusal(403, 'wrong_password', 'the password is wrong');
+        this.users.delete(me);
+        for (const [id, s] of this.sessions) if (s.user === me) this.endSession(id);
+        return { status: 204, body: null };
+      }
+      case 'GET /api/auth/export':
+      case 'GET /api/groups/export':
+        return ok({ type: 'end' });
+      case 'GET /api/messages/export':
+        return ok({ type: this.breakExports ? 'message' : 'end' });
       case 'GET /api/contacts':
         return ok(this.contacts.get(me) ?? { contacts: [], incoming: [], outgoing: [], blocked: [] });
       case 'GET /api/invitations':

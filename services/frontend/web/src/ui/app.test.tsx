@@ -335,6 +335,44 @@ describe('the page', () => {
     expect(one('password-done').textContent).toContain('was changed');
   });
 
+  it('saves all of the user as a file, if it is whole', async () => {
+    await register();
+    const saved: Blob[] = [];
+    vi.stubGlobal('URL', Object.assign(URL, { createObjectURL: (b: Blob) => `blob:${saved.push(b)}`, revokeObjectURL: () => undefined }));
+    const downloads: string[] = [];
+    vi.spyOn(HTMLAnchorElement.prototype, 'click').mockImplementation(function (this: HTMLAnchorElement) {
+      downloads.push(this.download);
+    });
+    await click('settings');
+    await click('settings-data');
+    server.breakExports = true;
+    await click('export');
+    expect(one('export-error').textContent).toContain('broke off');
+    expect(downloads).toEqual([]);
+    server.breakExports = false;
+    await click('export');
+    expect(one('export-error').textContent).toBe('');
+    expect(downloads).toEqual(['chat-alice.ndjson']);
+    expect(saved[0]?.size).toBe(3 * '{"type":"end"}\n'.length);
+  });
+
+  it('deletes the account once its name and the password are typed', async () => {
+    await register();
+    await click('settings');
+    await click('settings-data');
+    await click('delete-account');
+    await type('delete-password', 'wrong one');
+    expect((one('delete-confirm') as HTMLButtonElement).disabled).toBe(true);
+    await type('delete-name', 'alice');
+    await click('delete-confirm');
+    expect(one('delete-error').textContent).toBe('The password is wrong.');
+    expect(server.users.has('u-alice')).toBe(true);
+    await type('delete-password', 'password');
+    await click('delete-confirm');
+    expect(server.users.has('u-alice')).toBe(false);
+    expect(document.body.textContent).toContain('Your account was deleted.');
+  });
+
   it('takes the colours that the user prefers, on every device', async () => {
     server.preferences = { ...server.preferences, theme: 'dark' };
     await register();

@@ -82,7 +82,7 @@ function Entry({ id, open }: { id: UserId; open: (user: User) => void }) {
         <span className="ellipsis person-name">
           <bdi>{called(user)}</bdi>
         </span>
-        <span className="muted person-state">{called(user) === user.name ? state : `@${user.name}, ${state}`}</span>
+        <span className="muted person-state">{user.deleted || called(user) === user.name ? state : `@${user.name}, ${state}`}</span>
       </span>
     </button>
   );

@@ -28,10 +28,12 @@ export function PersonCard({ user, close, here = false }: { user: User; close: (
   const [profile, setProfile] = useState<Profile | null>(null);
   const { busy, error, run } = useWork();
 
+  const gone = known.deleted === true;
   useEffect(() => {
+    if (gone) return;
     void run(async () => setProfile(await chat.account.profile(user.id)));
     void chat.directory.askPresence([user.id]);
-  }, [chat, user.id, run]);
+  }, [chat, gone, user.id, run]);
 
   const contacts = chat.contacts;
   const button = (label: string, testid: string, work: () => Promise<void>, kind = '') => (
@@ -39,6 +41,16 @@ export function PersonCard({ user, close, here = false }: { user: User; close: (
       {label}
     </button>
   );
+  if (gone) {
+    return (
+      <Dialog title={called(known)} close={close} side>
+        <div className="card-top">
+          <Avatar user={known} size="large" />
+          <p className="muted">This account was deleted, with all that was said from it.</p>
+        </div>
+      </Dialog>
+    );
+  }
   return (
     <Dialog title={called(known)} close={close} side>
       <div className="card-top">

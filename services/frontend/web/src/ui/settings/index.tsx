@@ -1,21 +1,23 @@
 import { useState, type KeyboardEvent, type ReactNode } from 'react';
 import { useChat } from '../context';
 import { Dialog } from '../dialog';
-import { Gear, Key, Keyboard, Leave, Person, Screen } from '../icons';
+import { Gear, Key, Keyboard, Leave, Person, Screen, Trash } from '../icons';
 import { rove } from '../roving';
+import { Data } from './data';
 import { Devices } from './devices';
 import { Password } from './password';
 import { Preferences } from './preferences';
 import { Profile } from './profile';
 import { Shortcuts } from './shortcuts';
 
-export type Section = 'profile' | 'preferences' | 'devices' | 'password' | 'shortcuts';
+export type Section = 'profile' | 'preferences' | 'devices' | 'password' | 'data' | 'shortcuts';
 
 const sections: readonly { id: Section; label: string; icon: ReactNode; page: () => ReactNode }[] = [
   { id: 'profile', label: 'Profile', icon: <Person />, page: () => <Profile /> },
   { id: 'preferences', label: 'Preferences', icon: <Gear />, page: () => <Preferences /> },
   { id: 'devices', label: 'Devices', icon: <Screen />, page: () => <Devices /> },
   { id: 'password', label: 'Password', icon: <Key />, page: () => <Password /> },
+  { id: 'data', label: 'Your data', icon: <Trash />, page: () => <Data /> },
   { id: 'shortcuts', label: 'Keyboard', icon: <Keyboard />, page: () => <Shortcuts /> },
 ];
 
