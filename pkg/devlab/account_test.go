@@ -19,6 +19,7 @@ import (
 
 	"github.com/labctl/labctl/services/auth"
 	"github.com/labctl/labctl/services/client"
+	"github.com/labctl/labctl/services/gateway"
 	"github.com/labctl/labctl/services/groups"
 	"github.com/labctl/labctl/services/messaging"
 	"github.com/labctl/labctl/services/presence"
@@ -200,8 +201,15 @@ func TestExport(t *testing.T) {
 func erasing(t *testing.T) (*world, *clock) {
 	t.Helper()
 	const often = 50 * time.Millisecond
-	w := newWorld(t, "auth", "groups", "messaging", "presence")
+	w := newWorld(t, "auth", "gateway", "groups", "messaging", "presence")
 	var c clock
+	now := c.now
+	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		c, err := gateway.ConfigFromEnv(getenv)
+		c.Listener, c.Log, c.Now = ln, log, now
+		require.NoError(t, err)
+		return gateway.Run(ctx, c)
+	}
 	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
 		c, err := groups.ConfigFromEnv(getenv)
 		c.Listener, c.Log, c.Erase = ln, log, often
@@ -220,7 +228,7 @@ func erasing(t *testing.T) (*world, *clock) {
 		require.NoError(t, err)
 		return presence.Run(ctx, c)
 	}
-	for _, name := range []string{"groups", "messaging", "presence"} {
+	for _, name := range []string{"gateway", "groups", "messaging", "presence"} {
 		w.start(name)
 	}
 	w.startAuth(func(o *auth.Config) { o.Now, o.Sweep = c.now, often })
@@ -420,6 +428,8 @@ func TestADeletedAccount(t *testing.T) {
 	w.erased(clock, gone)
 	require.NoError(t, admin.DeleteAccountOf(ctx, gone), "it is so already")
 	w.forgets(0, "ush", "Alice")
+	_, err = b.Send(ctx, dm, "anybody there?")
+	require.True(t, client.IsCode(err, "unknown_user"), "%v", err)
 	shown, err := bob.Presence(ctx, gone)
 	require.NoError(t, err)
 	require.True(t, shown[0].Seen.IsZero())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -216,16 +217,25 @@ func (c *conn) markRead(ctx context.Context, f wire.ClientFrame) {
 	c.produce(ctx, r, func() {})
 }
 
-// exists asks auth for a user, once.
+// knownTime is how long auth's word that there is a user is good. Afterwards the account may be deleted.
+const knownTime = time.Minute
+
+// exists asks auth for a user, unless it has done so lately. While auth is away, who was there is.
 func (g *gateway) exists(ctx context.Context, user string) error {
-	if _, ok := g.known.Load(user); ok {
+	at, known := g.known.Load(user)
+	if known && g.Now().Sub(at.(time.Time)) < knownTime { //nolint:errcheck,forcetypeassert // it holds nothing else
 		return nil
 	}
-	if _, err := g.auth.User(ctx, user); err != nil {
-		return err
+	_, err := g.auth.User(ctx, user)
+	switch {
+	case err == nil:
+		g.known.Store(user, g.Now())
+	case errors.Is(err, peer.ErrNotFound):
+		g.known.Delete(user)
+	case known:
+		return nil
 	}
-	g.known.Store(user, struct{}{})
-	return nil
+	return err
 }
 
 // resume sends what the client has missed.

@@ -94,7 +94,7 @@ type gateway struct {
 	byAddress *limit.Buckets
 	draining  atomic.Bool
 	leases    *leases
-	known     sync.Map     // user ids that auth has confirmed
+	known     sync.Map     // user ids that auth has confirmed, and when
 	opened    atomic.Int64 // sockets, ever
 
 	connections prometheus.Gauge
