@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/labctl/labctl/services/auth"
 	"github.com/labctl/labctl/services/client"
@@ -509,4 +512,61 @@ func TestADeletionGoesOn(t *testing.T) {
 			require.True(t, client.IsCode(err, "wrong_credentials"), "%v", err)
 		})
 	}
+}
+
+// What is kept of a conversation in quarantine goes, too: the deletion is complete once that is released, and not before.
+func TestADeletionWaitsForQuarantine(t *testing.T) {
+	w, clock := erasing(t)
+	ctx := t.Context()
+	admin, bob, gone := w.admin("ada"), w.user("bob"), w.user("Gone")
+	d := w.device(gone)
+	dm := client.DirectID(gone.User.ID, bob.User.ID)
+	d.send(dm, "hush 1")
+	buckets := w.database("messaging").Collection("buckets")
+	bucket := bson.M{"_id": dm + "/0"}
+	_, err := buckets.UpdateOne(ctx, bucket, bson.M{"$set": bson.M{"changed": "x"}}, options.UpdateOne().SetUpsert(true))
+	require.NoError(t, err)
+	_, err = d.Change(ctx, dm, 1, client.Edit("hush 2"))
+	require.NoError(t, err)
+	w.metric("messaging", "messaging_quarantined 1")
+	_, err = d.Send(ctx, dm, "hush 3")
+	require.True(t, client.IsCode(err, "held"), "%v", err)
+	require.NoError(t, admin.DeleteAccountOf(ctx, gone.User.ID))
+	deletion := func() (doc struct {
+		Left      time.Time       `bson:"left"`
+		Confirmed map[string]bool `bson:"confirmed"`
+	}, err error) {
+		err = w.database("auth").Collection("deletions").FindOne(ctx, bson.M{"_id": gone.User.ID}).Decode(&doc)
+		return doc, err
+	}
+	eventually(t, "the user to be out of auth", func() bool {
+		doc, err := deletion()
+		return err == nil && !doc.Left.IsZero()
+	})
+	clock.forward(finalAfter)
+	eventually(t, "the others to be done", func() bool {
+		doc, err := deletion()
+		return err == nil && doc.Confirmed["groups"] && doc.Confirmed["presence"]
+	})
+	_, err = buckets.UpdateOne(ctx, bucket, bson.M{"$unset": bson.M{"changed": ""}})
+	require.NoError(t, err)
+	var walked struct {
+		Walked map[string]int64 `bson:"walked"`
+	}
+	eventually(t, "messaging to have come to the conversation", func() bool {
+		err := w.database("messaging").Collection("erasures").FindOne(ctx, bson.M{"_id": gone.User.ID}).Decode(&walked)
+		return err == nil && walked.Walked[dm] > 0
+	})
+	doc, err := deletion()
+	require.NoError(t, err)
+	require.False(t, doc.Confirmed["messaging"], "texts are kept")
+	require.NotEmpty(t, w.holds("hush"))
+
+	_, err = w.command("release", dm)
+	require.NoError(t, err)
+	eventually(t, "the deletion to be complete", func() bool {
+		_, err := deletion()
+		return errors.Is(err, mongo.ErrNoDocuments)
+	})
+	w.forgets(0, "hush", "Gone")
 }
