@@ -5,6 +5,7 @@
 //
 //   - consumer.go reads records, as the consumer group "messaging";
 //   - decide.go has restore.go load what they need, and sequencer.go decide them: a function of the records so far;
+//   - erase.go writes the records that delete what a deleted user has said;
 //   - quarantine.go keeps the records of a conversation that cannot be handled, so that the others go on;
 //   - pipeline.go takes what follows from them through publisher.go (the topic users), store.go and projector.go (the database), and only then
 //     are they committed.
