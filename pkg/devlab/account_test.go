@@ -194,8 +194,12 @@ func TestExport(t *testing.T) {
 	require.True(t, client.IsCode(alice.Export(ctx, io.Discard), "busy"))
 
 	t.Run("one that breaks off is not whole", func(t *testing.T) {
-		_, err := w.database("messaging").Collection("buckets").UpdateOne(ctx, bson.M{"_id": dm + "/1"}, bson.M{"$set": bson.M{"messages": "x"}})
-		require.NoError(t, err)
+		whole := bson.M{"_id": dm + "/1", "messages.100": bson.M{"$exists": true}} // the last of the bucket
+		eventually(t, "all to be projected", func() bool {
+			res, err := w.database("messaging").Collection("buckets").UpdateOne(ctx, whole, bson.M{"$set": bson.M{"messages": "x"}})
+			require.NoError(t, err)
+			return res.MatchedCount == 1
+		})
 		require.ErrorContains(t, admin.ExportOf(ctx, alice.User.ID, io.Discard), "not whole")
 	})
 }

@@ -139,6 +139,13 @@ func newFuzzer(t *testing.T, w *world, seed uint64) *fuzzer {
 	return z
 }
 
+// newcomer gives somebody whose account can be deleted, since nobody needs it any more.
+func (z *fuzzer) newcomer() (c *fuzzCaller, id string) {
+	z.t.Helper()
+	s := z.w.user(fmt.Sprint("newcomer-", z.seed, "-", z.made))
+	return &fuzzCaller{name: s.User.Name, role: "user", password: fuzzPassword, token: z.w.access(s)}, s.User.ID
+}
+
 // login gives a caller a new session, with the caller's own role.
 func (z *fuzzer) login(c *fuzzCaller) {
 	z.t.Helper()
@@ -259,6 +266,13 @@ func (z *fuzzer) try(c *contract, o operation) {
 func (z *fuzzer) request(c *contract, o operation, op node) *fuzzed {
 	method, path, _ := strings.Cut(o.route, " ")
 	r := &fuzzed{caller: pick(z, z.callers[:2]...), method: method, header: http.Header{}}
+	switch op.v["operationId"] {
+	case "deleteAccount":
+		r.caller, _ = z.newcomer()
+	case "deleteAccountOf":
+		_, id := z.newcomer()
+		path = strings.ReplaceAll(path, "{id}", id)
+	}
 	if z.wrong(3) {
 		r.caller = z.callers[2]
 	}

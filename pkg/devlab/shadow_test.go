@@ -20,8 +20,19 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/labctl/labctl/pkg/kafka"
+	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/topics"
 )
+
+// shadowUsers are the users of the database as whom shadows log in: one for each service that has data. Each may use the database of its name, and no live one.
+func shadowUsers() (users []mongodb.User) {
+	for _, u := range databaseUsers() {
+		if !u.Admin {
+			users = append(users, mongodb.User{Name: u.Name + "-shadow", Password: u.Password})
+		}
+	}
+	return users
+}
 
 // shadowOf starts a shadow of a service, as "<service>-shadow", which logs in as a user with the rights of a shadow alone. more are variables of its own.
 func (w *world) shadowOf(service string, more map[string]string) {
@@ -42,7 +53,7 @@ func (w *world) shadowOf(service string, more map[string]string) {
 	}
 	own := map[string]string{
 		"KAFKA_USER": name, "KAFKA_PASSWORD": "hidden", "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
-		"MONGODB_DATABASE": name, "SIDE_EFFECTS": "off",
+		"MONGODB_DATABASE": name, "MONGODB_URI": w.lab.databaseURI(w.lab.dbAddr, name), "SIDE_EFFECTS": "off",
 	}
 	maps.Copy(own, more)
 	live := units()[slices.IndexFunc(units(), func(u *unit) bool { return u.name == service })]
@@ -147,8 +158,7 @@ func TestShadow(t *testing.T) {
 	w.handled("messaging")
 	before := w.noticeable()
 	urls, asked := w.counted()
-	shadows := []string{"messaging", "presence", "groups", "gateway"}
-	for _, service := range shadows {
+	for _, service := range []string{"messaging", "presence", "groups", "gateway"} {
 		w.shadowOf(service, urls)
 	}
 	w.ready()
@@ -162,7 +172,7 @@ func TestShadow(t *testing.T) {
 	for what := range before {
 		require.Contains(t, after, what)
 	}
-	for _, service := range shadows {
+	for _, service := range []string{"messaging", "presence", "groups"} { // the gateway has none
 		require.Contains(t, after, "database "+service+"-shadow")
 	}
 
