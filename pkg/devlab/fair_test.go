@@ -77,3 +77,19 @@ func TestABacklogHoldsNobodyUp(t *testing.T) {
 	require.Less(t, before, backlog/2, "the others come in between")
 	w.ready()
 }
+
+// Backlogs of all partitions are worked off, though nothing new comes that would begin another turn.
+func TestBacklogsEverywhere(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	alice := w.user("alice")
+	const each, conversations = 3000, 12
+	var records []*kgo.Record
+	for i := range each * conversations {
+		conversation := client.DirectID(alice.User.ID, fmt.Sprintf("00000000-0000-7000-8000-%012d", i%conversations))
+		value := fmt.Sprintf(`{"type":"send","conversation":%q,"sender":%q,"client_id":"c-%d","body":"hello","at":"2026-01-02T03:04:05Z"}`, conversation, alice.User.ID, i)
+		records = append(records, &kgo.Record{Topic: topics.Messages, Key: []byte(conversation), Value: []byte(value)})
+	}
+	require.NoError(t, w.kafka(kgo.ProducerBatchMaxBytes(1000)).ProduceSync(ctx, records...).FirstErr()) // as they come from gateways: a few at a time
+	eventually(t, "all to be stored", func() bool { return w.count("messaging", "messaging_stored_total") == each*conversations })
+}

@@ -30,11 +30,11 @@ type consumer struct {
 	turns      sync.WaitGroup
 	failed     error // of a turn: its records are not decided
 
-	turnOver chan struct{} // a partition can go on
+	turnOver chan struct{} // closed, and made anew, when a partition can go on after a turn
 }
 
 func newConsumer(s *messaging) *consumer {
-	return &consumer{messaging: s, partitions: map[int32]*partition{}, turnOver: make(chan struct{}, 1)}
+	return &consumer{messaging: s, partitions: map[int32]*partition{}, turnOver: make(chan struct{})}
 }
 
 func (c *consumer) newDecider() *decider {
@@ -203,6 +203,7 @@ func (c *consumer) poll(ctx context.Context) kgo.Fetches {
 			waiting = append(waiting, n)
 		}
 	}
+	turnOver := c.turnOver // of the turns that are seen above
 	c.mu.Unlock()
 	if slices.ContainsFunc(waiting, c.pipeline.hasRoom) {
 		var now context.Context // without one, the client does not wait
@@ -214,7 +215,7 @@ func (c *consumer) poll(ctx context.Context) kgo.Fetches {
 		go func() {
 			defer cancel()
 			select {
-			case <-c.turnOver:
+			case <-turnOver:
 			case <-ctx.Done(): // something has come
 			}
 		}()
@@ -272,10 +273,8 @@ func (c *consumer) takeTurn(ctx context.Context, p *partition) {
 			p.turn = nil
 		}
 		if err != nil || len(p.backlog) > 0 {
-			select {
-			case c.turnOver <- struct{}{}:
-			default: // it is known
-			}
+			close(c.turnOver)
+			c.turnOver = make(chan struct{})
 		}
 	})
 }
