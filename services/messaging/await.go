@@ -14,16 +14,41 @@ import (
 
 // What is said is published before it is stored. So whoever was told of it waits here for the database to have it.
 
-// reach waits until all up to a position is stored. Whoever has one was told that it is there.
-func (s *messaging) reach(ctx context.Context, position string) error {
-	to, err := wire.ParsePosition(position)
-	if err != nil {
-		return service.BadRequest("position: %v", err)
-	}
-	return s.reachAll(ctx, to)
+// told is what the one who asks was told of: the answer has it.
+type told struct {
+	position     wire.Position
+	conversation string
+	seq          int64 // of a message there; 0: none
 }
 
-func (s *messaging) reachAll(ctx context.Context, to wire.Position) error {
+// parseTold reads the parameters position and at_least.
+func parseTold(r *http.Request) (t told, err error) {
+	q := r.URL.Query()
+	if q.Has("position") {
+		if q.Get("position") == "" {
+			return t, service.BadRequest("position is empty")
+		}
+		if t.position, err = parsePosition(q.Get("position")); err != nil {
+			return t, err
+		}
+	}
+	seq, err := seqOf(q, "at_least")
+	if id := cmp.Or(r.PathValue("id"), q.Get("conversation")); seq != nil && wire.ValidConversation(id) {
+		t.conversation, t.seq = id, *seq
+	}
+	return t, err
+}
+
+func parsePosition(position string) (wire.Position, error) {
+	to, err := wire.ParsePosition(position)
+	if err != nil {
+		return nil, service.BadRequest("position: %v", err)
+	}
+	return to, nil
+}
+
+// reach waits until all up to a position is stored. Whoever has one was told that it is there.
+func (s *messaging) reach(ctx context.Context, to wire.Position) error {
 	if len(to) == 0 {
 		return nil
 	}
@@ -45,32 +70,18 @@ func (s *messaging) reachAll(ctx context.Context, to wire.Position) error {
 	})
 }
 
-// current waits until all is stored of which the one who asks was told: up to a position, or, of one conversation, a seq. It does so before there is
-// room at the bulkhead, so that nobody holds others up by waiting.
-func (s *messaging) current(r *http.Request) error {
-	q := r.URL.Query()
-	if q.Has("position") {
-		if q.Get("position") == "" {
-			return service.BadRequest("position is empty")
-		}
-		if err := s.reach(r.Context(), q.Get("position")); err != nil {
-			return err
-		}
+// awaitTold waits until all is stored of which the one who asks was told. It does so before there is room at the bulkhead, so that nobody holds others
+// up by waiting.
+func (s *messaging) awaitTold(ctx context.Context, t told) error {
+	if err := s.reach(ctx, t.position); err != nil || t.seq == 0 {
+		return err
 	}
-	id := cmp.Or(r.PathValue("id"), q.Get("conversation"))
-	seq, err := number(q, "at_least", 0)
-	if err != nil || seq < 0 {
-		return service.BadRequest("at_least must be a seq")
-	}
-	if seq == 0 || !wire.ValidConversation(id) {
-		return nil
-	}
-	return s.await(r.Context(), func(ctx context.Context) (bool, error) {
-		h, err := s.database.end(ctx, id)
-		if err != nil || h.Seq < seq || h.projected >= seq {
-			return h.Seq >= seq, err
+	return s.await(ctx, func(ctx context.Context) (bool, error) {
+		h, err := s.database.end(ctx, t.conversation)
+		if err != nil || h.Seq < t.seq || h.projected >= t.seq {
+			return h.Seq >= t.seq, err
 		}
-		return s.areEffectsStored(ctx, id, seq)
+		return s.areEffectsStored(ctx, t.conversation, t.seq)
 	})
 }
 
@@ -105,7 +116,7 @@ func (s *messaging) settle(ctx context.Context) {
 			at[partition] = end - 1
 		}
 	}
-	_ = s.reachAll(ctx, at)
+	_ = s.reach(ctx, at)
 }
 
 const (

@@ -24,28 +24,46 @@ const (
 	maxResumed = 2000
 )
 
-// answers makes a handler of what reads for a user, once what the user was told of is there.
-func (s *messaging) answers(b *bulkhead, read func(r *http.Request, user string) (any, error)) http.Handler {
+// answers makes a handler of what reads for a user. parse reads all parameters, before anything is waited for: a request that is bad is answered at
+// once. What it gives reads the answer, when the database has what the user was told of.
+func (s *messaging) answers(b *bulkhead, parse func(r *http.Request, user string) (read func() (any, error), err error)) http.Handler {
 	return service.Authenticated(s.verifier, func(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-		if err := s.current(r); err != nil {
+		told, err := parseTold(r)
+		if err != nil {
 			return err
 		}
-		return b.answer(w, r, caller.User, func() (any, error) { return read(r, caller.User) })
+		read, err := parse(r, caller.User)
+		if err != nil {
+			return err
+		}
+		if err := s.awaitTold(r.Context(), told); err != nil {
+			return err
+		}
+		return b.answer(w, r, caller.User, read)
 	})
 }
 
-func (s *messaging) conversation(r *http.Request, user string) (any, error) {
-	v, ok, err := s.database.show(r.Context(), user, r.PathValue("id"), true)
-	if err != nil {
-		return nil, service.Unavailable("the database", err)
-	}
-	if !ok {
-		return nil, service.NotFound("conversation")
-	}
-	return v, nil
+func (s *messaging) conversation(r *http.Request, user string) (func() (any, error), error) {
+	return func() (any, error) {
+		v, ok, err := s.database.show(r.Context(), user, r.PathValue("id"), true)
+		if err != nil {
+			return nil, service.Unavailable("the database", err)
+		}
+		if !ok {
+			return nil, service.NotFound("conversation")
+		}
+		return v, nil
+	}, nil
 }
 
-func (s *messaging) history(r *http.Request, user string) (any, error) {
+// span is the part of a conversation's history that somebody asks for: before a seq, after one, or, without either, the last messages.
+type span struct {
+	conversation  string
+	limit         int64
+	before, after *int64
+}
+
+func (s *messaging) history(r *http.Request, user string) (func() (any, error), error) {
 	q := r.URL.Query()
 	if !q.Has("conversation") {
 		return nil, service.BadRequest("conversation is missing")
@@ -54,19 +72,23 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 	if err != nil || limit < 1 || limit > maxPage {
 		return nil, service.BadRequest("limit must be 1 to %d", maxPage)
 	}
-	before, err := number(q, "before", 0)
-	if err != nil || before < 0 {
-		return nil, service.BadRequest("before must be a seq")
+	asked := span{conversation: q.Get("conversation"), limit: limit}
+	if asked.before, err = seqOf(q, "before"); err != nil {
+		return nil, err
 	}
-	after, err := number(q, "after", 0)
-	if err != nil || after < 0 {
-		return nil, service.BadRequest("after must be a seq")
+	if asked.after, err = seqOf(q, "after"); err != nil {
+		return nil, err
 	}
-	if q.Has("before") && q.Has("after") {
+	if asked.before != nil && asked.after != nil {
 		return nil, service.BadRequest("before and after exclude each other")
 	}
-	ctx, id := r.Context(), q.Get("conversation")
-	if q.Has("before") {
+	return func() (any, error) { return s.readHistory(r.Context(), user, asked) }, nil
+}
+
+func (s *messaging) readHistory(ctx context.Context, user string, asked span) (any, error) {
+	id, limit := asked.conversation, asked.limit
+	if asked.before != nil {
+		before := *asked.before
 		c, messages, ok, err := s.database.earlier(ctx, user, id, before-1, limit)
 		if err != nil {
 			return nil, service.Unavailable("the database", err)
@@ -86,11 +108,11 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 	to := last
 	var from int64
 	switch {
-	case q.Has("after"):
-		from = max(first, min(after, last)+1)
+	case asked.after != nil:
+		from = max(first, min(*asked.after, last)+1)
 		to = min(last, from+limit-1)
-	case q.Has("before"):
-		to = min(last, before-1)
+	case asked.before != nil:
+		to = min(last, *asked.before-1)
 		from = max(first, to-limit+1)
 	default:
 		from = max(first, to-limit+1)
@@ -100,7 +122,7 @@ func (s *messaging) history(r *http.Request, user string) (any, error) {
 		return nil, service.Unavailable("the database", err)
 	}
 	more := from > first && to >= first
-	if q.Has("after") {
+	if asked.after != nil {
 		more = to < last
 	}
 	return s.page(ctx, user, c, messages, more)
@@ -129,6 +151,18 @@ func number(q url.Values, name string, absent int64) (int64, error) {
 	return strconv.ParseInt(q.Get(name), 10, 64)
 }
 
+// seqOf gives a seq of a query, nil where it is absent.
+func seqOf(q url.Values, name string) (*int64, error) {
+	if !q.Has(name) {
+		return nil, nil
+	}
+	seq, err := number(q, name, 0)
+	if err != nil || seq < 0 {
+		return nil, service.BadRequest("%s must be a seq", name)
+	}
+	return &seq, nil
+}
+
 // resume gives gateways what a user has missed.
 func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 	var req wire.ResumeRequest
@@ -138,7 +172,11 @@ func (s *messaging) resume(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Have) > wire.MaxResume {
 		return service.BadRequest("%d conversations; at most %d", len(req.Have), wire.MaxResume)
 	}
-	if err := s.reach(r.Context(), req.Position); err != nil {
+	position, err := parsePosition(req.Position)
+	if err != nil {
+		return err
+	}
+	if err := s.reach(r.Context(), position); err != nil {
 		return err
 	}
 	return s.reading.answer(w, r, req.User, func() (any, error) { return s.resumed(r.Context(), req) })

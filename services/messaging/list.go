@@ -28,9 +28,7 @@ type listed struct {
 	Next          string              `json:"next,omitempty"`
 }
 
-// list gives a page of a user's conversations. Pages are in the order of the ids: that one stays as it is while messages arrive, and needs no look at
-// conversations that are on other pages.
-func (s *messaging) list(r *http.Request, user string) (any, error) {
+func (s *messaging) list(r *http.Request, user string) (func() (any, error), error) {
 	q := r.URL.Query()
 	limit, err := number(q, "limit", maxListed)
 	if err != nil || limit < 1 || limit > maxListed {
@@ -40,7 +38,13 @@ func (s *messaging) list(r *http.Request, user string) (any, error) {
 	if q.Has("cursor") && !wire.ValidConversation(after) {
 		return nil, service.BadRequest("cursor must be what an answer called next")
 	}
-	ids, err := s.database.inbox(r.Context(), user)
+	return func() (any, error) { return s.readList(r.Context(), user, after, int(limit)) }, nil
+}
+
+// readList gives a page of a user's conversations. Pages are in the order of the ids: that one stays as it is while messages arrive, and needs no look at
+// conversations that are on other pages.
+func (s *messaging) readList(ctx context.Context, user, after string, limit int) (any, error) {
+	ids, err := s.database.inbox(ctx, user)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
@@ -51,9 +55,9 @@ func (s *messaging) list(r *http.Request, user string) (any, error) {
 	ids = ids[begin:]
 	views := []wire.Conversation{}
 	members, n := 0, 0
-	for n < min(len(ids), int(limit)) && members < maxListedMembers {
-		step := ids[n:min(n+listStep, len(ids), int(limit))]
-		found, err := s.database.showAll(r.Context(), user, step)
+	for n < min(len(ids), limit) && members < maxListedMembers {
+		step := ids[n:min(n+listStep, len(ids), limit)]
+		found, err := s.database.showAll(ctx, user, step)
 		if err != nil {
 			return nil, service.Unavailable("the database", err)
 		}

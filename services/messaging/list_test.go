@@ -12,6 +12,15 @@ import (
 	"github.com/labctl/labctl/services/internal/wire"
 )
 
+// listOf gives the answer to a request for a user's conversations.
+func (s *messaging) listOf(user, query string) (any, error) {
+	read, err := s.list(httptest.NewRequest("GET", "/api/conversations?"+query, nil), user)
+	if err != nil {
+		return nil, err
+	}
+	return read()
+}
+
 // Pages have each conversation once, whatever is said between them. A conversation costs three reads once its roster is known.
 func TestList(t *testing.T) {
 	d, reads := openCountedDatabase(t)
@@ -31,7 +40,7 @@ func TestList(t *testing.T) {
 	require.NoError(t, d.putInbox(t.Context(), joining{user: ann, conversation: wire.NewGroupID()})) // in which nothing was said yet
 	page := func(query url.Values) (ids []string, next string) {
 		t.Helper()
-		v, err := s.list(httptest.NewRequest("GET", "/api/conversations?"+query.Encode(), nil), ann)
+		v, err := s.listOf(ann, query.Encode())
 		require.NoError(t, err)
 		for _, c := range v.(listed).Conversations {
 			ids = append(ids, c.ID)
@@ -64,7 +73,7 @@ func TestList(t *testing.T) {
 	require.Equal(t, want, paged)
 
 	for _, bad := range []string{"limit=0", "limit=501", "limit=x", "cursor=", "cursor=x"} {
-		_, err := s.list(httptest.NewRequest("GET", "/api/conversations?"+bad, nil), ann)
+		_, err := s.listOf(ann, bad)
 		require.Error(t, err, bad)
 	}
 }
@@ -82,11 +91,11 @@ func TestListOfLargeGroups(t *testing.T) {
 		g := d.group(t, time.Now(), ann)
 		d.known.keep((&roster{ID: g.c.id, Seq: 1, Members: crowd}).settle())
 	}
-	v, err := s.list(httptest.NewRequest("GET", "/api/conversations", nil), ann)
+	v, err := s.listOf(ann, "")
 	require.NoError(t, err)
 	first := v.(listed)
 	require.Len(t, first.Conversations, 60, "the first steps with 50,000 members")
-	v, err = s.list(httptest.NewRequest("GET", "/api/conversations?cursor="+first.Next, nil), ann)
+	v, err = s.listOf(ann, "cursor="+first.Next)
 	require.NoError(t, err)
 	require.Len(t, v.(listed).Conversations, 10)
 	require.Empty(t, v.(listed).Next)

@@ -34,8 +34,7 @@ const (
 	clockSkew = 10 * time.Second
 )
 
-// search gives texts with all the words of a query, newest first over all conversations.
-func (s *messaging) search(r *http.Request, user string) (any, error) {
+func (s *messaging) search(r *http.Request, user string) (func() (any, error), error) {
 	v := r.URL.Query()
 	limit, err := number(v, "limit", defaultFound)
 	if err != nil || limit < 1 || limit > maxFound {
@@ -49,20 +48,28 @@ func (s *messaging) search(r *http.Request, user string) (any, error) {
 	if v.Has("cursor") && q.parse(v.Get("cursor")) != nil {
 		return nil, service.BadRequest("cursor must be what an answer called next")
 	}
-	if wait, ok := s.searches.Take(user); !ok {
+	var in []string
+	if v.Has("conversation") {
+		in = []string{v.Get("conversation")}
+	}
+	return func() (any, error) { return s.readSearch(r.Context(), q, in) }, nil
+}
+
+// readSearch gives texts with all the words of a query, newest first over all conversations, or those of one.
+func (s *messaging) readSearch(ctx context.Context, q *query, ids []string) (_ any, err error) {
+	if wait, ok := s.searches.Take(q.user); !ok {
 		return nil, service.Busy("too many searches", wait)
 	}
-	ids := []string{v.Get("conversation")}
-	if !v.Has("conversation") {
-		if ids, err = s.database.inbox(r.Context(), user); err != nil {
+	if ids == nil {
+		if ids, err = s.database.inbox(ctx, q.user); err != nil {
 			return nil, service.Unavailable("the database", err)
 		}
-	} else if _, ok, err := s.database.view(r.Context(), user, ids[0]); err != nil {
+	} else if _, ok, err := s.database.view(ctx, q.user, ids[0]); err != nil {
 		return nil, service.Unavailable("the database", err)
 	} else if !ok {
 		return nil, service.NotFound("conversation")
 	}
-	answer, err := s.find(r.Context(), q, ids)
+	answer, err := s.find(ctx, q, ids)
 	if err != nil {
 		return nil, service.Unavailable("the database", err)
 	}
