@@ -173,7 +173,7 @@ func (s *state) apply(in input) effects {
 // comes again from undoing a newer one.
 func (e *effects) decideEvent(c *conversation) {
 	switch {
-	case !c.source.before(e.input.source):
+	case c.isDone(e.input.source):
 		e.outcome = done
 	case eventVersion(e.input.record) <= c.roster.Version:
 		e.outcome = repeated
@@ -186,7 +186,7 @@ func (e *effects) decideEvent(c *conversation) {
 func (e *effects) decideErase(c *conversation) {
 	t := c.messages[e.input.record.Target]
 	switch {
-	case !c.source.before(e.input.source):
+	case c.isDone(e.input.source):
 		e.outcome = done
 	case t == nil || t.Sender != e.input.record.Sender || !t.alive():
 		e.outcome = repeated
@@ -199,7 +199,7 @@ func (e *effects) decideErase(c *conversation) {
 func (s *state) decide(c *conversation, e *effects) {
 	r, at := e.input.record, e.input.source
 	id := keyID(r)
-	if !c.source.before(at) {
+	if c.isDone(at) {
 		e.outcome = done
 		return
 	}

@@ -350,6 +350,36 @@ func TestCrashesKeepTheOrder(t *testing.T) {
 	require.Positive(t, again, "nothing was published twice")
 }
 
+// An instance that takes a partition over reads of each conversation where it stands, and nothing of the records whose messages are stored.
+func TestStoredRecordsAreReplayedWithoutReads(t *testing.T) {
+	d, reads := openCountedDatabase(t)
+	ann, ben := wire.NewID(), wire.NewID()
+	room := wire.DirectID(ann, ben)
+	var records []*kgo.Record
+	add := func(r wire.Record) {
+		r.Conversation, r.Sender, r.ClientID, r.At = room, ann, fmt.Sprint("c-", len(records)), wire.At(time.Now())
+		records = append(records, &kgo.Record{Key: []byte(room), Value: wire.Encode(r), Offset: int64(len(records))})
+	}
+	for range 50 {
+		add(wire.Record{Type: wire.RecordSend, Body: "hello"})
+		add(wire.Record{Type: wire.RecordEdit, Target: 1, Body: "hello again"})
+	}
+	first := newInstance(t, d, 0, 0)
+	_, err := first.decide(t.Context(), records)
+	require.NoError(t, err)
+	require.NoError(t, first.drain(t.Context()))
+	require.NoError(t, first.projector.write(t.Context()))
+
+	reads.Store(0)
+	next := newInstance(t, d, 0, int64(len(records)))
+	all, err := next.decide(t.Context(), records)
+	require.NoError(t, err)
+	for _, e := range all {
+		require.Equal(t, done, e.outcome)
+	}
+	require.EqualValues(t, 4, reads.Load(), "the head, whether there is a message after it, the roster, the last message")
+}
+
 // Who was killed has refused a text of somebody who was let in later, and has stored both. The text stays refused.
 func TestARefusalIsFinal(t *testing.T) {
 	d := newTestDatabase(t)
@@ -398,7 +428,11 @@ func TestWhatIsUnfinishedOutlivesAnError(t *testing.T) {
 	}})
 	c := newCrowd(0)
 	var inputs []input
-	for i, r := range []wire.Record{{Type: wire.RecordSend, ClientID: "a", Body: "first"}, {Type: wire.RecordEdit, ClientID: "b", Target: 1, Body: "edited"}} {
+	for i, r := range []wire.Record{
+		{Type: wire.RecordSend, ClientID: "a", Body: "first"},
+		{Type: wire.RecordEdit, ClientID: "b", Target: 1, Body: "edited"},
+		{Type: wire.RecordSend, ClientID: "c", Body: "not stored, so its key is asked for"},
+	} {
 		r.Conversation, r.Sender, r.At = c.dm, c.users[0], wire.At(time.Unix(1, 0))
 		inputs = append(inputs, parse(&kgo.Record{Topic: "messages", Partition: partitionOfAll, Offset: int64(i), Key: []byte(r.Conversation), Value: wire.Encode(r)}, "log"))
 		require.NoError(t, inputs[i].invalid)
