@@ -28,13 +28,14 @@ type consumer struct {
 	mu         sync.Mutex
 	partitions map[int32]*partition
 	turns      sync.WaitGroup
-	failed     error // of a turn: its records are not decided
+	lostUpTo   map[int32]int64 // of each partition, the end of what was counted as lost
+	failed     error           // of a turn: its records are not decided
 
 	turnOver chan struct{} // closed, and made anew, when a partition can go on after a turn
 }
 
 func newConsumer(s *messaging) *consumer {
-	return &consumer{messaging: s, partitions: map[int32]*partition{}, turnOver: make(chan struct{})}
+	return &consumer{messaging: s, partitions: map[int32]*partition{}, lostUpTo: map[int32]int64{}, turnOver: make(chan struct{})}
 }
 
 func (c *consumer) newDecider() *decider {
@@ -130,6 +131,10 @@ func (c *consumer) assigned(ctx context.Context, offsets map[int32]kgo.Offset) e
 		}
 		if p.committed > ends[n] {
 			return fmt.Errorf("partition %d of the topic messages ends at %d, before the offset %d up to which it was handled: the brokers have lost records, or KAFKA_START is of another topic", n, ends[n], p.committed)
+		}
+		if p.committed < starts[n] {
+			c.countLost(n, p.committed, starts[n])
+			p.committed = starts[n] // nobody need wait for what was lost
 		}
 		if p.committed > 0 {
 			handled.add(source{Log: log, Partition: n, Offset: p.committed - 1})
@@ -290,10 +295,7 @@ func (c *consumer) take(fetches kgo.Fetches) {
 			p.replayed = f.HighWatermark
 		}
 		for _, r := range f.Records {
-			if r.Offset > p.next && r.Offset > p.committed {
-				c.Log.Error("the topic messages has lost records before they were handled; its retention is too small", "partition", f.Partition, "from", max(p.next, p.committed), "to", r.Offset-1)
-				c.missing.Add(float64(r.Offset - max(p.next, p.committed)))
-			}
+			c.countLost(f.Partition, max(p.next, p.committed), r.Offset)
 			p.next = r.Offset + 1
 			in := parse(r, *c.log.Load())
 			p.decider.state.recognize(&in)
@@ -302,6 +304,18 @@ func (c *consumer) take(fetches kgo.Fetches) {
 			}
 		}
 	})
+}
+
+// countLost counts the records from one offset to before another: the topic has lost them before they were handled. Each counts once: a partition in which
+// nothing more is said has the same commit when it is assigned again. The caller holds mu.
+func (c *consumer) countLost(partition int32, from, to int64) {
+	from = max(from, c.lostUpTo[partition])
+	if from >= to {
+		return
+	}
+	c.lostUpTo[partition] = to
+	c.Log.Error("the topic messages has lost records before they were handled; its retention is too small", "partition", partition, "from", from, "to", to-1)
+	c.missing.Add(float64(to - from))
 }
 
 // parse reads a record of the topic messages.
