@@ -354,16 +354,22 @@ func TestSockets(t *testing.T) {
 			require.Equal(t, tc.code, websocket.CloseStatus(err), "%s: %v", name, err)
 		}
 	})
-	t.Run("a field of a wrong type is answered", func(t *testing.T) {
+	t.Run("a field that is wrong is answered", func(t *testing.T) {
 		ws, err := dial(access, "")
 		require.NoError(t, err)
 		defer func() { _ = ws.CloseNow() }()
 		_, _, err = ws.Read(ctx) // hello
 		require.NoError(t, err)
-		require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(`{"type":"send","conversation":"g:1","client_id":"c-1","body":7}`)))
-		_, raw, err := ws.Read(ctx)
-		require.NoError(t, err)
-		require.JSONEq(t, `{"type":"error","code":"bad_frame","message":"a field has a wrong type: body","retry":false,"client_id":"c-1"}`, string(raw))
+		for body, problem := range map[string]string{
+			`"body":7`:              "a field has a wrong type: body",
+			`"body":"x","body":"y"`: "a field comes twice, or its name is in another case: body",
+			`"Body":"x"`:            "a field comes twice, or its name is in another case: body",
+		} {
+			require.NoError(t, ws.Write(ctx, websocket.MessageText, []byte(`{"type":"send","conversation":"g:1","client_id":"c-1",`+body+`}`)))
+			_, raw, err := ws.Read(ctx)
+			require.NoError(t, err)
+			require.JSONEq(t, `{"type":"error","code":"bad_frame","message":"`+problem+`","retry":false,"client_id":"c-1"}`, string(raw))
+		}
 	})
 	t.Run("ping", func(t *testing.T) {
 		ws, err := dial(access, "")

@@ -44,15 +44,22 @@ func TestDecodeRefuses(t *testing.T) {
 		"another case within":        `{"in":{"B":"x"}}`,
 		"another case in a list":     `{"list":[{"b":"x"},{"B":"x"}]}`,
 		"text that is not UTF-8":     "{\"a\":\"\xff\"}",
+		"a field twice":              `{"a":"x","a":"x"}`,
+		"a field twice by an escape": `{"a":"x","\u0061":"y"}`,
+		"a field twice within":       `{"in":{"b":"x","b":"y"}}`,
+		"a field twice in a list":    `{"list":[{"b":"x","b":"x"}]}`,
+		"a key of a map twice":       `{"map":{"x":1,"x":1}}`,
+		"a null and a value":         `{"a":null,"a":"x"}`,
 		"two values":                 `{"a":"x"}{}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := httptest.NewRequest("POST", "/", strings.NewReader(body))
 			r.Header.Set("Content-Type", "application/json")
 			var v struct {
-				A    string  `json:"a"`
-				In   *inner  `json:"in"`
-				List []inner `json:"list"`
+				A    string           `json:"a"`
+				In   *inner           `json:"in"`
+				List []inner          `json:"list"`
+				Map  map[string]int64 `json:"map"`
 			}
 			var e *Error
 			require.ErrorAs(t, Decode(httptest.NewRecorder(), r, &v), &e)

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"math"
 	"mime"
 	"net"
@@ -162,8 +161,11 @@ func Caller(r *http.Request) string {
 	return caller
 }
 
+// maxDepth is how deep objects and lists of a body may be nested. No document of docs/openapi comes near it.
+const maxDepth = 16
+
 // Decode reads a JSON body into v, strictly. It refuses what encoding/json lets pass and no document of docs/openapi allows: null, which
-// is a field left out there, a field's name in another case, and text that is not UTF-8.
+// is a field left out there, a field's name in another case or twice, and text that is not UTF-8.
 func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return &Error{Status: http.StatusUnsupportedMediaType, Code: "unsupported_media_type", Message: "the body must have Content-Type: application/json"}
@@ -175,81 +177,102 @@ func Decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if !utf8.Valid(raw) {
 		return BadRequest("the body is not UTF-8")
 	}
+	tokens := json.NewDecoder(bytes.NewReader(raw))
+	tokens.UseNumber() // whether one fits is for its field to say
+	if err := checkValue(tokens, reflect.TypeOf(v)); err != nil {
+		return err
+	}
+	if _, more := tokens.Token(); !errors.Is(more, io.EOF) {
+		return BadRequest("the body holds more than one JSON value")
+	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(v); err != nil {
-		return BadRequest("the body is not what is expected: %v", err)
-	}
-	if _, more := d.Token(); !errors.Is(more, io.EOF) {
-		return BadRequest("the body holds more than one JSON value")
-	}
-	var all any
-	if err := json.Unmarshal(raw, &all); err != nil {
-		return BadRequest("the body is not what is expected: %v", err)
-	}
-	if where := findNull("", all); where != "" {
-		return BadRequest("%s is null; leave it out or give a value", where)
-	}
-	if where := findUnknown("", all, reflect.TypeOf(v)); where != "" {
-		return BadRequest("the body is not what is expected: unknown field %q", where)
+		return unexpected(err)
 	}
 	return nil
 }
 
-// findNull gives where in a JSON value the first null is, such as "members[2]"; empty if there is none.
-func findNull(at string, v any) string {
-	switch v := v.(type) {
-	case nil:
-		return cmp.Or(at, "the body")
-	case []any:
-		for i, sub := range v {
-			if where := findNull(at+"["+strconv.Itoa(i)+"]", sub); where != "" {
-				return where
-			}
-		}
-	case map[string]any:
-		for _, name := range slices.Sorted(maps.Keys(v)) {
-			if where := findNull(strings.TrimPrefix(at+"."+name, "."), v[name]); where != "" {
-				return where
-			}
-		}
-	}
-	return ""
-}
+func unexpected(err error) error { return BadRequest("the body is not what is expected: %v", err) }
 
-// findUnknown gives where in a JSON value, which was decoded into a t, the first field is that t has not by exactly that name; empty if there
-// is none.
-func findUnknown(at string, v any, t reflect.Type) string {
+// checkValue reads the next value, which is to be decoded into a t, and refuses nulls in it, unknown fields and those that come twice. path leads to the
+// value, as in ".members", "[2]". A value that is no t is for the decoder to refuse: then nothing is known of its fields.
+func checkValue(tokens *json.Decoder, t reflect.Type, path ...string) error {
+	token, err := tokens.Token()
+	if err != nil {
+		return unexpected(err)
+	}
+	if len(path) > maxDepth {
+		return BadRequest("the body is nested deeper than %d", maxDepth)
+	}
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
-	if l, ok := v.([]any); ok && t.Kind() == reflect.Slice {
-		for i, sub := range l {
-			if where := findUnknown(at+"["+strconv.Itoa(i)+"]", sub, t.Elem()); where != "" {
-				return where
+	switch token {
+	case nil:
+		return BadRequest("%s is null; leave it out or give a value", cmp.Or(joinPath(path), "the body"))
+	case json.Delim('['):
+		for i := 0; tokens.More(); i++ {
+			if err := checkValue(tokens, elementOf(t), append(path, "["+strconv.Itoa(i)+"]")...); err != nil {
+				return err
 			}
 		}
-	}
-	fields, ok := v.(map[string]any)
-	if !ok || t.Kind() != reflect.Struct {
-		return ""
-	}
-	known := map[string]reflect.Type{}
-	for _, f := range reflect.VisibleFields(t) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		known[cmp.Or(name, f.Name)] = f.Type
-	}
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		where := strings.TrimPrefix(at+"."+name, ".")
-		if known[name] == nil {
-			return where
+	case json.Delim('{'):
+		if err := checkFields(tokens, t, path); err != nil {
+			return err
 		}
-		if where = findUnknown(where, fields[name], known[name]); where != "" {
-			return where
-		}
+	default:
+		return nil
 	}
-	return ""
+	if _, err := tokens.Token(); err != nil { // its end
+		return unexpected(err)
+	}
+	return nil
 }
+
+func checkFields(tokens *json.Decoder, t reflect.Type, path []string) error {
+	types := map[string]reflect.Type{}
+	if t.Kind() == reflect.Struct {
+		for _, f := range reflect.VisibleFields(t) {
+			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			types[cmp.Or(name, f.Name)] = f.Type
+		}
+	}
+	seen := map[string]bool{}
+	for tokens.More() {
+		token, err := tokens.Token()
+		if err != nil {
+			return unexpected(err)
+		}
+		name, _ := token.(string)
+		within := append(path, "."+name)
+		of, known := types[name]
+		switch {
+		case t.Kind() != reflect.Struct:
+			of = elementOf(t)
+		case !known:
+			return BadRequest("the body is not what is expected: unknown field %q", joinPath(within))
+		}
+		if seen[name] {
+			return BadRequest("%s is there twice; give it once", joinPath(within))
+		}
+		seen[name] = true
+		if err := checkValue(tokens, of, within...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// elementOf is what a list or a map is of. Where a value is neither, it is anything.
+func elementOf(t reflect.Type) reflect.Type {
+	if k := t.Kind(); k == reflect.Slice || k == reflect.Map {
+		return t.Elem()
+	}
+	return reflect.TypeFor[any]()
+}
+
+func joinPath(path []string) string { return strings.TrimPrefix(strings.Join(path, ""), ".") }
 
 // ReadBody reads a body of at most MaxBody bytes.
 func ReadBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -26,10 +27,11 @@ type ClientFrame struct {
 	Again        bool             `json:"again,omitempty"`
 }
 
-// ErrField is a field of a wrong type in a frame that is good otherwise.
-var ErrField = errors.New("a field has a wrong type")
+// ErrField is a field that is wrong in a frame that is good otherwise.
+var ErrField = errors.New("a field")
 
-// DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none. With ErrField comes what else is in the frame.
+// DecodeFrame reads a client's frame. The error says, without a word of the frame's, why it is none. With ErrField comes what else is in the frame: a field
+// has a wrong type, or encoding/json would take it by a name in another case, or the last of two with one name.
 // An id that is too long is left out, as answers leave it out.
 func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	switch {
@@ -37,7 +39,9 @@ func DecodeFrame(data []byte) (f ClientFrame, err error) {
 		return f, fmt.Errorf("a frame is larger than %d bytes", MaxFrame)
 	case !utf8.Valid(data):
 		return f, errors.New("a frame is not UTF-8")
-	case depth(data) > MaxDepth:
+	}
+	deepest, misnamed := scan(data)
+	if deepest > MaxDepth {
 		return f, fmt.Errorf("a frame is nested deeper than %d", MaxDepth)
 	}
 	// A pointer, because null would leave a struct as it is.
@@ -46,11 +50,14 @@ func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && p != nil {
 		if field, _, _ := strings.Cut(wrong.Field, "."); field != "" {
-			err = fmt.Errorf("%w: %s", ErrField, field) // the name is ours: json names fields that it knows
+			err = fmt.Errorf("%w has a wrong type: %s", ErrField, field) // the name is ours: json names fields that it knows
 		}
 	}
 	if p == nil || (err != nil && !errors.Is(err, ErrField)) {
 		return f, errors.New("a frame is not a JSON object as expected")
+	}
+	if err == nil && misnamed != "" {
+		err = fmt.Errorf("%w comes twice, or its name is in another case: %s", ErrField, misnamed)
 	}
 	if len(p.ID) > MaxFrameID {
 		p.ID = ""
@@ -62,24 +69,62 @@ func DecodeFrame(data []byte) (f ClientFrame, err error) {
 	return f, errors.New("a frame has no type or an unknown one")
 }
 
-// depth gives how deep objects and lists are nested in a text that may be JSON, before a parser recurses into it.
-func depth(data []byte) (deepest int) {
-	now, quoted, escaped := 0, false, false
-	for _, c := range data {
+// frameFields are the names of the fields of a ClientFrame.
+var frameFields = [...]string{
+	"type", "id", "token", "conversation", "client_id", "body", "have", "reply_to", "mentions", "seq", "emoji", "on", "away", "again",
+}
+
+// scan goes over a text that may be JSON, before a parser recurses into it. It gives how deep objects and lists are nested, and a field of a ClientFrame that
+// comes twice or by a name in another case, if there is one.
+func scan(data []byte) (deepest int, misnamed string) {
+	depth, quoted, escaped := 0, false, false
+	begin, end, escapes := 0, 0, false // of the last string
+	var seen [len(frameFields)]bool
+	for i, c := range data {
 		switch {
 		case escaped:
 			escaped = false
 		case quoted && c == '\\':
-			escaped = true
+			escaped, escapes = true, true
 		case c == '"':
-			quoted = !quoted
+			if quoted = !quoted; quoted {
+				begin, escapes = i, false
+			} else {
+				end = i + 1
+			}
 		case quoted:
+		case c == ':' && depth == 1:
+			if field, exact := fieldOf(data[begin:end], escapes); field >= 0 {
+				if !exact || seen[field] {
+					misnamed = frameFields[field]
+				}
+				seen[field] = true
+			}
 		case c == '{' || c == '[':
-			now++
-			deepest = max(deepest, now)
+			depth++
+			deepest = max(deepest, depth)
 		case c == '}' || c == ']':
-			now--
+			depth--
 		}
 	}
-	return deepest
+	return deepest, misnamed
+}
+
+// fieldOf gives the field of a ClientFrame that encoding/json takes a quoted name for, -1 if it is none, and whether it is exactly the field's.
+func fieldOf(quoted []byte, escapes bool) (field int, exact bool) {
+	if len(quoted) < 2 {
+		return -1, false
+	}
+	name := quoted[1 : len(quoted)-1]
+	if escapes {
+		var s string
+		_ = json.Unmarshal(quoted, &s) // a name that is none is none of ours
+		name = []byte(s)
+	}
+	for i, f := range frameFields {
+		if string(name) == f {
+			return i, true
+		}
+	}
+	return slices.IndexFunc(frameFields[:], func(f string) bool { return strings.EqualFold(f, string(name)) }), false
 }
