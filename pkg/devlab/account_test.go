@@ -552,6 +552,8 @@ func TestADeletionWaitsForQuarantine(t *testing.T) {
 		doc, err := deletion()
 		return err == nil && doc.Confirmed["groups"] && doc.Confirmed["presence"]
 	})
+	w.metric("auth", "\nauth_deletions_pending 1\n")
+	w.metric("auth", "\nauth_deletions_oldest_seconds 7") // and some: it is 12 min old by auth's clock
 	_, err = buckets.UpdateOne(ctx, bucket, bson.M{"$unset": bson.M{"changed": ""}})
 	require.NoError(t, err)
 	var walked struct {
@@ -573,4 +575,6 @@ func TestADeletionWaitsForQuarantine(t *testing.T) {
 		return errors.Is(err, mongo.ErrNoDocuments)
 	})
 	w.forgets(0, "hush", "Gone")
+	w.metric("auth", "\nauth_deletions_pending 0\n")
+	w.metric("auth", "\nauth_deletions_oldest_seconds 0\n")
 }

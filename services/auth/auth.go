@@ -133,6 +133,7 @@ type auth struct {
 	exports       *limit.Buckets
 
 	reused, told, pruned prometheus.Counter
+	pending, oldest      prometheus.Gauge // of deletions
 }
 
 // users: by id. usernames: by name in lower case. prefixes: by the beginning of a name. sessions: by id. devices: by user, their
@@ -167,6 +168,8 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 		reused:  m.Counter("auth_refresh_tokens_reused_total", "Sessions that ended because an old refresh token was shown."),
 		told:    m.Counter("auth_sessions_ended_total", "Ends of sessions told to Kafka."),
 		pruned:  m.Counter("auth_sessions_pruned_total", "Expired sessions deleted."),
+		pending: m.Gauge("auth_deletions_pending", "Deleted accounts of which something may be left, as each instance last saw them."),
+		oldest:  m.Gauge("auth_deletions_oldest_seconds", "The age of the oldest of those deletions; 0 if there is none."),
 	}
 	defer func() {
 		if err != nil {

@@ -140,12 +140,18 @@ func (a *auth) erase(ctx context.Context, d deletion) error {
 	return err
 }
 
-// sweepDeletions goes on with deletions. There are few at any time, so all are read.
+// sweepDeletions goes on with deletions, and measures how many there are. There are few at any time, so all are read.
 func (a *auth) sweepDeletions(ctx context.Context) error {
 	all, err := a.pendingDeletions(ctx)
 	if err != nil {
 		return err
 	}
+	age := time.Duration(0)
+	for _, d := range all {
+		age = max(age, a.Now().Sub(d.Since))
+	}
+	a.pending.Set(float64(len(all)))
+	a.oldest.Set(age.Seconds())
 	var errs []error
 	for _, d := range all {
 		if err := a.proceed(ctx, d); err != nil {
