@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -211,27 +210,27 @@ func erasing(t *testing.T) (*world, *clock) {
 	w := newWorld(t, "auth", "gateway", "groups", "messaging", "presence")
 	var c clock
 	now := c.now
-	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := gateway.ConfigFromEnv(getenv)
-		c.Listener, c.Log, c.Now = ln, log, now
+		c.Listener, c.HealthListener, c.Log, c.Now = on.service, on.health, log, now
 		require.NoError(t, err)
 		return gateway.Run(ctx, c)
 	}
-	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := groups.ConfigFromEnv(getenv)
-		c.Listener, c.Log, c.Erase = ln, log, often
+		c.Listener, c.HealthListener, c.Log, c.Erase = on.service, on.health, log, often
 		require.NoError(t, err)
 		return groups.Run(ctx, c)
 	}
-	w.parts["messaging"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["messaging"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := messaging.ConfigFromEnv(getenv)
-		c.Listener, c.Log, c.Erase = ln, log, often
+		c.Listener, c.HealthListener, c.Log, c.Erase = on.service, on.health, log, often
 		require.NoError(t, err)
 		return messaging.Run(ctx, c)
 	}
-	w.parts["presence"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["presence"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := presence.ConfigFromEnv(getenv)
-		c.Listener, c.Log, c.Erase = ln, log, often
+		c.Listener, c.HealthListener, c.Log, c.Erase = on.service, on.health, log, often
 		require.NoError(t, err)
 		return presence.Run(ctx, c)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"regexp"
 	"runtime"
@@ -36,12 +35,12 @@ func (w *world) authConfig() auth.Config {
 // startAuth starts auth with another configuration, of a world made without it.
 func (w *world) startAuth(change func(*auth.Config)) {
 	w.t.Helper()
-	w.parts["auth"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["auth"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := auth.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		c.Listener, c.Log = ln, log
+		c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 		change(&c)
 		return auth.Run(ctx, c)
 	}

@@ -143,51 +143,54 @@ type lab struct {
 type unit struct {
 	name   string
 	routes []string // prefixes of paths that the ingress gives it
-	run    func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error
-	ln     net.Listener
+	run    func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error
+	on     listeners
 }
+
+// listeners are where a service listens. Without one for its health, it opens that itself, where HEALTH says.
+type listeners struct{ service, health net.Listener }
 
 // units gives the services with the paths of the ingress.
 func units() []*unit {
 	return []*unit{
-		{name: "auth", routes: []string{"/api/auth"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "auth", routes: []string{"/api/auth"}, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 			c, err := auth.ConfigFromEnv(getenv)
 			if err != nil {
 				return err
 			}
-			c.Listener, c.Log = ln, log
+			c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 			return auth.Run(ctx, c)
 		}},
-		{name: "messaging", routes: []string{"/api/conversations", "/api/messages"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "messaging", routes: []string{"/api/conversations", "/api/messages"}, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 			c, err := messaging.ConfigFromEnv(getenv)
 			if err != nil {
 				return err
 			}
-			c.Listener, c.Log = ln, log
+			c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 			return messaging.Run(ctx, c)
 		}},
-		{name: "groups", routes: []string{"/api/groups", "/api/invitations", "/api/contacts", "/api/blocks"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "groups", routes: []string{"/api/groups", "/api/invitations", "/api/contacts", "/api/blocks"}, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 			c, err := groups.ConfigFromEnv(getenv)
 			if err != nil {
 				return err
 			}
-			c.Listener, c.Log = ln, log
+			c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 			return groups.Run(ctx, c)
 		}},
-		{name: "presence", routes: []string{"/api/presence"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "presence", routes: []string{"/api/presence"}, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 			c, err := presence.ConfigFromEnv(getenv)
 			if err != nil {
 				return err
 			}
-			c.Listener, c.Log = ln, log
+			c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 			return presence.Run(ctx, c)
 		}},
-		{name: "gateway", routes: []string{"/ws"}, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		{name: "gateway", routes: []string{"/ws"}, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 			c, err := gateway.ConfigFromEnv(getenv)
 			if err != nil {
 				return err
 			}
-			c.Listener, c.Log = ln, log
+			c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 			return gateway.Run(ctx, c)
 		}},
 	}
@@ -238,15 +241,9 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	}
 	defer l.issuer.Close()
 	l.units = units()
-	urls := map[string]string{}
-	for _, u := range l.units {
-		if u.ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere); err != nil {
-			return errors.Join(fmt.Errorf("listen for %s: %w", u.name, err), ln.Close())
-		}
-		urls[u.name] = "http://" + u.ln.Addr().String()
-		if urls[health(u.name)], err = free(ctx); err != nil {
-			return errors.Join(fmt.Errorf("find a port for the health of %s: %w", u.name, err), ln.Close())
-		}
+	urls, err := listen(ctx, l.units)
+	if err != nil {
+		return errors.Join(err, ln.Close())
 	}
 	front, err := newFront(l.units, urls, o.Frontend)
 	if err != nil {
@@ -259,7 +256,7 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	for _, u := range l.units {
 		g.Go(func() error {
 			getenv := l.environment(u.name, l.broker.Addr(), l.db.Addr(), urls)
-			if err := u.run(run, getenv, u.ln, l.log.With("service", u.name)); err != nil {
+			if err := u.run(run, getenv, u.on, l.log.With("service", u.name)); err != nil {
 				return fmt.Errorf("%w; the log is %s", err, filepath.Join(l.dir, "dev.log"))
 			}
 			return nil
@@ -290,13 +287,19 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	return err
 }
 
-// free gives the base address of a port of loopback on which nobody listens. Taking it is left to the service.
-func free(ctx context.Context) (string, error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere)
-	if err != nil {
-		return "", err
+// listen opens the listeners of units, and gives their base addresses. They stay open until the services take them over, so that no other program gets
+// their ports.
+func listen(ctx context.Context, units []*unit) (urls map[string]string, err error) {
+	urls = map[string]string{}
+	for _, u := range units {
+		for name, ln := range map[string]*net.Listener{u.name: &u.on.service, health(u.name): &u.on.health} {
+			if *ln, err = (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere); err != nil {
+				return nil, fmt.Errorf("listen for %s: %w", name, err)
+			}
+			urls[name] = "http://" + (*ln).Addr().String()
+		}
 	}
-	return "http://" + ln.Addr().String(), ln.Close()
+	return urls, nil
 }
 
 // anywhere is loopback, where only this machine's users come, at a free port.

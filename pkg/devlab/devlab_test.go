@@ -5,6 +5,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -48,6 +50,22 @@ func get(t *testing.T, url string) (int, string) {
 	require.NoError(t, err)
 	require.NoError(t, res.Body.Close())
 	return res.StatusCode, string(b)
+}
+
+// No other program gets a port between the time that its address is known and the start of its service.
+func TestPortsAreKept(t *testing.T) {
+	all := units()
+	urls, err := listen(t.Context(), all)
+	require.NoError(t, err)
+	require.Len(t, urls, 2*len(all))
+	for _, u := range all {
+		defer u.on.service.Close()
+		defer u.on.health.Close()
+	}
+	for name, url := range urls {
+		_, err := net.Listen("tcp", strings.TrimPrefix(url, "http://"))
+		require.ErrorIs(t, err, syscall.EADDRINUSE, name)
+	}
 }
 
 func TestRun(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -30,13 +29,13 @@ func (w *world) startGateway(name string, change func(*gateway.Config)) (url str
 }
 
 // running runs a gateway with another configuration.
-func running(change func(*gateway.Config)) func(context.Context, func(string) string, net.Listener, *slog.Logger) error {
-	return func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+func running(change func(*gateway.Config)) func(context.Context, func(string) string, listeners, *slog.Logger) error {
+	return func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := gateway.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		c.Listener, c.Log = ln, log
+		c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 		change(&c)
 		return gateway.Run(ctx, c)
 	}

@@ -49,7 +49,7 @@ func runService(name string) error {
 	}
 	for _, u := range units() {
 		if u.name == name {
-			return u.run(context.Background(), os.Getenv, ln, slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+			return u.run(context.Background(), os.Getenv, listeners{service: ln}, slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 		}
 	}
 	return fmt.Errorf("no service %q", name)
@@ -151,7 +151,7 @@ func (w *world) start(name string) {
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- p.unit.run(ctx, w.env(name), ln, w.lab.log.With("service", name)) }()
+	go func() { ended <- p.unit.run(ctx, w.env(name), listeners{service: ln}, w.lab.log.With("service", name)) }()
 	p.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"slices"
@@ -35,13 +34,13 @@ func TestOpenAPIFuzz(t *testing.T) {
 	w := newWorld(t, "auth", "groups", "gateway")
 	for _, name := range []string{"groups", "gateway"} {
 		run := w.parts[name].unit.run
-		w.parts[name].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+		w.parts[name].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 			return run(ctx, func(k string) string {
 				if slices.Contains([]string{"PEOPLE_RATE", "CHANGE_RATE", "GROUP_RATE", "USER_RATE"}, k) {
 					return "off" // a fuzzer makes more requests than people
 				}
 				return getenv(k)
-			}, ln, log)
+			}, on, log)
 		}
 		w.start(name)
 	}

@@ -3,7 +3,6 @@ package devlab
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/url"
 	"testing"
 
@@ -16,12 +15,12 @@ import (
 // startMessaging runs a messaging that is configured otherwise.
 func (w *world) startMessaging(change func(*messaging.Config)) {
 	w.t.Helper()
-	w.parts["messaging"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["messaging"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := messaging.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		c.Listener, c.Log = ln, log
+		c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 		change(&c)
 		return messaging.Run(ctx, c)
 	}

@@ -61,7 +61,7 @@ func RunPart(ctx context.Context, name string, getenv func(string) string, log *
 			if err != nil {
 				return fmt.Errorf("run %s: %w", name, err)
 			}
-			return u.run(ctx, getenv, ln, log)
+			return u.run(ctx, getenv, listeners{service: ln}, log)
 		}
 	}
 	return fmt.Errorf("run %s: %w", name, errNoPart)

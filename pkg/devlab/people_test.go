@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/url"
 	"os"
 	"slices"
@@ -54,12 +53,12 @@ func rightsTable(t *testing.T) (parts []string, rights map[string]map[string]int
 // startGroups starts groups with another configuration, of a world made without it.
 func (w *world) startGroups(change func(*groups.Config)) {
 	w.t.Helper()
-	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := groups.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		c.Listener, c.Log = ln, log
+		c.Listener, c.HealthListener, c.Log = on.service, on.health, log
 		change(&c)
 		return groups.Run(ctx, c)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -43,12 +42,12 @@ func (f *frozen) forward(d time.Duration) {
 // startPresence starts presence by another clock, of a world made without it.
 func (w *world) startPresence(now func() time.Time) {
 	w.t.Helper()
-	w.parts["presence"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["presence"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := presence.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		c.Listener, c.Log, c.Now, c.Tick = ln, log, now, 5*time.Millisecond
+		c.Listener, c.HealthListener, c.Log, c.Now, c.Tick = on.service, on.health, log, now, 5*time.Millisecond
 		return presence.Run(ctx, c)
 	}
 	w.start("presence")
@@ -309,12 +308,12 @@ func TestAway(t *testing.T) {
 	w := newWorld(t, "presence", "gateway")
 	ctx := t.Context()
 	var c clock
-	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		o, err := gateway.ConfigFromEnv(getenv)
 		if err != nil {
 			return err
 		}
-		o.Listener, o.Log, o.Now = ln, log, c.now
+		o.Listener, o.HealthListener, o.Log, o.Now = on.service, on.health, log, c.now
 		return gateway.Run(ctx, o)
 	}
 	w.start("gateway")

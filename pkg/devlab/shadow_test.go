@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -57,13 +56,13 @@ func (w *world) shadowOf(service string, more map[string]string) {
 	}
 	maps.Copy(own, more)
 	live := units()[slices.IndexFunc(units(), func(u *unit) bool { return u.name == service })]
-	w.place(&unit{name: name, run: func(ctx context.Context, getenv func(string) string, ln net.Listener, log *slog.Logger) error {
+	w.place(&unit{name: name, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		return live.run(ctx, func(k string) string {
 			if v, ok := own[k]; ok {
 				return v
 			}
 			return getenv(k)
-		}, ln, log)
+		}, on, log)
 	}})
 	w.start(name)
 }

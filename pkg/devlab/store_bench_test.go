@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -32,14 +31,14 @@ func BenchmarkStored(b *testing.B) {
 	b.Cleanup(l.issuer.Close)
 	all := units()
 	u := all[slices.IndexFunc(all, func(u *unit) bool { return u.name == "messaging" })]
-	ln, err := net.Listen("tcp", anywhere)
+	urls, err := listen(b.Context(), []*unit{u})
 	require.NoError(b, err)
-	urls := map[string]string{"messaging": "http://" + ln.Addr().String(), "auth": "http://" + anywhere, "groups": "http://" + anywhere}
-	urls[health("messaging")], err = free(b.Context())
-	require.NoError(b, err)
+	urls["auth"], urls["groups"] = "http://"+anywhere, "http://"+anywhere
 	ctx, cancel := context.WithCancel(b.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- u.run(ctx, l.environment("messaging", l.broker.Addr(), l.db.Addr(), urls), ln, l.log) }()
+	go func() {
+		ended <- u.run(ctx, l.environment("messaging", l.broker.Addr(), l.db.Addr(), urls), u.on, l.log)
+	}()
 	b.Cleanup(func() { cancel(); require.NoError(b, <-ended) })
 	require.NoError(b, ready(b.Context(), []*unit{u}, urls))
 	k, err := kgo.NewClient(kgo.SeedBrokers(l.broker.Addr()),
