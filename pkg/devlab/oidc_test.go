@@ -170,6 +170,12 @@ func TestLoginWithAProvider(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, list, 2)
 	require.Equal(t, "browser", list[0].Device)
+	var kept strings.Builder
+	require.NoError(t, s.Export(ctx, &kept))
+	require.Contains(t, kept.String(), `"identity":{"issuer":"`+campus.Issuer+`","subject":"id1","created":`)
+	kept.Reset()
+	require.NoError(t, taken.Export(ctx, &kept))
+	require.NotContains(t, kept.String(), "identity")
 
 	t.Run("what goes to the provider", func(t *testing.T) {
 		b := w.browser()
