@@ -122,4 +122,19 @@ export class Account {
     await this.core.http.call('PUT', `/api/auth/users/${encodeURIComponent(user)}/role`, { role });
     this.directory.refresh([user]);
   }
+
+  // suspend keeps a user out, and gives the number of devices that were signed out (admins).
+  async suspend(user: UserId): Promise<number> {
+    return (await this.core.http.call<{ ended: number }>('PUT', `/api/auth/users/${encodeURIComponent(user)}/suspension`)).ended;
+  }
+
+  async liftSuspension(user: UserId): Promise<void> {
+    await this.core.http.call('DELETE', `/api/auth/users/${encodeURIComponent(user)}/suspension`);
+  }
+
+  // remove deletes the account of another user (admins).
+  async remove(user: UserId): Promise<void> {
+    await this.core.http.call('DELETE', `/api/auth/users/${encodeURIComponent(user)}`);
+    this.directory.refresh([user]);
+  }
 }

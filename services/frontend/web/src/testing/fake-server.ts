@@ -56,6 +56,8 @@ export class FakeServer {
   readonly invitations = new Map<string, { id: string; title: string; size: number; by: string; at: string }[]>();
   listSize = 500;
   breakExports = false;
+  readonly roles = new Map<string, string>(); // by user; the others are users
+  readonly suspended = new Set<string>();
   preferences = { theme: 'system', enter_sends: true, receipts: true, typing: true };
 
   private readonly sessions = new Map<string, { user: string; access: string; refresh: string }>();
@@ -101,7 +103,7 @@ export class FakeServer {
         this.endSession(session);
         return { status: 204, body: null };
       case 'GET /api/auth/me':
-        return ok({ user: this.user(me), role: 'user', session });
+        return ok({ user: this.user(me), role: this.roles.get(me) ?? 'user', session });
       case 'GET /api/auth/preferences':
         return ok(this.preferences);
       case 'PUT /api/auth/preferences':
@@ -159,6 +161,8 @@ export class FakeServer {
       this.endSession(ending);
       return { status: 204, body: null };
     }
+    const [, subject, about] = /^\/api\/auth\/users\/([^/]+)(?:\/(profile|suspension))?$/.exec(path) ?? [];
+    if (subject) return this.about(me, method, subject, about);
     const conversation = /^\/api\/conversations\/(.+)$/.exec(path)?.[1];
     if (method === 'GET' && conversation) return ok(conversationFor(this.room(conversation, me), me));
     const [, group, part, member] = /^\/api\/groups\/([^/]+)(?:\/(members|leave)(?:\/(.+))?)?$/.exec(path) ?? [];
@@ -188,6 +192,33 @@ export class FakeServer {
       this.event(room, me, { type: 'role_changed', users: [member], role, ...(role === 'owner' ? { owner: member } : {}) });
     } else throw new Refusal(405, 'method_not_allowed');
     return ok(groupOf(room));
+  }
+
+  // about answers what is asked of a user, or done to one.
+  private about(me: string, method: string, id: string, what?: string): { status: number; body: unknown } {
+    const account = this.users.get(id);
+    if (!account || account.deleted) throw new Refusal(404, 'not_found');
+    if (what === 'profile') return { status: 200, body: { user: this.user(id) } };
+    if (this.roles.get(me) !== 'admin') throw new Refusal(403, 'forbidden');
+    const done = { status: 204, body: null };
+    if (method === 'DELETE' && what === 'suspension') {
+      this.suspended.delete(id);
+      return done;
+    }
+    const sessions = [...this.sessions].filter(([, s]) => s.user === id);
+    for (const [session] of sessions) this.endSession(session);
+    if (method === 'PUT' && what === 'suspension') {
+      this.suspended.add(id);
+      return { status: 200, body: { ended: sessions.length } };
+    }
+    if (method !== 'DELETE' || what) throw new Refusal(405, 'method_not_allowed');
+    this.retire(id);
+    return done;
+  }
+
+  // retire leaves of a user what is left of a deleted one.
+  retire(id: string): void {
+    this.users.set(id, { id, name: '', display_name: 'Deleted user', deleted: true, password: '' });
   }
 
   addUser(name: string, password = 'password'): Account {
@@ -400,7 +431,7 @@ export class FakeServer {
     const access = `a${++this.count}`;
     const refresh = `r${++this.count}`;
     this.sessions.set(session, { user, access, refresh });
-    return { user: this.user(user), session, access_token: access, access_expires_in: 600, refresh_token: refresh, refresh_expires_in: 1000 };
+    return { user: this.user(user), role: this.roles.get(user) ?? 'user', session, access_token: access, access_expires_in: 600, refresh_token: refresh, refresh_expires_in: 1000 };
   }
 
   private authenticate(headers: Headers): { user: string; session: string } {
@@ -411,8 +442,8 @@ export class FakeServer {
   }
 
   private user(id: string): WireUser {
-    const { name = '?', display_name } = this.users.get(id) ?? {};
-    return { id, name, ...(display_name ? { display_name } : {}) };
+    const { name = '?', display_name, deleted } = this.users.get(id) ?? {};
+    return { id, name, ...(display_name ? { display_name } : {}), ...(deleted ? { deleted } : {}) };
   }
 
   private online(id: string): boolean {

@@ -373,6 +373,36 @@ describe('the page', () => {
     expect(document.body.textContent).toContain('Your account was deleted.');
   });
 
+  it('lets an admin suspend a user, and delete the account after a confirmation', async () => {
+    server.roles.set('u-alice', 'admin');
+    await chatWithBob();
+    const his = server.login('bob');
+    await click('person-details');
+    await click('moderate-suspend');
+    expect(document.body.textContent).toContain('signed out on 1 device.');
+    expect([...server.suspended]).toEqual(['u-bob']);
+    expect(server.knows(his)).toBe(false);
+    await click('moderate-lift');
+    expect([...server.suspended]).toEqual([]);
+    await click('moderate-delete');
+    await click('moderate-delete-cancel');
+    expect(all('moderate-delete-confirm')).toEqual([]);
+    expect(server.users.get('u-bob')?.deleted).toBeUndefined();
+    await click('moderate-delete');
+    await click('moderate-delete-confirm');
+    expect(server.users.get('u-bob')?.deleted).toBe(true);
+    expect(document.body.textContent).toContain('This account was deleted');
+    expect(all('moderate-delete')).toEqual([]);
+  });
+
+  it('offers only admins to suspend and delete', async () => {
+    server.roles.set('u-alice', 'moderator');
+    await chatWithBob();
+    await click('person-details');
+    expect(all('moderate-end')).toHaveLength(1);
+    for (const what of ['moderate-suspend', 'moderate-lift', 'moderate-delete']) expect(all(what)).toEqual([]);
+  });
+
   it('takes the colours that the user prefers, on every device', async () => {
     server.preferences = { ...server.preferences, theme: 'dark' };
     await register();

@@ -126,11 +126,14 @@ function Nickname({ user }: { user: User }) {
   );
 }
 
+const devices = (n: number): string => `${n} ${n === 1 ? 'device' : 'devices'}`;
+
 // Moderation is for those whose role lets them do more.
 function Moderation({ user }: { user: User }) {
   const chat = useChat();
   const rank = useChatState((s) => s.rank);
   const [done, setDone] = useState<string | null>(null);
+  const [confirming, setConfirming] = useState(false);
   const { busy, error, run } = useWork();
   if (rank === 'user') return null;
   const give = (role: Rank) => () =>
@@ -150,7 +153,7 @@ function Moderation({ user }: { user: User }) {
           onClick={() =>
             void run(async () => {
               const ended = await chat.account.endSessionsOf(user.id);
-              setDone(`Signed out on ${ended} ${ended === 1 ? 'device' : 'devices'}.`);
+              setDone(`Signed out on ${devices(ended)}.`);
             })
           }
         >
@@ -163,6 +166,56 @@ function Moderation({ user }: { user: User }) {
             </button>
           ))}
       </div>
+      {rank === 'admin' && (
+        <div className="card-actions">
+          <button
+            type="button"
+            className="button small"
+            data-testid="moderate-suspend"
+            disabled={busy}
+            onClick={() =>
+              void run(async () => {
+                const ended = await chat.account.suspend(user.id);
+                setDone(`Suspended, and signed out on ${devices(ended)}.`);
+              })
+            }
+          >
+            Suspend
+          </button>
+          <button
+            type="button"
+            className="button small"
+            data-testid="moderate-lift"
+            disabled={busy}
+            onClick={() =>
+              void run(async () => {
+                await chat.account.liftSuspension(user.id);
+                setDone('Not suspended any more.');
+              })
+            }
+          >
+            Lift the suspension
+          </button>
+          {!confirming && (
+            <button type="button" className="button small danger" data-testid="moderate-delete" disabled={busy} onClick={() => setConfirming(true)}>
+              Delete account
+            </button>
+          )}
+        </div>
+      )}
+      {confirming && (
+        <div role="group" aria-label="Delete account">
+          <p>All that {isolate(called(user))} is and has said goes, for everybody. Nobody can undo this.</p>
+          <div className="card-actions">
+            <button type="button" className="button small danger" data-testid="moderate-delete-confirm" disabled={busy} onClick={() => void run(() => chat.account.remove(user.id))}>
+              Delete for good
+            </button>
+            <button type="button" className="button small" data-testid="moderate-delete-cancel" disabled={busy} onClick={() => setConfirming(false)}>
+              Cancel
+            </button>
+          </div>
+        </div>
+      )}
       <p className="error" role="alert">
         {error}
       </p>
