@@ -56,7 +56,11 @@ export class Account {
   // ---- profile
 
   async profile(user: UserId): Promise<Profile> {
-    const profile = toProfile(await this.core.http.call<WireProfile>('GET', `/api/auth/users/${encodeURIComponent(user)}/profile`));
+    const said = await this.core.http.call<WireProfile>('GET', `/api/auth/users/${encodeURIComponent(user)}/profile`).catch((error: unknown) => {
+      if (error instanceof Failure && error.status === 404) this.directory.refresh([user]); // deleted since the page has learned the name
+      throw error;
+    });
+    const profile = toProfile(said);
     this.core.store.dispatch({ type: 'users', users: [profile.user] });
     return profile;
   }

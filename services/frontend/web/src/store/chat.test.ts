@@ -6,7 +6,7 @@ import { FakeServer } from '../testing/fake-server';
 import { isolate } from './bidi';
 import { Chat } from './chat';
 import { Memory } from './memory';
-import { ordered, threadOf } from './state';
+import { nameOf, ordered, threadOf } from './state';
 import { Store } from './store';
 
 let server: FakeServer;
@@ -81,6 +81,37 @@ describe('the list of conversations', () => {
     await settle();
     expect(Object.values(again.store.get().conversations).map((c) => c.title).sort()).toEqual(['five', 'four', 'one', 'three', 'two']);
   });
+});
+
+describe('a user who is deleted while the page is open', () => {
+  const bob = (chat: Chat) => nameOf(chat.store.get().users, 'u-bob');
+  const cases: Record<string, (chat: Chat) => Promise<unknown> | void> = {
+    'is no contact any more': () => server.notice('u-alice', 'contact_gone', 'u-bob'),
+    'has left a group': () => server.leave([...server.rooms.values()].find((r) => r.kind === 'group')!, 'u-bob', 'u-bob'),
+    'is in a conversation that is opened again': (chat) => {
+      chat.select(null);
+      chat.select(dm);
+    },
+    'has a card that is opened': (chat) => chat.account.profile('u-bob').catch(() => undefined),
+    'is in the conversation that is open when the socket connects again': async () => {
+      server.cut();
+      await vi.advanceTimersByTimeAsync(20_000);
+    },
+  };
+  for (const [name, learn] of Object.entries(cases)) {
+    it(name, async () => {
+      const chat = await alice();
+      server.addGroup('u-carol', 'Lab', ['u-alice', 'u-bob']);
+      await withBob(chat);
+      expect(bob(chat)).toBe('bob');
+      server.retire('u-bob');
+      await settle();
+      expect(bob(chat)).toBe('bob');
+      await learn(chat);
+      await settle();
+      expect(bob(chat)).toBe('Deleted user');
+    });
+  }
 });
 
 describe('sending', () => {

@@ -312,7 +312,8 @@ export class Chat {
         this.signals.heard(frame.conversation, frame.user, frame.on);
         return;
       case 'notice':
-        this.directory.need([frame.user]);
+        if (frame.kind === 'contact_gone') this.directory.refresh([frame.user]); // the account may be deleted
+        else this.directory.need([frame.user]);
         if (frame.kind.startsWith('invitation')) this.groups.follow();
         else this.contacts.follow();
         return;
@@ -332,6 +333,7 @@ export class Chat {
     const me = s.me;
     if (!me) return;
     if (message.sender === me.id) this.sender.acknowledged(message.clientId);
+    if (message.event?.type === 'member_left') this.directory.refresh(message.event.users); // the account may be deleted
     this.directory.need(named(message));
     const known = s.conversations[message.conversation];
     if (excludes(message, me.id)) {
@@ -472,6 +474,16 @@ export class Chat {
     const t = threadOf(this.store.get(), id);
     if (!t.opened && !t.loading) await this.history.latest(id);
     this.askPresence(id);
+    this.refreshNames(id);
+  }
+
+  // refreshNames asks again who those are whose names a conversation shows: they may have changed them, or be deleted. In a group with many, it asks for those
+  // who have spoken last.
+  private refreshNames(id: ConversationId): void {
+    const s = this.store.get();
+    const senders = threadOf(s, id).stored.map((m) => m.sender).reverse();
+    const members = (s.conversations[id]?.members ?? []).map((m) => m.user);
+    this.directory.refresh([...new Set([...senders, ...members])].slice(0, wire.limits.ids));
   }
 
   // watch says which conversation's end is before somebody's eyes.
