@@ -402,6 +402,10 @@ func TestWhatACrashLeavesOfAChange(t *testing.T) {
 	w.metric("messaging", "messaging_stored_total 6")
 	w.parts["messaging"].stop()
 	old := get("buckets", dm+"/0")["messages"].(bson.D)
+	var first struct {
+		Source bson.M `bson:"source"`
+	}
+	require.NoError(t, db.Collection("messages").FindOne(ctx, bson.M{"_id": dm + "/1"}).Decode(&first))
 
 	// Each record stands in Kafka; what is stored of it is another story.
 	at := time.Now().UTC().Truncate(time.Millisecond)
@@ -418,14 +422,16 @@ func TestWhatACrashLeavesOfAChange(t *testing.T) {
 		}
 		value, err := json.Marshal(record)
 		require.NoError(t, err)
-		require.NoError(t, k.ProduceSync(ctx, &kgo.Record{Topic: "messages", Key: []byte(dm), Value: value}).FirstErr())
-		_, err = db.Collection("sends").InsertOne(ctx, bson.M{"_id": dm + "/" + alice.User.ID + "/" + id, "seqs": []int64{seq}, "refused": ""})
+		produced, err := k.ProduceSync(ctx, &kgo.Record{Topic: "messages", Key: []byte(dm), Value: value}).First()
 		require.NoError(t, err)
 		if !stored {
 			return
 		}
+		source := bson.M{"log": first.Source["log"], "partition": produced.Partition, "offset": produced.Offset}
+		_, err = db.Collection("sends").InsertOne(ctx, bson.M{"_id": dm + "/" + alice.User.ID + "/" + id, "seq": seq, "refused": "", "at": at, "source": source})
+		require.NoError(t, err)
 		doc := bson.M{"_id": fmt.Sprint(dm, "/", seq), "conversation": dm, "seq": seq, "kind": "edit", "sender": alice.User.ID, "client_id": id,
-			"body": record["body"], "at": at, "target": target, "texts": int64(6), "shown": int64(6), "changed": int64(0)}
+			"body": record["body"], "at": at, "target": target, "texts": int64(6), "shown": int64(6), "changed": int64(0), "source": source}
 		for k, v := range change {
 			doc[k] = v
 		}
@@ -441,7 +447,7 @@ func TestWhatACrashLeavesOfAChange(t *testing.T) {
 	begun(3, true, bson.M{"kind": "delete", "body": ""})
 	begun(4, true, nil) // twice, and none of it is known
 	begun(4, true, nil)
-	begun(5, false, nil) // no more than begun
+	begun(5, false, nil) // no more than said
 
 	w.start("messaging")
 	w.ready()

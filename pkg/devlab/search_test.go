@@ -169,7 +169,7 @@ func TestSendsArePruned(t *testing.T) {
 		if i%5 == 0 {
 			days = 29
 		}
-		_, err := sends.InsertOne(ctx, bson.M{"_id": fmt.Sprint("x/", days, "/", i), "seqs": []int64{1}, "refused": "", "at": time.Now().AddDate(0, 0, -days)})
+		_, err := sends.InsertOne(ctx, bson.M{"_id": fmt.Sprint("x/", days, "/", i), "seq": int64(1), "refused": "", "at": time.Now().AddDate(0, 0, -days)})
 		require.NoError(t, err)
 	}
 	w.parts["messaging"].stop()
