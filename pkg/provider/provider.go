@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
 	"github.com/hashicorp/terraform-plugin-framework/provider"
@@ -78,13 +79,20 @@ type ClusterInfo struct {
 type Options struct {
 	Clusters Clusters
 	Dir      string // the environment's state directory
+	// Now tells which certificates are due for renewal. Nil means time.Now.
+	Now func() time.Time
 }
 
 // Provider serves the lab provider, once for each run of terraform.
 type Provider struct{ options Options }
 
 // New gives a Provider.
-func New(o Options) *Provider { return &Provider{options: o} }
+func New(o Options) *Provider {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Provider{options: o}
+}
 
 // CheckHealth says whether what st records is there and well, as far as that can be told without terraform: reason is why
 // not, known is false where st holds resources of other providers.
@@ -102,6 +110,14 @@ func (p *Provider) CheckHealth(ctx context.Context, st *stack.State) (reason str
 			}
 			if info, err := os.Stat(a.Path); err != nil || !info.IsDir() {
 				return fmt.Sprintf("%s: the directory %s is gone", r.Address, a.Path), true, nil
+			}
+		case r.Type == "lab_certificates":
+			var s certificateSet
+			if err := json.Unmarshal(r.Attributes, &s); err != nil {
+				return "", false, fmt.Errorf("read %s from the state: %w", r.Address, err)
+			}
+			if err := s.check(p.options.Now()); err != nil {
+				return fmt.Sprintf("%s: %s", r.Address, err), true, nil
 			}
 		case r.Type == "lab_cluster":
 			var spec ClusterSpec
@@ -240,5 +256,6 @@ func (r *run) Resources(context.Context) []func() resource.Resource {
 	return []func() resource.Resource{
 		func() resource.Resource { return &workspace{} },
 		func() resource.Resource { return &cluster{run: r} },
+		func() resource.Resource { return &certificates{run: r} },
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/zclconf/go-cty/cty"
@@ -107,6 +108,7 @@ func (f *fakeClusters) took() []string {
 type bench struct {
 	dir      string
 	clusters *fakeClusters
+	now      func() time.Time // nil: the real time
 }
 
 func newBench(t *testing.T) *bench {
@@ -117,7 +119,7 @@ func newBench(t *testing.T) *bench {
 }
 
 func (b *bench) provider() *provider.Provider {
-	return provider.New(provider.Options{Clusters: b.clusters, Dir: filepath.Join(b.dir, "state")})
+	return provider.New(provider.Options{Clusters: b.clusters, Dir: filepath.Join(b.dir, "state"), Now: b.now})
 }
 
 func (b *bench) runner() *terraform.Runner {
@@ -459,4 +461,5 @@ func TestResourceTypes(t *testing.T) {
 	require.Equal(t, cty.Bool, types["lab_cluster"].AttributeType("healthy"))
 	require.Equal(t, cty.Object(map[string]cty.Type{"push": cty.String, "pull": cty.String}), types["lab_cluster"].AttributeType("registry"))
 	require.Equal(t, cty.String, types["lab_workspace"].AttributeType("path"))
+	require.Equal(t, cty.Map(cty.String), types["lab_certificates"].AttributeType("keys"))
 }
