@@ -5,6 +5,7 @@
 //	DATA_DIR    where the log is kept (/data)
 //	USERS_DIR   a directory with a file for each user, named like the user, with the password in it: the services that
 //	            services/topics gives rights to, and admin, who may do everything. Empty: no log-in, all may do everything
+//	TLS_DIR     a directory with the certificate that the broker shows, tls.crt, and its key, tls.key. Empty: no TLS
 package main
 
 import (
@@ -27,13 +28,18 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	if err != nil {
 		return part.Server{}, err
 	}
+	certificate, err := part.Certificate(getenv("TLS_DIR"))
+	if err != nil {
+		return part.Server{}, err
+	}
 	broker, err := kafka.Start(kafka.Options{
-		Listen:     cmp.Or(getenv("LISTEN"), ":9092"),
-		Advertised: getenv("ADVERTISED"),
-		DataDir:    cmp.Or(getenv("DATA_DIR"), "/data"),
-		Users:      known,
-		Passing:    topics.Passing(),
-		Log:        log,
+		Listen:      cmp.Or(getenv("LISTEN"), ":9092"),
+		Advertised:  getenv("ADVERTISED"),
+		DataDir:     cmp.Or(getenv("DATA_DIR"), "/data"),
+		Users:       known,
+		Certificate: certificate,
+		Passing:     topics.Passing(),
+		Log:         log,
 	})
 	if err != nil {
 		return part.Server{}, err

@@ -4,6 +4,7 @@
 //	DATA_DIR  where the databases are kept (/data)
 //	USERS_DIR  a directory with a file for each user, named like the user, with the password in it: services, each of which may use the database
 //	           of its name, and admin, who may do everything. Empty: no log-in, all may do everything
+//	TLS_DIR   a directory with the certificate that the server shows, tls.crt, and its key, tls.key. Empty: no TLS
 package main
 
 import (
@@ -18,6 +19,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/labctl/labctl/images/internal/part"
+	"github.com/labctl/labctl/pkg/certificate"
 	"github.com/labctl/labctl/pkg/mongodb"
 )
 
@@ -33,16 +35,25 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	for name, password := range users {
 		known = append(known, mongodb.User{Name: name, Password: password, Admin: name == part.Admin})
 	}
+	shown, err := part.Certificate(getenv("TLS_DIR"))
+	if err != nil {
+		return part.Server{}, err
+	}
 	server, err := mongodb.Start(mongodb.Options{
-		Users:   known,
-		Listen:  cmp.Or(getenv("LISTEN"), ":27017"),
-		DataDir: cmp.Or(getenv("DATA_DIR"), "/data"),
-		Log:     log,
+		Users:       known,
+		Certificate: shown,
+		Listen:      cmp.Or(getenv("LISTEN"), ":27017"),
+		DataDir:     cmp.Or(getenv("DATA_DIR"), "/data"),
+		Log:         log,
 	})
 	if err != nil {
 		return part.Server{}, err
 	}
-	client, err := mongo.Connect(options.Client().ApplyURI(server.URI()).SetMaxPoolSize(2))
+	asked := options.Client().ApplyURI(server.URI()).SetMaxPoolSize(2)
+	if shown != nil {
+		asked.SetTLSConfig(certificate.Self(*shown))
+	}
+	client, err := mongo.Connect(asked)
 	if err != nil {
 		return part.Server{}, errors.Join(err, server.Close())
 	}

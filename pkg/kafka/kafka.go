@@ -4,17 +4,21 @@ package kafka
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/pkg/certificate"
 )
 
 // Options say where a broker listens and keeps its data.
@@ -27,6 +31,8 @@ type Options struct {
 	Advertised string
 	// Users may log in, and nobody else, each with its rights and no more. Empty: the broker knows no log-in, and all may do everything.
 	Users []User
+	// Certificate is what the broker shows to its clients, who then speak TLS and nothing else. Nil: no TLS.
+	Certificate *tls.Certificate
 	// Passing are topics whose records are of no use any more once the machine has lost its power. They are written like the others, but
 	// nobody waits for them to be synced.
 	Passing []string
@@ -40,7 +46,7 @@ type Broker struct {
 	sync    *syncer
 	addr    string // what clients are told
 	bound   string
-	login   []kgo.Opt // the broker's own user
+	client  []kgo.Opt // how the broker connects to itself
 }
 
 // grantTime is how long giving the users their rights may take, within this process.
@@ -73,6 +79,9 @@ func Start(o Options) (*Broker, error) {
 	}
 	syncer := newSyncer(o.DataDir, o.Passing...)
 	door := newDoor(adv, syncer)
+	if o.Certificate != nil {
+		door.tls = certificate.Server(*o.Certificate)
+	}
 	cluster, err := kfake.NewCluster(append(users,
 		kfake.NumBrokers(1),
 		withNames(),
@@ -93,8 +102,11 @@ func Start(o Options) (*Broker, error) {
 		return nil, errors.Join(fmt.Errorf("start kafka from %s: %w", o.DataDir, err), ln.Close())
 	}
 	b := &Broker{cluster: cluster, sync: syncer, addr: adv.Addr().String(), bound: ln.Addr().String()}
+	if o.Certificate != nil {
+		b.client = append(b.client, kgo.DialTLSConfig(certificate.Self(*o.Certificate)))
+	}
 	if len(o.Users) > 0 {
-		b.login = []kgo.Opt{operatorLogin(password)}
+		b.client = append(b.client, operatorLogin(password))
 		ctx, cancel := context.WithTimeout(context.Background(), grantTime)
 		defer cancel()
 		if err := grant(ctx, o.Users, operatorLogin(password), kgo.SeedBrokers(b.addr), kgo.Dialer(door.Dial)); err != nil {
@@ -118,7 +130,7 @@ func (b *Broker) Close() {
 
 // Ready asks the broker for its metadata over the wire.
 func (b *Broker) Ready(ctx context.Context) error {
-	cl, err := kgo.NewClient(append(b.login, kgo.SeedBrokers(b.bound))...)
+	cl, err := kgo.NewClient(append(slices.Clone(b.client), kgo.SeedBrokers(b.bound))...)
 	if err != nil {
 		return fmt.Errorf("check kafka: %w", err)
 	}

@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -135,6 +136,7 @@ func randomPassword() string { return rand.Text() }
 type door struct {
 	net.Listener
 	sync   *syncer
+	tls    *tls.Config // nil: no TLS
 	inside chan net.Conn
 	open   chan struct{}
 	once   sync.Once
@@ -154,6 +156,9 @@ func (d *door) Accept() (net.Conn, error) {
 		c, err := d.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if d.tls != nil {
+			c = tls.Server(c, d.tls) // shakes hands with the first read, where nobody else waits
 		}
 		return newSynced(c, d.sync), nil
 	}

@@ -14,6 +14,7 @@ package mongodb
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,8 @@ import (
 	"sync"
 
 	"github.com/FerretDB/FerretDB/ferretdb"
+
+	"github.com/labctl/labctl/pkg/certificate"
 )
 
 // Options say where a server listens and keeps its data.
@@ -35,6 +38,8 @@ type Options struct {
 	Listen string
 	// Users are those who may log in; none: no log-in, and all may do everything.
 	Users []User
+	// Certificate is what the server shows to its clients, who then speak TLS and nothing else. Nil: no TLS.
+	Certificate *tls.Certificate
 	// Log may be nil. FerretDB's own lines below warnings are dropped.
 	Log *slog.Logger
 }
@@ -85,6 +90,9 @@ func Start(o Options) (_ *Server, err error) {
 	// Bound first, so that a second server on the same address fails before it touches the data.
 	if s.ln, err = net.Listen("tcp", o.Listen); err != nil {
 		return nil, fmt.Errorf("start mongodb: listen on %s: %w", o.Listen, err)
+	}
+	if o.Certificate != nil {
+		s.ln = tls.NewListener(s.ln, certificate.Server(*o.Certificate))
 	}
 	defer func() {
 		if err != nil {
