@@ -262,6 +262,12 @@ func TestChatWiring(t *testing.T) {
 			require.Equal(t, "/kafka/ca.crt", env["KAFKA_TLS"].Value)
 			require.Equal(t, "/kafka", pod.Containers[0].VolumeMounts[1].MountPath)
 			require.Equal(t, "chat-kafka-ca", pod.Volumes[1].ConfigMap.Name)
+			if name == "gateway" { // which has no database
+				require.Len(t, pod.Volumes, 2)
+				continue
+			}
+			require.Equal(t, "/mongodb", pod.Containers[0].VolumeMounts[2].MountPath)
+			require.Equal(t, "chat-mongodb-ca", pod.Volumes[2].ConfigMap.Name)
 		}
 		frontend := deployments["frontend"].Spec.Template.Spec
 		require.Empty(t, frontend.Volumes)
@@ -372,17 +378,23 @@ func TestNetworkPolicyForAnyIngress(t *testing.T) {
 func TestDatabasesWiring(t *testing.T) {
 	text, err := chart.Render(described(t, "databases", "all"))
 	require.NoError(t, err)
-	services := map[string]*corev1.Service{}
+	services, secrets := map[string]*corev1.Service{}, map[string]*corev1.Secret{}
 	var sets []*appsv1.StatefulSet
 	for _, obj := range decode(t, text) {
 		switch o := obj.(type) {
 		case *corev1.Service:
 			services[o.Name] = o
+		case *corev1.Secret:
+			secrets[o.Name] = o
 		case *appsv1.StatefulSet:
 			sets = append(sets, o)
 		}
 	}
 	require.Len(t, sets, 2)
+	annotations := map[string]map[string]string{}
+	for _, s := range sets {
+		annotations[s.Name] = s.Spec.Template.Annotations
+	}
 	for _, s := range sets {
 		require.EqualValues(t, 1, *s.Spec.Replicas)
 		require.Equal(t, corev1.ClusterIPNone, services[s.Spec.ServiceName].Spec.ClusterIP)
@@ -397,12 +409,35 @@ func TestDatabasesWiring(t *testing.T) {
 		require.Equal(t, "/data", env["DATA_DIR"])
 		if s.Name == "kafka" {
 			require.Equal(t, "kafka.data.svc.cluster.local:9092", env["ADVERTISED"])
-			require.Equal(t, "/users", env["USERS_DIR"])
-			require.Contains(t, s.Spec.Template.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: "users", MountPath: "/users", ReadOnly: true})
-			require.Equal(t, "kafka-users", s.Spec.Template.Spec.Volumes[0].Secret.SecretName)
-			require.NotEmpty(t, s.Spec.Template.Annotations["checksum/users"], "another password gives another pod")
+		}
+		for i, what := range []string{"users", "tls"} {
+			require.Equal(t, "/"+what, env[strings.ToUpper(what)+"_DIR"])
+			require.Contains(t, s.Spec.Template.Spec.Containers[0].VolumeMounts, corev1.VolumeMount{Name: what, MountPath: "/" + what, ReadOnly: true})
+			require.Equal(t, what, s.Spec.Template.Spec.Volumes[i].Name)
+			require.Equal(t, s.Name+"-"+what, s.Spec.Template.Spec.Volumes[i].Secret.SecretName)
+		}
+		shown := secrets[s.Name+"-tls"]
+		require.Equal(t, corev1.SecretTypeTLS, shown.Type)
+		require.Contains(t, string(shown.Data[corev1.TLSCertKey]), "BEGIN CERTIFICATE")
+		require.Contains(t, string(shown.Data[corev1.TLSPrivateKeyKey]), "BEGIN PRIVATE KEY")
+		for _, changed := range []string{"users.admin", "tls.certificate"} {
+			r := described(t, "databases", "all")
+			set(r.Values, s.Name+"."+changed, "-----BEGIN CERTIFICATE-----\nanother")
+			text, err := chart.Render(r)
+			require.NoError(t, err)
+			for _, obj := range decode(t, text) {
+				if o, ok := obj.(*appsv1.StatefulSet); ok {
+					require.Equal(t, o.Name != s.Name, maps.Equal(o.Spec.Template.Annotations, annotations[o.Name]), "another one gives another pod, and only to its server")
+				}
+			}
 		}
 	}
+	require.NotContains(t, text, "PRIVATE KEY", "it is in a Secret alone")
+
+	// A server that is given no certificate has no TLS.
+	text, err = chart.Render(described(t, "databases", "default"))
+	require.NoError(t, err)
+	require.NotContains(t, text, "tls")
 }
 
 func TestChartsAreClean(t *testing.T) {
@@ -454,6 +489,9 @@ func TestRefusedValues(t *testing.T) {
 		{"an authority that is none", "chat", "kafka.caCerts", "ca.crt", "kafka.caCerts: "},
 		{"a password of nobody", "chat", "kafka.passwords", map[string]any{"frontend": "x"}, "kafka.passwords.frontend: is not a value of this chart"},
 		{"an identity of nobody", "chat", "identities", map[string]any{"frontend": "x"}, "identities.frontend: is not a value of this chart"},
+		{"a certificate without a key", "databases", "kafka.tls", map[string]any{"certificate": "-----BEGIN CERTIFICATE-----", "key": ""}, "kafka.tls.key: "},
+		{"a key without a certificate", "databases", "mongodb.tls", map[string]any{"certificate": "", "key": "-----BEGIN PRIVATE KEY-----"}, "mongodb.tls.key: "},
+		{"no authority of the database", "chat", "mongodb.caCerts", "/mongodb/ca.crt", "mongodb.caCerts: "},
 		{"a short password", "databases", "kafka.users", map[string]any{"auth": "short"}, "kafka.users.auth: "},
 		{"another kind of URI", "chat", "mongodb.uris.auth", "postgres://x", "mongodb.uris.auth: "},
 		{"address with a path", "chat", "url", "http://127.0.0.1:8080/chat", "url: "},
