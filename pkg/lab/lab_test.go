@@ -3,6 +3,8 @@ package lab_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -544,7 +546,23 @@ environment "local" {
 	require.Len(t, dbUsers, 5)
 	uri := func(user string) map[string]any {
 		require.False(t, different[dbUsers[user]], "not a password of Kafka")
-		return map[string]any{"uri": fmt.Sprintf("mongodb://%s:%s@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256", user, dbUsers[user])}
+		return map[string]any{"uri": fmt.Sprintf("mongodb://%s:%s@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt", user, dbUsers[user])}
+	}
+	authority, ok := w.values["chat"]["kafka"].(map[string]any)["caCerts"].(string)
+	require.True(t, ok)
+	// certificate is what a server shows, which its clients trust under its name alone.
+	certificate := func(server string) map[string]any {
+		shown, ok := w.values["databases"][server].(map[string]any)["tls"].(map[string]any)
+		require.True(t, ok)
+		pair, err := tls.X509KeyPair([]byte(shown["certificate"].(string)), []byte(shown["key"].(string)))
+		require.NoError(t, err)
+		roots := x509.NewCertPool()
+		require.True(t, roots.AppendCertsFromPEM([]byte(authority)))
+		for host, known := range map[string]bool{server + ".data.svc.cluster.local": true, "localhost": true, "auth.chat.svc.cluster.local": false} {
+			_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host})
+			require.Equal(t, known, err == nil, host)
+		}
+		return shown
 	}
 	version, ok := w.values["chat"]["secretsVersion"].(string)
 	require.True(t, ok)
@@ -553,15 +571,15 @@ environment "local" {
 	require.True(t, ok)
 	require.Len(t, key, 36)
 	require.Equal(t, map[string]map[string]any{
-		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users}, "mongodb": map[string]any{"users": dbUsers},
+		"databases": {"images": images("kafka", "mongodb"), "storageClass": "local", "kafka": map[string]any{"users": users, "tls": certificate("kafka")}, "mongodb": map[string]any{"users": dbUsers, "tls": certificate("mongodb")},
 			"networkPolicies": map[string]any{"clientNamespace": "chat"}},
 		"chat": {
 			"images": images("auth", "gateway", "messaging", "presence", "groups", "frontend"),
 			"kafka": map[string]any{
-				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "off", "existingSecret": "kafka",
+				"brokers": []any{"kafka.data.svc.cluster.local:9092"}, "partitions": int64(3), "sasl": "SCRAM-SHA-512", "tls": "ca", "caCerts": authority, "existingSecret": "kafka",
 			},
 			"identities":    map[string]any{},
-			"mongodb":       map[string]any{"existingSecret": "mongodb"},
+			"mongodb":       map[string]any{"existingSecret": "mongodb", "caCerts": authority},
 			"keyEncryption": map[string]any{"existingSecret": "auth"},
 			"ingress": map[string]any{"className": "lab", "host": "", "annotations": map[string]any{
 				"zalando.org/skipper-filter": "copyRequestHeader(`X-Request-Id`, `X-Flow-Id`) -> flowId(`reuse`) -> copyRequestHeader(`X-Flow-Id`, `X-Request-Id`) -> readTimeout(`40s`)",

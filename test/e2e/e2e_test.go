@@ -36,6 +36,7 @@ func TestLab(t *testing.T) {
 		protocol.Run(t, l.url())
 	})
 	l.part("what no policy opens is closed", l.closed)
+	l.part("what is said to the databases is encrypted", l.encrypted)
 	l.part("pods die and no message is lost", l.podsDie)
 	l.part("chaos in the cluster, and the promise is kept", l.chaos)
 	l.part("the cluster's processes die and up repairs", l.processesDie)

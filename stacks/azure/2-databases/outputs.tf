@@ -14,8 +14,27 @@ output "kafka_sasl" {
 }
 
 output "kafka_tls" {
-  description = "Whose word on Kafka's certificates counts: system (public authorities), or off where there is no TLS."
+  description = "Whose word on Kafka's certificates counts: system (public authorities), ca (the databases' own), or off where there is no TLS."
   value       = local.managed ? "system" : "off"
+}
+
+# The laptop's stack has these of labctl's own provider, whose resources are for the laptop alone. What follows is empty and not null,
+# since Terraform keeps no output that is null.
+
+output "ca_certificate" {
+  description = "Certificate of the authority of the databases in the cluster, which their clients trust; empty where there is none."
+  value       = ""
+}
+
+output "server_certificates" {
+  description = "Certificate of each server in the cluster; none where there is no TLS."
+  value       = zipmap([], sort([]))
+}
+
+output "server_keys" {
+  description = "The private keys to these."
+  value       = zipmap([], sort([]))
+  sensitive   = true
 }
 
 output "kafka_users" {

@@ -2,11 +2,27 @@
 
 terraform {
   required_version = ">= 1.6"
+  required_providers {
+    lab = {
+      source = "labctl.local/labctl/lab"
+    }
+  }
 }
 
 locals {
-  kafka   = "kafka.${var.namespace}.svc.cluster.local:9092"
-  mongodb = "mongodb.${var.namespace}.svc.cluster.local:27017"
+  kafka   = "kafka.${var.namespace}.svc.cluster.local"
+  mongodb = "mongodb.${var.namespace}.svc.cluster.local"
+}
+
+# What the servers prove by who they are, and the authority that the services trust for it. Kept in the state as the passwords
+# are, and renewed by a `labctl up` that finds less than a third of their time left. To change all of them: -replace. localhost is for
+# a person's port-forward.
+resource "lab_certificates" "this" {
+  name = "databases"
+  servers = {
+    kafka   = [local.kafka, "localhost"]
+    mongodb = [local.mongodb, "localhost"]
+  }
 }
 
 # Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services, whose rights are in

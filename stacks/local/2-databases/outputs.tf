@@ -5,7 +5,7 @@ output "namespace" {
 
 output "kafka_brokers" {
   description = "Addresses of Kafka's brokers."
-  value       = tolist([local.kafka])
+  value       = tolist(["${local.kafka}:9092"])
 }
 
 output "kafka_sasl" {
@@ -14,8 +14,24 @@ output "kafka_sasl" {
 }
 
 output "kafka_tls" {
-  description = "Whose word on Kafka's certificates counts: system (public authorities), or off where there is no TLS."
-  value       = "off"
+  description = "Whose word on Kafka's certificates counts: system (public authorities), ca (the databases' own), or off where there is no TLS."
+  value       = "ca"
+}
+
+output "ca_certificate" {
+  description = "Certificate of the authority of the databases in the cluster, which their clients trust; empty where there is none."
+  value       = lab_certificates.this.ca_certificate
+}
+
+output "server_certificates" {
+  description = "Certificate of each server in the cluster: kafka and mongodb."
+  value       = lab_certificates.this.certificates
+}
+
+output "server_keys" {
+  description = "The private keys to these."
+  value       = lab_certificates.this.keys
+  sensitive   = true
 }
 
 output "kafka_users" {
@@ -37,8 +53,8 @@ output "mongodb_users" {
 }
 
 output "mongodb_uris" {
-  description = "Connection string of each service that has a database in MongoDB."
-  value       = tomap({ for name in local.mongodb_services : name => "mongodb://${name}:${terraform_data.mongodb_password[name].output}@${local.mongodb}/?authMechanism=SCRAM-SHA-256" })
+  description = "Connection string of each service that has a database in MongoDB. The chat's chart has the authority's certificate at that path."
+  value       = tomap({ for name in local.mongodb_services : name => "mongodb://${name}:${terraform_data.mongodb_password[name].output}@${local.mongodb}:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt" })
   sensitive   = true
 }
 

@@ -68,12 +68,13 @@ release "chat" {
       brokers        = stack.databases.kafka_brokers
       partitions     = 3 # the embedded broker syncs each by itself
       tls            = stack.databases.kafka_tls
+      caCerts        = stack.databases.ca_certificate
       sasl           = stack.databases.kafka_sasl
       existingSecret = "kafka"
     }
     # Where Kafka is Event Hubs.
     identities     = stack.release.identities
-    mongodb        = { existingSecret = "mongodb" }
+    mongodb        = { existingSecret = "mongodb", caCerts = stack.databases.ca_certificate }
     keyEncryption  = { existingSecret = "auth" }
     ingress = {
       className = stack.cluster.ingress_class

@@ -51,6 +51,10 @@ run "in_the_cluster_by_default" {
     error_message = "The chat must log in as the release's Kafka asks."
   }
   assert {
+    condition     = output.ca_certificate == "" && length(output.server_certificates) == 0 && length(output.server_keys) == 0
+    error_message = "Who has no TLS has no certificates."
+  }
+  assert {
     condition     = toset(keys(output.kafka_users)) == toset(["admin", "auth", "gateway", "groups", "messaging", "presence"]) && length(toset(values(output.kafka_users))) == 6 && alltrue([for p in values(output.kafka_users) : length(p) >= 16])
     error_message = "Each user has a password of its own."
   }
