@@ -127,10 +127,10 @@ func (a *auth) erase(ctx context.Context, d deletion) error {
 	if _, err := a.identities().DeleteMany(ctx, bson.D{{Key: "user", Value: d.ID}}); err != nil {
 		return fmt.Errorf("delete the identities of user %s: %w", d.ID, err)
 	}
-	if err := remove(ctx, a.pictures(), d.ID); err != nil {
+	if err := store.Delete(ctx, a.pictures(), d.ID); err != nil {
 		return err
 	}
-	if err := remove(ctx, a.preferences(), d.ID); err != nil {
+	if err := store.Delete(ctx, a.preferences(), d.ID); err != nil {
 		return err
 	}
 	_, err := store.Update(ctx, a.users(), d.ID, bson.D{
@@ -195,7 +195,7 @@ func (a *auth) proceed(ctx context.Context, d deletion) error {
 	if err := a.erase(ctx, d); err != nil {
 		return err
 	}
-	if err := remove(ctx, a.devices(), d.ID); err != nil {
+	if err := store.Delete(ctx, a.devices(), d.ID); err != nil {
 		return err
 	}
 	if _, err := store.Update(ctx, a.names(), d.Name, bson.D{

@@ -8,7 +8,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/service"
@@ -60,7 +59,7 @@ func (a *auth) finish(ctx context.Context, p pending) error {
 	if p.Epoch > 0 {
 		return a.finishAll(ctx, p)
 	}
-	if err := remove(ctx, a.sessions(), p.ID); err != nil {
+	if err := store.Delete(ctx, a.sessions(), p.ID); err != nil {
 		return err
 	}
 	if _, err := store.Update(ctx, a.devices(), p.User, bson.D{{Key: "$unset", Value: bson.D{{Key: "sessions." + p.ID, Value: ""}}}}); err != nil {
@@ -69,7 +68,7 @@ func (a *auth) finish(ctx context.Context, p pending) error {
 	if err := a.tell(ctx, p); err != nil {
 		return &kafkaError{err}
 	}
-	return remove(ctx, a.ends(), p.ID)
+	return store.Delete(ctx, a.ends(), p.ID)
 }
 
 // tell writes the end of a session to Kafka. It gives up waiting after tellTime.
@@ -134,7 +133,7 @@ func (a *auth) renew(ctx context.Context, n username, change bson.D, keep string
 	if ended, err = a.endOlder(ctx, n.User, next); err != nil {
 		return ended, true, err
 	}
-	if err := remove(ctx, a.ends(), p.ID); err != nil {
+	if err := store.Delete(ctx, a.ends(), p.ID); err != nil {
 		return ended, true, service.Unavailable("the database", err)
 	}
 	return ended, true, nil
@@ -150,14 +149,14 @@ func (a *auth) finishAll(ctx context.Context, p pending) error {
 	}
 	if n.Epoch < p.Epoch {
 		if a.Now().Sub(p.Since) > abandoned {
-			return remove(ctx, a.ends(), p.ID)
+			return store.Delete(ctx, a.ends(), p.ID)
 		}
 		return nil
 	}
 	if _, err := a.endOlder(ctx, p.User, n.Epoch); err != nil {
 		return err
 	}
-	return remove(ctx, a.ends(), p.ID)
+	return store.Delete(ctx, a.ends(), p.ID)
 }
 
 // sweep finishes what was begun and left. There is little of it at any time, so it may be read as a whole.
@@ -180,12 +179,4 @@ func (a *auth) sweep(ctx context.Context) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// remove deletes the document with that _id, if there is one.
-func remove(ctx context.Context, c *mongo.Collection, id string) error {
-	if _, err := c.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}}); err != nil {
-		return fmt.Errorf("delete %s %q: %w", c.Name(), id, err)
-	}
-	return nil
 }

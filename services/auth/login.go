@@ -7,8 +7,6 @@ import (
 	"net/http"
 	"strings"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
@@ -61,7 +59,7 @@ func (a *auth) register(w http.ResponseWriter, r *http.Request) error {
 		return service.Unavailable("the database", err)
 	}
 	if !added {
-		if _, err := a.users().DeleteOne(ctx, bson.D{{Key: "_id", Value: u.ID}}); err != nil {
+		if err := store.Delete(ctx, a.users(), u.ID); err != nil {
 			a.Log.Warn("a user without a name stays", "user", u.ID, "error", err)
 		}
 		return taken

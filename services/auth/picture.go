@@ -51,7 +51,7 @@ func (a *auth) changePicture(w http.ResponseWriter, r *http.Request, caller toke
 }
 
 func (a *auth) deletePicture(w http.ResponseWriter, r *http.Request, caller token.Claims) error {
-	if err := remove(r.Context(), a.pictures(), caller.User); err != nil {
+	if err := store.Delete(r.Context(), a.pictures(), caller.User); err != nil {
 		return service.Unavailable("the database", err)
 	}
 	return a.setProfile(w, r, caller, bson.D{{Key: "profile.picture", Value: ""}})

@@ -85,5 +85,5 @@ func (a *auth) pruneShard(ctx context.Context, id string) error {
 		}
 		a.pruned.Inc()
 	}
-	return remove(ctx, a.expiries(), id)
+	return store.Delete(ctx, a.expiries(), id)
 }

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 
 	"github.com/labctl/labctl/services/internal/service"
@@ -38,8 +37,8 @@ func (s *groups) erase(ctx context.Context, d wire.Deletion) error {
 		return nil // they say where to look the next time
 	}
 	for _, c := range []*mongo.Collection{s.members(), s.people()} {
-		if _, err := c.DeleteOne(ctx, bson.D{{Key: "_id", Value: d.User}}); err != nil {
-			return err //nolint:wrapcheck // the caller says whose
+		if err := store.Delete(ctx, c, d.User); err != nil {
+			return err
 		}
 	}
 	return nil

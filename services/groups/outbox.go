@@ -134,7 +134,7 @@ func (s *groups) out(ctx context.Context, c *mongo.Collection, id string, versio
 	if _, err := store.Update(ctx, c, id, bson.D{{Key: "$unset", Value: bson.D{{Key: pending, Value: ""}}}}); err != nil {
 		return err
 	}
-	if _, err := s.outbox().DeleteOne(ctx, bson.D{{Key: "_id", Value: markerID(id, version)}}); err != nil {
+	if err := store.Delete(ctx, s.outbox(), markerID(id, version)); err != nil {
 		return fmt.Errorf("unmark %s version %d: %w", id, version, err)
 	}
 	return nil

@@ -79,12 +79,8 @@ func Quarantine(ctx context.Context, c Config) (text string, err error) {
 	return text, err
 }
 
-const (
-	// releasePoll is how often Release looks whether the conversation is released.
-	releasePoll = 100 * time.Millisecond
-	// releaseTime is how long it waits for that.
-	releaseTime = 10 * time.Minute
-)
+// releaseTime is how long Release waits until the conversation is released.
+const releaseTime = 10 * time.Minute
 
 // Release has messaging handle what it keeps of a conversation, and waits until that is done. To do it again is safe.
 func Release(ctx context.Context, c Config, conversation string) error {
@@ -102,17 +98,11 @@ func Release(ctx context.Context, c Config, conversation string) error {
 		if err != nil {
 			return err
 		}
-		for {
-			stored, err := d.readPositions(ctx)
-			if err != nil {
-				return err
-			}
-			if stored.reached(at) {
-				break
-			}
-			if err := service.Sleep(ctx, releasePoll); err != nil {
-				return fmt.Errorf("no instance has come to it yet; once one runs, look at `messaging quarantine`: %w", err)
-			}
+		switch err := d.awaitStored(ctx, at); {
+		case ctx.Err() != nil:
+			return fmt.Errorf("no instance has come to it yet; once one runs, look at `messaging quarantine`: %w", err)
+		case err != nil:
+			return err
 		}
 		h, ok, err := store.Get[hold](ctx, d.quarantines, conversation)
 		if ok {

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
 )
@@ -20,9 +18,6 @@ type erasure struct {
 	ID     string           `bson:"_id"`
 	Walked map[string]int64 `bson:"walked"`
 }
-
-// erasePoll is how often an erasure looks whether what it has written is stored.
-const erasePoll = 20 * time.Millisecond
 
 // erase erases what a deleted user has said up to now. Several instances may do it at once, and again.
 func (s *messaging) erase(ctx context.Context, d wire.Deletion) error {
@@ -44,8 +39,8 @@ func (s *messaging) erase(ctx context.Context, d wire.Deletion) error {
 	if err := errors.Join(errs...); err != nil || !d.Final {
 		return err
 	}
-	if _, err := s.database.inboxes.DeleteOne(ctx, bson.D{{Key: "_id", Value: d.User}}); err != nil {
-		return fmt.Errorf("delete the inbox: %w", err)
+	if err := store.Delete(ctx, s.database.inboxes, d.User); err != nil {
+		return err
 	}
 	_, err = store.Update(ctx, s.database.erasures, d.User, bson.D{{Key: "$unset", Value: bson.D{{Key: "walked", Value: ""}}}})
 	return err
@@ -96,25 +91,9 @@ func (s *messaging) putAndAwait(ctx context.Context, records []*kgo.Record) erro
 	if err := results.FirstErr(); err != nil {
 		return fmt.Errorf("write to the topic %s: %w", s.topic(), err)
 	}
-	to := positions{}
+	var to []source
 	for _, r := range results {
-		to.add(source{Log: *s.log.Load(), Partition: r.Record.Partition, Offset: r.Record.Offset})
+		to = append(to, source{Log: *s.log.Load(), Partition: r.Record.Partition, Offset: r.Record.Offset})
 	}
-	for {
-		stored, err := s.database.readPositions(ctx)
-		if err != nil {
-			return err
-		}
-		isStored := true
-		for place, offset := range to {
-			at, ok := stored[place]
-			isStored = isStored && ok && at >= offset
-		}
-		if isStored {
-			return nil
-		}
-		if err := service.Sleep(ctx, erasePoll); err != nil {
-			return err
-		}
-	}
+	return s.database.awaitStored(ctx, to...)
 }

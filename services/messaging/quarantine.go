@@ -355,7 +355,7 @@ func (d *database) endQuarantine(ctx context.Context, conversation string) error
 	if _, err := d.heldRecords.DeleteMany(ctx, bson.D{{Key: "conversation", Value: conversation}}); err != nil {
 		return fmt.Errorf("release %s: %w", conversation, err)
 	}
-	if _, err := d.quarantines.DeleteOne(ctx, bson.D{{Key: "_id", Value: conversation}}); err != nil {
+	if err := store.Delete(ctx, d.quarantines, conversation); err != nil {
 		return fmt.Errorf("release %s: %w", conversation, err)
 	}
 	return nil

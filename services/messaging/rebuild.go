@@ -186,8 +186,5 @@ func remove(ctx context.Context, c *mongo.Collection, id string, cause error) er
 	if !isOwn(cause) {
 		return cause
 	}
-	if _, err := c.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}}); err != nil {
-		return fmt.Errorf("delete %s %q, which cannot be read: %w", c.Name(), id, err)
-	}
-	return nil
+	return store.Delete(ctx, c, id)
 }

@@ -14,6 +14,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/labctl/labctl/services/internal/service"
 	"github.com/labctl/labctl/services/internal/store"
 )
 
@@ -335,6 +336,22 @@ func (p positions) add(at source) {
 func (p positions) reached(at source) bool {
 	stored, ok := p[at.place()]
 	return ok && stored >= at.Offset
+}
+
+// storedPoll is the time between two looks of awaitStored.
+const storedPoll = 50 * time.Millisecond
+
+// awaitStored waits until records and all before them are stored, by whichever instance.
+func (d *database) awaitStored(ctx context.Context, records ...source) error {
+	for {
+		stored, err := d.readPositions(ctx)
+		if err != nil || !slices.ContainsFunc(records, func(at source) bool { return !stored.reached(at) }) {
+			return err
+		}
+		if err := service.Sleep(ctx, storedPoll); err != nil {
+			return err
+		}
+	}
 }
 
 // positionsID is the document with all positions: one write for what is stored together.

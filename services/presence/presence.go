@@ -164,8 +164,7 @@ func Run(ctx context.Context, c Config) error {
 
 // erase forgets when a deleted user was there. Until the deletion is final, leases may come.
 func (p *presence) erase(ctx context.Context, d wire.Deletion) error {
-	_, err := p.users().DeleteOne(ctx, bson.D{{Key: "_id", Value: d.User}})
-	return err //nolint:wrapcheck // the caller says whose
+	return store.Delete(ctx, p.users(), d.User)
 }
 
 // work follows the leases, and erases deleted users, until ctx ends.

@@ -145,6 +145,14 @@ func Update(ctx context.Context, c *mongo.Collection, id string, change bson.D, 
 	return res.MatchedCount > 0, nil
 }
 
+// Delete deletes the document with that _id, if there is one.
+func Delete(ctx context.Context, c *mongo.Collection, id string) error {
+	if _, err := c.DeleteOne(ctx, bson.D{{Key: "_id", Value: id}}); err != nil {
+		return fmt.Errorf("delete %s %q: %w", c.Name(), id, err)
+	}
+	return nil
+}
+
 // Upsert changes the document with that _id, or makes it.
 func Upsert(ctx context.Context, c *mongo.Collection, id string, change bson.D) error {
 	for range 3 {
