@@ -273,9 +273,10 @@ func (a *auth) routes() *http.ServeMux {
 	mux.Handle("GET /api/auth/oidc/login", service.Handle(a.oidcLogin))
 	mux.Handle("GET /api/auth/oidc/callback", a.handle(a.oidcCallback))
 	mux.Handle("POST /api/auth/oidc/session", a.handle(a.oidcSession))
-	mux.Handle("GET /internal/users/{id}", service.Internal(a.Callers("auth", a.Now), a.user, "gateway", "groups"))
-	mux.Handle("GET /internal/deletions", service.Internal(a.Callers("auth", a.Now), a.listDeletions, erasers()...))
-	mux.Handle("POST /internal/deletions/{user}", service.Internal(a.Callers("auth", a.Now), a.confirmDeletion, erasers()...))
+	callers := a.Callers("auth", a.Now)
+	mux.Handle("GET /internal/users/{id}", service.Internal(callers, a.user, "gateway", "groups"))
+	mux.Handle("GET /internal/deletions", service.Internal(callers, a.listDeletions, erasers()...))
+	mux.Handle("POST /internal/deletions/{user}", service.Internal(callers, a.confirmDeletion, erasers()...))
 	return mux
 }
 

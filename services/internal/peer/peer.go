@@ -34,81 +34,68 @@ func NewHTTPClient() *http.Client {
 	}
 }
 
-// Auth asks auth.
-type Auth struct {
+// Peer is a service that is asked: where it is, and how the one who asks proves who that is.
+type Peer struct {
 	Client   *http.Client
 	URL      string
 	Identity identity.Config
 }
 
+// Auth asks auth.
+type Auth Peer
+
 // User gives the user with that id, or ErrNotFound.
 func (a Auth) User(ctx context.Context, id string) (u wire.User, err error) {
-	err = peer{a.Client, a.URL, a.Identity, "auth"}.call(ctx, http.MethodGet, "/internal/users/{id}", id, nil, &u)
+	err = Peer(a).call(ctx, "auth", http.MethodGet, "/internal/users/{id}", id, nil, &u)
 	return u, err
 }
 
 // Deletions gives the deleted accounts that the calling service has not confirmed.
 func (a Auth) Deletions(ctx context.Context) ([]wire.Deletion, error) {
 	var d wire.Deletions
-	err := peer{a.Client, a.URL, a.Identity, "auth"}.call(ctx, http.MethodGet, "/internal/deletions", "", nil, &d)
+	err := Peer(a).call(ctx, "auth", http.MethodGet, "/internal/deletions", "", nil, &d)
 	return d.Deletions, err
 }
 
 // ConfirmDeletion says that the calling service has done its part of a final deletion.
 func (a Auth) ConfirmDeletion(ctx context.Context, user string) error {
 	var none struct{}
-	return peer{a.Client, a.URL, a.Identity, "auth"}.call(ctx, http.MethodPost, "/internal/deletions/{user}", user, nil, &none)
+	return Peer(a).call(ctx, "auth", http.MethodPost, "/internal/deletions/{user}", user, nil, &none)
 }
 
 // Messaging asks messaging.
-type Messaging struct {
-	Client   *http.Client
-	URL      string
-	Identity identity.Config
-}
+type Messaging Peer
 
 // Resume gives what a user has missed.
 func (m Messaging) Resume(ctx context.Context, req wire.ResumeRequest) (a wire.ResumeAnswer, err error) {
-	err = peer{m.Client, m.URL, m.Identity, "messaging"}.call(ctx, http.MethodPost, "/internal/resume", "", req, &a)
+	err = Peer(m).call(ctx, "messaging", http.MethodPost, "/internal/resume", "", req, &a)
 	return a, err
 }
 
 // Typing tells the members of a conversation that one of them writes.
 func (m Messaging) Typing(ctx context.Context, t wire.Typing) error {
 	var none struct{}
-	return peer{m.Client, m.URL, m.Identity, "messaging"}.call(ctx, http.MethodPost, "/internal/typing", "", t, &none)
+	return Peer(m).call(ctx, "messaging", http.MethodPost, "/internal/typing", "", t, &none)
 }
 
 // Peers gives the users who share a conversation with user.
 func (m Messaging) Peers(ctx context.Context, user string) ([]string, error) {
 	var a wire.Users
-	err := peer{m.Client, m.URL, m.Identity, "messaging"}.call(ctx, http.MethodGet, "/internal/peers/{user}", user, nil, &a)
+	err := Peer(m).call(ctx, "messaging", http.MethodGet, "/internal/peers/{user}", user, nil, &a)
 	return a.Users, err
 }
 
 // Groups asks groups.
-type Groups struct {
-	Client   *http.Client
-	URL      string
-	Identity identity.Config
-}
+type Groups Peer
 
 // Relations gives a user's contacts, and those from whom the user is hidden.
 func (g Groups) Relations(ctx context.Context, user string) (r wire.Relations, err error) {
-	err = peer{g.Client, g.URL, g.Identity, "groups"}.call(ctx, http.MethodGet, "/internal/contacts/{user}", user, nil, &r)
+	err = Peer(g).call(ctx, "groups", http.MethodGet, "/internal/contacts/{user}", user, nil, &r)
 	return r, err
 }
 
-// peer is a service that is asked.
-type peer struct {
-	client   *http.Client
-	url      string
-	identity identity.Config
-	name     string
-}
-
-// call asks for a route, in whose braces id goes.
-func (p peer) call(ctx context.Context, method, route, id string, in, out any) error {
+// call asks the service of that name for a route, in whose braces id goes.
+func (p Peer) call(ctx context.Context, name, method, route, id string, in, out any) error {
 	path := route
 	if before, _, ok := strings.Cut(route, "{"); ok {
 		path = before + url.PathEscape(id)
@@ -121,21 +108,21 @@ func (p peer) call(ctx context.Context, method, route, id string, in, out any) e
 		}
 		body = bytes.NewReader(b)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(p.url, "/")+path, body)
+	req, err := http.NewRequestWithContext(ctx, method, strings.TrimSuffix(p.URL, "/")+path, body)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	token, err := p.identity.Token(p.name)
+	token, err := p.Identity.Token(name)
 	if err != nil {
 		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req, span := trace.Call(req, route)
 	defer span.End()
-	res, err := p.client.Do(req)
+	res, err := p.Client.Do(req)
 	if err != nil {
 		trace.Fail(span, "no answer")
 		return fmt.Errorf("%s %s: %w", method, path, err)
