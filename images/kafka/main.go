@@ -59,8 +59,7 @@ func users(dir string) (known []kafka.User, err error) {
 			if !slices.Contains(topics.Services(), name) {
 				return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(topics.Services(), ", "), part.Admin)
 			}
-			r := topics.RightsOf(name, topics.Names{})
-			u.Write, u.Read, u.Describe, u.Make, u.Configure, u.Groups = r.Write, r.Read, r.Describe, r.Make, r.Configure, r.Groups
+			u.Rights = kafka.Rights(topics.RightsOf(name, topics.Names{}))
 		}
 		known = append(known, u)
 	}

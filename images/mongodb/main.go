@@ -1,10 +1,10 @@
 // The mongodb image: the embedded MongoDB (FerretDB on SQLite) as a server of its own.
 //
-//	LISTEN    address to bind (:27017)
-//	DATA_DIR  where the databases are kept (/data)
+//	LISTEN     address to bind (:27017)
+//	DATA_DIR   where the databases are kept (/data)
 //	USERS_DIR  a directory with a file for each user, named like the user, with the password in it: services, each of which may use the database
 //	           of its name, and admin, who may do everything. Empty: no log-in, all may do everything
-//	TLS_DIR   a directory with the certificate that the server shows, tls.crt, and its key, tls.key. Empty: no TLS
+//	TLS_DIR    a directory with the certificate that the server shows, tls.crt, and its key, tls.key. Empty: no TLS
 package main
 
 import (

@@ -209,13 +209,7 @@ func erasing(t *testing.T) (*world, *clock) {
 	const often = 50 * time.Millisecond
 	w := newWorld(t, "auth", "gateway", "groups", "messaging", "presence")
 	var c clock
-	now := c.now
-	w.parts["gateway"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
-		c, err := gateway.ConfigFromEnv(getenv)
-		c.Listener, c.HealthListener, c.Log, c.Now = on.service, on.health, log, now
-		require.NoError(t, err)
-		return gateway.Run(ctx, c)
-	}
+	w.parts["gateway"].unit.run = running(func(o *gateway.Config) { o.Now = c.now })
 	w.parts["groups"].unit.run = func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
 		c, err := groups.ConfigFromEnv(getenv)
 		c.Listener, c.HealthListener, c.Log, c.Erase = on.service, on.health, log, often

@@ -316,16 +316,9 @@ func (l *lab) users() []kafka.User {
 	}
 	users := []kafka.User{{Name: admin, Password: l.passwords[admin], Admin: true}}
 	for _, name := range topics.Services() {
-		users = append(users, user(name, l.passwords[name], topics.RightsOf(name, topics.Names{})))
+		users = append(users, kafka.User{Name: name, Password: l.passwords[name], Rights: kafka.Rights(topics.RightsOf(name, topics.Names{}))})
 	}
 	return users
-}
-
-// user is a user of the broker with those rights.
-func user(name, password string, r topics.Rights) kafka.User {
-	return kafka.User{
-		Name: name, Password: password, Write: r.Write, Read: r.Read, Describe: r.Describe, Make: r.Make, Configure: r.Configure, Groups: r.Groups,
-	}
 }
 
 // admin is the broker's administrator, and the database's.

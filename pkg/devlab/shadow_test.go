@@ -43,7 +43,7 @@ func (w *world) shadowOf(service string, more map[string]string) {
 	set, err := root.AlterUserSCRAMs(w.t.Context(), nil, []kadm.UpsertSCRAM{{User: name, Mechanism: kadm.ScramSha512, Iterations: 4096, Password: "hidden"}})
 	require.NoError(w.t, err)
 	require.NoError(w.t, set.Error())
-	for _, rule := range kafka.ACLs(user(name, "", topics.RightsOf(service, names))) {
+	for _, rule := range kafka.ACLs(kafka.User{Name: name, Rights: kafka.Rights(topics.RightsOf(service, names))}) {
 		granted, err := root.CreateACLs(w.t.Context(), rule)
 		require.NoError(w.t, err)
 		for _, r := range granted {

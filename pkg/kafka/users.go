@@ -23,18 +23,17 @@ const Mechanism = "SCRAM-SHA-512"
 // User is who may log in.
 type User struct {
 	Name, Password string
-	// Admin may do everything; the rights below are then of no use.
+	// Admin may do everything; the rights are then of no use.
 	Admin bool
-	// Write and Read are topics whose records the user may write and read.
-	Write, Read []string
-	// Describe are topics of which the user may know how far they go, which is part of writing and of reading, too.
-	Describe []string
-	// Make are topics that the user may make where they are missing.
-	Make []string
-	// Configure are topics whose configs the user may see and change.
-	Configure []string
-	// Groups are the consumer groups that the user may be a member of.
-	Groups []string
+	Rights
+}
+
+// Rights are what a user may do.
+type Rights struct {
+	// Write and Read are topics whose records the user may write and read. Describe are those of which the user may know how far they go, which is part
+	// of writing and of reading, too. Make are topics that the user may make where they are missing, Configure those whose configs the user may see and
+	// change. Groups are the consumer groups that the user may be a member of.
+	Write, Read, Describe, Make, Configure, Groups []string
 }
 
 // operator is the broker's own user, who gives the others their rights and asks for the broker's health. Its password is made at

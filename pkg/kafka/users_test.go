@@ -34,13 +34,13 @@ func TestUsersAreThoseOfTheLastStart(t *testing.T) {
 		return client(t, b.Addr(), login(user, password)).ProduceSync(ctx, &kgo.Record{Topic: topic, Value: []byte("x")}).FirstErr()
 	}
 
-	b := serve(kafka.User{Name: "a", Password: "one", Write: []string{"t", "u"}, Make: []string{"t", "u"}})
+	b := serve(kafka.User{Name: "a", Password: "one", Rights: kafka.Rights{Write: []string{"t", "u"}, Make: []string{"t", "u"}}})
 	topic(t, client(t, b.Addr(), login("a", "one")), "t")
 	topic(t, client(t, b.Addr(), login("a", "one")), "u")
 	require.NoError(t, write(b, "u", "a", "one"))
 	b.Close()
 
-	b = serve(kafka.User{Name: "a", Password: "two", Write: []string{"t"}}, kafka.User{Name: "root", Password: "r", Admin: true})
+	b = serve(kafka.User{Name: "a", Password: "two", Rights: kafka.Rights{Write: []string{"t"}}}, kafka.User{Name: "root", Password: "r", Admin: true})
 	require.NoError(t, write(b, "t", "a", "two"))
 	require.ErrorIs(t, write(b, "u", "a", "two"), kerr.TopicAuthorizationFailed, "the right is gone")
 	require.Error(t, client(t, b.Addr(), login("a", "one"), kgo.RequestRetries(0), kgo.RetryTimeout(1)).Ping(ctx), "the password is gone")
@@ -55,9 +55,9 @@ func TestUsersAreThoseOfTheLastStart(t *testing.T) {
 func TestNoRestartTakesRightsAway(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
-	users := []kafka.User{{Name: "a", Password: "one", Write: []string{"t"}, Make: []string{"t"}}}
+	users := []kafka.User{{Name: "a", Password: "one", Rights: kafka.Rights{Write: []string{"t"}, Make: []string{"t"}}}}
 	for i := range 40 { // rights that are given one after the other
-		users = append(users, kafka.User{Name: fmt.Sprint("u", i), Password: "p", Read: []string{"t"}, Groups: []string{"g"}})
+		users = append(users, kafka.User{Name: fmt.Sprint("u", i), Password: "p", Rights: kafka.Rights{Read: []string{"t"}, Groups: []string{"g"}}})
 	}
 	users[0], users[len(users)-1] = users[len(users)-1], users[0]
 	b, err := kafka.Start(kafka.Options{DataDir: dir, Listen: "127.0.0.1:0", Users: users})

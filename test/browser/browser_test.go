@@ -12,8 +12,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/services/frontend"
+	"github.com/labctl/labctl/test/inprocess"
 )
 
 // TestChat runs against BASE_URL, or against a chat of its own in this process where BASE_URL is not set.
@@ -23,37 +23,13 @@ func TestChat(t *testing.T) {
 	install(t)
 	base := os.Getenv("BASE_URL")
 	if base == "" {
-		base = chat(t)
+		require.NoError(t, frontend.Built())
+		base = inprocess.Chat(t, frontend.Handler())
 	}
 	// The spec reporter is for people; the exit code tells this test.
 	cmd := command(t, node, "--test", "--test-reporter=spec", "chat.test.mjs")
 	cmd.Env = append(os.Environ(), "BASE_URL="+base, "CHROMIUM="+chromium, "ARTIFACTS="+artifacts(t))
 	require.NoError(t, cmd.Run(), "the pictures of the failed pages are in %s", artifacts(t))
-}
-
-// chat runs the whole chat until the test ends, and gives its address.
-func chat(t *testing.T) string {
-	t.Helper()
-	require.NoError(t, frontend.Built())
-	ctx, cancel := context.WithCancel(context.Background())
-	ready, ended := make(chan string, 1), make(chan error, 1)
-	go func() {
-		ended <- devlab.Run(ctx, devlab.Options{
-			Dir: t.TempDir(), Listen: "127.0.0.1:0", Frontend: frontend.Handler(), Ready: func(url string) { ready <- url },
-		})
-	}()
-	select {
-	case url := <-ready:
-		t.Cleanup(func() {
-			cancel()
-			require.NoError(t, <-ended)
-		})
-		return url
-	case err := <-ended:
-		cancel()
-		require.FailNow(t, "the chat does not start", "%v", err)
-		return ""
-	}
 }
 
 // install fetches what package-lock.json names, once for each lock file.
