@@ -135,7 +135,7 @@ export class Http {
   // token gives an access token that is good for now, and not the one that was refused.
   async token(refused = ''): Promise<string> {
     const saved = this.current();
-    if (saved.access === refused) this.keep({ ...saved, access: '' });
+    if (refused !== '' && saved.access === refused) this.keep({ ...saved, access: '' });
     else if (this.isGood(saved)) return saved.access;
     this.renewing ??= this.tokens.exclusively(saved.session, () => this.renew()).finally(() => {
       this.renewing = null;

@@ -36,11 +36,7 @@ export function PersonCard({ user, close, here = false }: { user: User; close: (
   }, [chat, gone, user.id, run]);
 
   const contacts = chat.contacts;
-  const button = (label: string, testid: string, work: () => Promise<void>, kind = '') => (
-    <button type="button" className={`button ${kind}`} data-testid={testid} disabled={busy} onClick={() => void run(work)}>
-      {label}
-    </button>
-  );
+  const button = buttons(busy, run);
   if (gone) {
     return (
       <Dialog title={called(known)} close={close} side>
@@ -126,6 +122,15 @@ function Nickname({ user }: { user: User }) {
   );
 }
 
+// buttons makes buttons that do some work, one at a time.
+const buttons =
+  (busy: boolean, run: ReturnType<typeof useWork>['run']) =>
+  (label: string, testid: string, work: () => Promise<void>, kind = '') => (
+    <button key={testid} type="button" className={`button ${kind}`} data-testid={testid} disabled={busy} onClick={() => void run(work)}>
+      {label}
+    </button>
+  );
+
 const devices = (n: number): string => `${n} ${n === 1 ? 'device' : 'devices'}`;
 
 // Moderation is for those whose role lets them do more.
@@ -136,66 +141,28 @@ function Moderation({ user }: { user: User }) {
   const [confirming, setConfirming] = useState(false);
   const { busy, error, run } = useWork();
   if (rank === 'user') return null;
-  const give = (role: Rank) => () =>
-    run(async () => {
-      await chat.account.setRank(user.id, role);
-      setDone(`${isolate(called(user))} is ${role === 'user' ? 'a user' : role === 'admin' ? 'an admin' : 'a moderator'} now, and has to sign in again.`);
-    });
+  const button = buttons(busy, run);
+  const give = (role: Rank) => async () => {
+    await chat.account.setRank(user.id, role);
+    setDone(`${isolate(called(user))} is ${role === 'user' ? 'a user' : role === 'admin' ? 'an admin' : 'a moderator'} now, and has to sign in again.`);
+  };
+  const signOut = async () => setDone(`Signed out on ${devices(await chat.account.endSessionsOf(user.id))}.`);
+  const suspend = async () => setDone(`Suspended, and signed out on ${devices(await chat.account.suspend(user.id))}.`);
+  const lift = async () => {
+    await chat.account.liftSuspension(user.id);
+    setDone('Not suspended any more.');
+  };
   return (
     <section className="card-moderation" aria-label="Moderation">
       <h3>Moderation</h3>
       <div className="card-actions">
-        <button
-          type="button"
-          className="button small"
-          data-testid="moderate-end"
-          disabled={busy}
-          onClick={() =>
-            void run(async () => {
-              const ended = await chat.account.endSessionsOf(user.id);
-              setDone(`Signed out on ${devices(ended)}.`);
-            })
-          }
-        >
-          Sign out everywhere
-        </button>
-        {rank === 'admin' &&
-          (['user', 'moderator', 'admin'] as const).map((role) => (
-            <button key={role} type="button" className="button small" data-testid={`moderate-${role}`} disabled={busy} onClick={() => void give(role)()}>
-              Make {role}
-            </button>
-          ))}
+        {button('Sign out everywhere', 'moderate-end', signOut, 'small')}
+        {rank === 'admin' && (['user', 'moderator', 'admin'] as const).map((role) => button(`Make ${role}`, `moderate-${role}`, give(role), 'small'))}
       </div>
       {rank === 'admin' && (
         <div className="card-actions">
-          <button
-            type="button"
-            className="button small"
-            data-testid="moderate-suspend"
-            disabled={busy}
-            onClick={() =>
-              void run(async () => {
-                const ended = await chat.account.suspend(user.id);
-                setDone(`Suspended, and signed out on ${devices(ended)}.`);
-              })
-            }
-          >
-            Suspend
-          </button>
-          <button
-            type="button"
-            className="button small"
-            data-testid="moderate-lift"
-            disabled={busy}
-            onClick={() =>
-              void run(async () => {
-                await chat.account.liftSuspension(user.id);
-                setDone('Not suspended any more.');
-              })
-            }
-          >
-            Lift the suspension
-          </button>
+          {button('Suspend', 'moderate-suspend', suspend, 'small')}
+          {button('Lift the suspension', 'moderate-lift', lift, 'small')}
           {!confirming && (
             <button type="button" className="button small danger" data-testid="moderate-delete" disabled={busy} onClick={() => setConfirming(true)}>
               Delete account
@@ -207,9 +174,7 @@ function Moderation({ user }: { user: User }) {
         <div role="group" aria-label="Delete account">
           <p>All that {isolate(called(user))} is and has said goes, for everybody. Nobody can undo this.</p>
           <div className="card-actions">
-            <button type="button" className="button small danger" data-testid="moderate-delete-confirm" disabled={busy} onClick={() => void run(() => chat.account.remove(user.id))}>
-              Delete for good
-            </button>
+            {button('Delete for good', 'moderate-delete-confirm', () => chat.account.remove(user.id), 'small danger')}
             <button type="button" className="button small" data-testid="moderate-delete-cancel" disabled={busy} onClick={() => setConfirming(false)}>
               Cancel
             </button>
