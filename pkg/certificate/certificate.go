@@ -102,10 +102,8 @@ func (p Pair) CheckServer(server Pair, names []string, now time.Time) error {
 	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM([]byte(p.Certificate))
-	if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now}); err != nil {
-		return err
-	}
-	return nil
+	_, err = leaf.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: now})
+	return err
 }
 
 // check says whether certificate and key belong together, and more than a third of their time is left.

@@ -156,13 +156,16 @@ func (c *conn) hello(ctx context.Context, f wire.ClientFrame) {
 	if g.ended.Has(c.session) { // its end may have come before the hub knew the socket
 		c.close(wire.CloseSessionEnded, "the session has ended")
 	} else if g.draining.Load() { // drain may have listed the sockets just before
-		c.close(1012, "the gateway stops; connect again")
+		c.close(closeRestart, "the gateway stops; connect again")
 	}
 	g.announce(c.user)
 }
 
-// closeTryAgain is the close code for what a client can do nothing about but to come back later (RFC 6455's registry has it from RFC 6455bis).
-const closeTryAgain ws.StatusCode = 1013
+// Close codes of IANA's registry (https://www.iana.org/assignments/websocket) that RFC 6455 does not have.
+const (
+	closeRestart  ws.StatusCode = 1012 // connect again at once
+	closeTryAgain ws.StatusCode = 1013 // later
+)
 
 // open makes the socket known. Its first frame is the hello, whose position is read once the hub knows the socket: what was passed on before, the
 // position covers, and what is passed on after, the socket gets.

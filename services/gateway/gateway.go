@@ -291,7 +291,7 @@ func (g *gateway) closeAll(ctx context.Context, reason string) []*conn {
 	all := g.hub.all()
 	const burst = 50
 	for i, c := range all {
-		c.close(1012, reason)
+		c.close(closeRestart, reason)
 		if i%burst == burst-1 {
 			_ = service.Sleep(ctx, 10*time.Millisecond)
 		}
