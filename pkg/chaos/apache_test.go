@@ -20,21 +20,30 @@ func TestOnApacheKafka(t *testing.T) {
 	// A user whom the brokers allow everything (tools/kafka.sh): each service with its own rights is what pkg/devlab tries.
 	admin := apache.User{Name: "admin", Password: rand.Text()}
 	addr, nodes := apache.Use(t, admin)
-	kinds := Kinds()
+	kinds, duration := Kinds(), 15*time.Second
 	if nodes > 1 {
-		kinds = append(clientKinds(), Kill, Pause)
+		kinds, duration = append(clientKinds(), Kill, Pause), 70*time.Second
 	}
 	p := start(t, ProcessesOptions{
 		Instances: Many(), Kafka: addr, Killers: apache.Killers(), Direct: nodes > 1,
 		Env: []string{"KAFKA_SASL=SCRAM-SHA-512", "KAFKA_USER=" + admin.Name, "KAFKA_PASSWORD=" + admin.Password},
 	})
 	// A seed whose faults strike messaging and the gateways most, and each broker besides.
-	faults := Schedule(21, p.own(), kinds, 15*time.Second, 750*time.Millisecond)
+	faults := Schedule(21, p.own(), kinds, duration, 750*time.Millisecond)
 	for i, name := range slices.Sorted(maps.Keys(p.o.Killers)) {
 		faults = append(faults, Fault{At: time.Duration(3+5*i) * time.Second, Kind: Kill, Part: name})
 	}
-	res, err := Run(t.Context(), Options{Lab: p, Seed: 21, Duration: 15 * time.Second, Settle: 3 * time.Minute, Rate: 40, Key: key, Faults: faults})
+	stop := func() (int, error) { return 0, nil }
+	if nodes > 1 { // the partitions move from one to another meanwhile
+		stop = apache.Move(t, 20*time.Second)
+	}
+	res, err := Run(t.Context(), Options{Lab: p, Seed: 21, Duration: duration, Settle: 3 * time.Minute, Rate: 40, Key: key, Faults: faults})
 	require.NoError(t, err, "%v", res.Verdict.Examples)
+	turns, err := stop()
+	require.NoError(t, err)
+	if nodes > 1 {
+		require.GreaterOrEqual(t, turns, 3)
+	}
 	require.Empty(t, res.Crashes)
 	require.Greater(t, res.Verdict.Acked, int64(200))
 	for _, f := range res.Faults {

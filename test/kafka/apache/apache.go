@@ -39,15 +39,11 @@ const address = "LABCTL_TEST_KAFKA"
 func Use(t *testing.T, users ...User) (addr string, nodes int) {
 	t.Helper()
 	addr = os.Getenv(address)
-	password, err := os.ReadFile(os.Getenv("LABCTL_TEST_KAFKA_PASSWORD_FILE")) // of the user root
-	require.NoError(t, err)
-	c, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.SASL(plain.Auth{User: "root", Pass: strings.TrimSpace(string(password))}.AsMechanism()))
-	require.NoError(t, err)
-	defer c.Close()
+	c := rootClient(t)
 	root := kadm.NewClient(c)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	nodes, err = strconv.Atoi(os.Getenv("LABCTL_TEST_KAFKA_NODES"))
+	nodes, err := strconv.Atoi(os.Getenv("LABCTL_TEST_KAFKA_NODES"))
 	require.NoError(t, err)
 	brokers := map[int32]string{} // by id: the address
 	until(ctx, func() bool {      // they may still be starting
@@ -109,6 +105,96 @@ func Use(t *testing.T, users ...User) (addr string, nodes int) {
 	}
 	require.NoError(t, ctx.Err())
 	return addr, nodes
+}
+
+// rootClient gives a client that may do everything, until the test ends.
+func rootClient(t *testing.T) *kgo.Client {
+	t.Helper()
+	password, err := os.ReadFile(os.Getenv("LABCTL_TEST_KAFKA_PASSWORD_FILE"))
+	require.NoError(t, err)
+	c, err := kgo.NewClient(kgo.SeedBrokers(os.Getenv(address)), kgo.SASL(plain.Auth{User: "root", Pass: strings.TrimSpace(string(password))}.AsMechanism()))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Move moves all partitions from node to node, one turn each time that every passes, until the test calls stop, which gives how many turns there were. At
+// every turn each partition's next node leads it, and at every other one it loses one of its copies, which the next turn makes anew on that node.
+func Move(t *testing.T, every time.Duration) (stop func() (turns int, err error)) {
+	t.Helper()
+	root := kadm.NewClient(rootClient(t))
+	ctx, cancel := context.WithCancel(t.Context())
+	var turns int
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for err == nil {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			}
+			if failed := move(ctx, root, turns); failed == nil {
+				turns++
+			} else if ctx.Err() == nil {
+				err = fmt.Errorf("move partitions, turn %d: %w", turns+1, failed)
+			}
+		}
+	}()
+	return func() (int, error) {
+		cancel()
+		<-done
+		return turns, err
+	}
+}
+
+func move(ctx context.Context, root *kadm.Client, turn int) error {
+	all, err := root.ListTopicsWithInternal(ctx)
+	if err != nil {
+		return err
+	}
+	brokers, err := root.ListBrokers(ctx)
+	if err != nil {
+		return err
+	}
+	ids := brokers.NodeIDs()
+	var moves kadm.AlterPartitionAssignmentsReq
+	var partitions kadm.TopicsSet
+	all.EachPartition(func(p kadm.PartitionDetail) {
+		first := (int(p.Partition) + turn) % len(ids)
+		order := append(slices.Clone(ids[first:]), ids[:first]...)
+		if turn%2 == 0 {
+			order = order[:len(order)-1]
+		}
+		moves.Assign(p.Topic, p.Partition, order)
+		partitions.Add(p.Topic, p.Partition)
+	})
+	if moved, err := root.AlterPartitionAssignments(ctx, moves); err != nil || moved.Error() != nil {
+		return errors.Join(err, moved.Error())
+	}
+	until(ctx, func() bool {
+		var left kadm.ListPartitionReassignmentsResponses
+		left, err = root.ListPartitionReassignments(ctx, partitions)
+		return err == nil && len(left.Sorted()) == 0
+	})
+	if err := errors.Join(err, ctx.Err()); err != nil {
+		return err
+	}
+	elected, err := root.ElectLeaders(ctx, kadm.ElectPreferredReplica, partitions)
+	if err != nil {
+		return err
+	}
+	for _, of := range elected {
+		for _, r := range of {
+			if r.Err != nil && !errors.Is(r.Err, kerr.ElectionNotNeeded) && !errors.Is(r.Err, kerr.PreferredLeaderNotAvailable) {
+				return fmt.Errorf("elect %s/%d: %w", r.Topic, r.Partition, r.Err)
+			}
+		}
+	}
+	return nil
 }
 
 // until waits until something is so, or ctx ends.
