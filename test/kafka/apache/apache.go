@@ -118,8 +118,9 @@ func rootClient(t *testing.T) *kgo.Client {
 	return c
 }
 
-// Move moves all partitions from node to node, one turn each time that every passes, until the test calls stop, which gives how many turns there were. At
-// every turn each partition's next node leads it, and at every other one it loses one of its copies, which the next turn makes anew on that node.
+// Move moves all partitions from node to node, one turn each time that every passes, until the test calls stop, which gives how many turns there were, and why
+// a turn that it ended was not done yet. At every turn each partition's next
+// node leads it, and at every other one it loses one of its copies, which the next turn makes anew on that node.
 func Move(t *testing.T, every time.Duration) (stop func() (turns int, err error)) {
 	t.Helper()
 	root := kadm.NewClient(rootClient(t))
@@ -131,16 +132,21 @@ func Move(t *testing.T, every time.Duration) (stop func() (turns int, err error)
 		defer close(done)
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		for err == nil {
+		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
 			}
-			if failed := move(ctx, root, turns); failed == nil {
+			// A broker that is asked may be away for a moment.
+			until(ctx, func() bool {
+				if err = move(ctx, root, turns); err != nil {
+					err = fmt.Errorf("move partitions, turn %d: %w", turns+1, err)
+				}
+				return err == nil
+			})
+			if err == nil {
 				turns++
-			} else if ctx.Err() == nil {
-				err = fmt.Errorf("move partitions, turn %d: %w", turns+1, failed)
 			}
 		}
 	}()
