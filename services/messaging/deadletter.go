@@ -12,6 +12,7 @@ import (
 	"github.com/labctl/labctl/services/internal/bus"
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // Replayed is what became of the dead letters.
@@ -131,7 +132,7 @@ func deadLetter(in input) *kgo.Record {
 }
 
 // ours says whether a header is one of those that messaging adds to what it writes.
-func ours(h kgo.RecordHeader) bool { return h.Key == deadReason || h.Key == bus.SourceHeader }
+func ours(h kgo.RecordHeader) bool { return h.Key == deadReason || h.Key == topics.SourceHeader }
 
 // deadReason is the header of a dead letter that says why it is one.
 const deadReason = "reason"

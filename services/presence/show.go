@@ -16,6 +16,7 @@ import (
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/token"
 	"github.com/labctl/labctl/services/internal/wire"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // audience gives those who may see a user, and whom the user may see: they share a conversation or are contacts, and neither has
@@ -54,7 +55,7 @@ func (p *presence) tell(ctx context.Context, s status) error {
 	if len(audience) > 0 {
 		record := bus.For(s.ID, audience, value)
 		record.Topic = p.Kafka.Writes(record.Topic)
-		record.Headers = append(record.Headers, kgo.RecordHeader{Key: bus.SourceHeader, Value: []byte(s.Source)})
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: topics.SourceHeader, Value: []byte(s.Source)})
 		if err := p.kafka.ProduceSync(ctx, record).FirstErr(); err != nil {
 			return fmt.Errorf("tell %d users: %w", len(audience), err)
 		}

@@ -159,7 +159,7 @@ func starts(service string, getenv func(string) string) (map[int32]int64, error)
 	}
 	all := map[int32]int64{}
 	for v := range strings.SplitSeq(getenv("KAFKA_START"), ",") {
-		topic, partition, offset, ok := parseSource(strings.TrimSpace(v))
+		topic, partition, offset, ok := topics.ParseSource(strings.TrimSpace(v))
 		if _, twice := all[partition]; !ok || twice || topic != shared.Name || partition < 0 || offset < 0 {
 			return nil, fmt.Errorf("KAFKA_START has %q; one record of each partition is needed, such as %s/0/17", v, shared.Name)
 		}

@@ -5,6 +5,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/services/topics"
 )
 
 func TestSource(t *testing.T) {
@@ -19,7 +21,7 @@ func TestSource(t *testing.T) {
 	require.EqualValues(t, 3, partition)
 	require.EqualValues(t, 4711, offset)
 	for _, bad := range []string{"", "messages", "messages/3", "messages/3/", "messages/x/1", "messages/3/1/1"} {
-		_, _, _, ok := SourceOf(&kgo.Record{Headers: []kgo.RecordHeader{{Key: SourceHeader, Value: []byte(bad)}}})
+		_, _, _, ok := SourceOf(&kgo.Record{Headers: []kgo.RecordHeader{{Key: topics.SourceHeader, Value: []byte(bad)}}})
 		require.False(t, ok, bad)
 	}
 }
