@@ -18,7 +18,7 @@ func (s *messaging) publish(ctx context.Context, batches []*batch) error {
 	err := s.retry("publish")(ctx, func(ctx context.Context) error {
 		s.quarantine.divert(batches)
 		records, of := s.recordsFor(ctx, batches)
-		results := s.kafka.ProduceSync(ctx, records...)
+		results := s.kafka.ProduceSync(ctx, tamper(records)...)
 		for _, r := range results {
 			if e := of[r.Record]; isOwn(r.Err) && e.outcome != invalid {
 				s.quarantine.hold(e.conversation(), e.input.source, fmt.Errorf("publish: %w", r.Err))
