@@ -3,7 +3,7 @@
 //	LISTEN      address to bind (:9092)
 //	ADVERTISED  host:port that clients are told to use (the bound address)
 //	DATA_DIR    where the log is kept (/data)
-//	USERS_DIR   a directory with a file for each user, named like the user, with the password in it: the services that
+//	USERS_DIR   a directory with a file for each user, named like the user, with the password in it: those whom
 //	            services/topics gives rights to, and admin, who may do everything. Empty: no log-in, all may do everything
 //	TLS_DIR     a directory with the certificate that the broker shows, tls.crt, and its key, tls.key. Empty: no TLS
 package main
@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/labctl/labctl/images/internal/part"
@@ -54,14 +53,15 @@ func users(dir string) (known []kafka.User, err error) {
 		return nil, err
 	}
 	for name, password := range passwords {
-		u := kafka.User{Name: name, Password: password, Admin: name == part.Admin}
-		if !u.Admin {
-			if !slices.Contains(topics.Services(), name) {
-				return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(topics.Services(), ", "), part.Admin)
+		u, ok := topics.UserOf(name)
+		if !ok && name != part.Admin {
+			var names []string
+			for _, u := range topics.AllUsers() {
+				names = append(names, u.Name)
 			}
-			u.Rights = kafka.Rights(topics.RightsOf(name, topics.Names{}))
+			return nil, fmt.Errorf("USERS_DIR has a user %q, to whom nothing gives rights; there are %s and %s", name, strings.Join(names, ", "), part.Admin)
 		}
-		known = append(known, u)
+		known = append(known, kafka.User{Name: name, Password: password, Admin: name == part.Admin, Rights: kafka.Rights(u.Kafka)})
 	}
 	return known, nil
 }

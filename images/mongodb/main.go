@@ -2,8 +2,8 @@
 //
 //	LISTEN     address to bind (:27017)
 //	DATA_DIR   where the databases are kept (/data)
-//	USERS_DIR  a directory with a file for each user, named like the user, with the password in it: services, each of which may use the database
-//	           of its name, and admin, who may do everything. Empty: no log-in, all may do everything
+//	USERS_DIR  a directory with a file for each user, named like the user, with the password in it: those whom services/topics gives databases to,
+//	           and admin, who may do everything. Empty: no log-in, all may do everything
 //	TLS_DIR    a directory with the certificate that the server shows, tls.crt, and its key, tls.key. Empty: no TLS
 package main
 
@@ -11,8 +11,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -21,19 +23,16 @@ import (
 	"github.com/labctl/labctl/images/internal/part"
 	"github.com/labctl/labctl/pkg/certificate"
 	"github.com/labctl/labctl/pkg/mongodb"
+	"github.com/labctl/labctl/services/topics"
 )
 
 func main() { os.Exit(part.Main("mongodb", os.Args[1:], start)) }
 
 func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	mongodb.Tune()
-	users, err := part.Users(getenv("USERS_DIR"))
+	known, err := users(getenv("USERS_DIR"))
 	if err != nil {
 		return part.Server{}, err
-	}
-	var known []mongodb.User
-	for name, password := range users {
-		known = append(known, mongodb.User{Name: name, Password: password, Admin: name == part.Admin})
 	}
 	shown, err := part.Certificate(getenv("TLS_DIR"))
 	if err != nil {
@@ -67,4 +66,26 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 			return errors.Join(client.Disconnect(ctx), server.Close())
 		},
 	}, nil
+}
+
+// users reads the users of a directory, such as a mounted Secret.
+func users(dir string) (known []mongodb.User, err error) {
+	passwords, err := part.Users(dir)
+	if err != nil {
+		return nil, err
+	}
+	for name, password := range passwords {
+		u, _ := topics.UserOf(name)
+		if u.MongoDB.Empty() && name != part.Admin {
+			var names []string
+			for _, u := range topics.AllUsers() {
+				if !u.MongoDB.Empty() {
+					names = append(names, u.Name)
+				}
+			}
+			return nil, fmt.Errorf("USERS_DIR has a user %q, who has no database; there are %s and %s", name, strings.Join(names, ", "), part.Admin)
+		}
+		known = append(known, mongodb.User{Name: name, Password: password, Admin: name == part.Admin, Rights: mongodb.Rights(u.MongoDB)})
+	}
+	return known, nil
 }

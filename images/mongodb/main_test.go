@@ -20,7 +20,7 @@ import (
 
 func TestUsersOfAMountedSecret(t *testing.T) {
 	dir := t.TempDir()
-	for name, password := range map[string]string{"admin": "a\n", "groups": "g"} {
+	for name, password := range map[string]string{"admin": "a\n", "groups": "g", "groups-comparer": "c"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(password), 0o600))
 	}
 	env := map[string]string{"LISTEN": "127.0.0.1:0", "DATA_DIR": t.TempDir(), "USERS_DIR": dir}
@@ -39,6 +39,15 @@ func TestUsersOfAMountedSecret(t *testing.T) {
 	require.NoError(t, insert("groups", "g", "groups"))
 	require.ErrorContains(t, insert("groups", "g", "auth"), "groups may not insert in auth")
 	require.ErrorContains(t, insert("groups", "a", "groups"), "Authentication failed")
+	require.NoError(t, insert("groups-comparer", "c", "groups-shadow"))
+	require.ErrorContains(t, insert("groups-comparer", "c", "groups"), "groups-comparer may not insert in groups")
+}
+
+func TestUserWithoutADatabase(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "gateway"), []byte("x"), 0o600))
+	_, err := start(func(k string) string { return map[string]string{"USERS_DIR": dir}[k] }, slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, `USERS_DIR has a user "gateway", who has no database; there are auth, groups, `)
 }
 
 // TestTLS: with a certificate the server speaks TLS and nothing else. Clients are given the authority in the way of the lab's connection strings.

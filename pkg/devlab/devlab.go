@@ -305,18 +305,18 @@ func listen(ctx context.Context, units []*unit) (urls map[string]string, err err
 // anywhere is loopback, where only this machine's users come, at a free port.
 const anywhere = "127.0.0.1:0"
 
-// users are the broker's: an administrator, and each service with the rights that it needs. So the lab on the laptop finds out
-// about a service that does what it may not do elsewhere.
+// users are the broker's: an administrator, and each service, and each part of a shadow, with the rights that it needs.
+// So the lab on the laptop finds out about a service that does what it may not do elsewhere.
 func (l *lab) users() []kafka.User {
 	if l.passwords == nil {
 		l.passwords = map[string]string{admin: rand.Text()}
-		for _, name := range topics.Services() {
-			l.passwords[name] = rand.Text()
+		for _, u := range topics.AllUsers() {
+			l.passwords[u.Name] = rand.Text()
 		}
 	}
 	users := []kafka.User{{Name: admin, Password: l.passwords[admin], Admin: true}}
-	for _, name := range topics.Services() {
-		users = append(users, kafka.User{Name: name, Password: l.passwords[name], Rights: kafka.Rights(topics.RightsOf(name, topics.Names{}))})
+	for _, u := range topics.AllUsers() {
+		users = append(users, kafka.User{Name: u.Name, Password: l.passwords[u.Name], Rights: kafka.Rights(u.Kafka)})
 	}
 	return users
 }
@@ -324,11 +324,13 @@ func (l *lab) users() []kafka.User {
 // admin is the broker's administrator, and the database's.
 const admin = "admin"
 
-// databaseUsers are an administrator, and each service that has a database, which bears its name.
+// databaseUsers are an administrator, and each service, and each part of a shadow, that has a database.
 func databaseUsers() []mongodb.User {
 	users := []mongodb.User{{Name: admin, Password: rand.Text(), Admin: true}}
-	for _, name := range []string{"auth", "groups", "messaging", "presence"} {
-		users = append(users, mongodb.User{Name: name, Password: rand.Text()})
+	for _, u := range topics.AllUsers() {
+		if !u.MongoDB.Empty() {
+			users = append(users, mongodb.User{Name: u.Name, Password: rand.Text(), Rights: mongodb.Rights(u.MongoDB)})
+		}
 	}
 	return users
 }

@@ -84,7 +84,6 @@ func newWorld(t *testing.T, but ...string) *world {
 	w := &world{t: t, lab: &lab{dir: t.TempDir(), log: log}, urls: map[string]string{}, parts: map[string]*part{}}
 	w.device = func(s *client.Session) *device { w.t.Helper(); return w.deviceOf(s, client.DeviceOptions{}) }
 	w.lab.brokerAddr, w.lab.dbAddr = freeport.Of(t).Addr(), freeport.Of(t).Addr()
-	w.lab.dbUsers = append(databaseUsers(), shadowUsers()...)
 	require.NoError(t, w.lab.startData())
 	if apache.There() {
 		w.lab.brokerAddr = useApache(t, w.lab)

@@ -1,6 +1,7 @@
 package devlab
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -16,18 +17,52 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/labctl/labctl/pkg/kafka"
+	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/topics"
 	"github.com/labctl/labctl/test/kafka/apache"
 )
 
-// What each service may do, written down once more by hand: who changes services/topics shall see it here. All other operations
-// on all topics and groups must be refused.
-var rights = map[string]struct{ write, read, configure, groups string }{
-	"auth":      {"sessions", "sessions", "sessions", ""},
-	"gateway":   {"messages presence", "users sessions", "", ""},
-	"groups":    {"messages users", "sessions", "", ""},
-	"messaging": {"users messages messages.dead", "messages messages.dead sessions", "users messages messages.dead", "messaging"},
-	"presence":  {"users", "sessions presence", "presence", "presence"},
+// allowed is what a user may do with topics and consumer groups.
+type allowed struct{ write, read, ends, make, configure, remove, join, see, removeGroups string }
+
+// What each user may do, written down once more by hand: who changes services/topics shall see it here. All other operations
+// on all topics and groups must be refused. SIDE stands for each side of a shadow.
+var rights = map[string]allowed{
+	"auth":      {write: "sessions", read: "sessions", make: "sessions", configure: "sessions"},
+	"gateway":   {write: "messages presence", read: "users sessions", make: "messages presence users sessions"},
+	"groups":    {write: "messages users", read: "sessions", make: "messages users sessions"},
+	"messaging": {write: "messages users messages.dead", read: "messages messages.dead sessions", make: "messages users messages.dead sessions", configure: "messages users messages.dead", join: "messaging"},
+	"presence":  {write: "users", read: "sessions presence", make: "users sessions presence", configure: "presence", join: "presence"},
+
+	"gateway-SIDE":   {write: "SIDE.messages SIDE.presence", read: "users sessions", ends: "messages", make: "SIDE.messages SIDE.presence"},
+	"groups-SIDE":    {write: "SIDE.messages SIDE.users", read: "sessions", make: "SIDE.messages SIDE.users"},
+	"messaging-SIDE": {write: "SIDE.messages SIDE.users SIDE.messages.dead", read: "messages messages.dead sessions", make: "SIDE.messages SIDE.users SIDE.messages.dead", configure: "SIDE.messages SIDE.users SIDE.messages.dead", join: "messaging-SIDE"},
+	"presence-SIDE":  {write: "SIDE.users", read: "sessions presence", make: "SIDE.users", join: "presence-SIDE"},
+
+	"gateway-comparer": {read: "messages presence shadow.messages shadow.presence baseline.messages baseline.presence", remove: "shadow.messages shadow.presence baseline.messages baseline.presence"},
+	"groups-comparer":  {read: "messages users shadow.messages shadow.users baseline.messages baseline.users", remove: "shadow.messages shadow.users baseline.messages baseline.users"},
+	"messaging-comparer": {
+		read:   "messages users messages.dead shadow.messages shadow.users shadow.messages.dead baseline.messages baseline.users baseline.messages.dead",
+		remove: "shadow.messages shadow.users shadow.messages.dead baseline.messages baseline.users baseline.messages.dead",
+		join:   "messaging-shadow messaging-baseline", see: "messaging", removeGroups: "messaging-shadow messaging-baseline",
+	},
+	"presence-comparer": {
+		read: "users presence shadow.users baseline.users", remove: "shadow.users baseline.users",
+		join: "presence-shadow presence-baseline", see: "presence", removeGroups: "presence-shadow presence-baseline",
+	},
+}
+
+// rightsOf gives what a user may do.
+func rightsOf(user string) (a allowed, ok bool) {
+	for _, side := range []string{"shadow", "baseline"} {
+		if a, ok := rights[strings.Replace(user, side, "SIDE", 1)]; ok {
+			for _, names := range []*string{&a.write, &a.make, &a.configure, &a.join} {
+				*names = strings.ReplaceAll(*names, "SIDE", side)
+			}
+			return a, true
+		}
+	}
+	return allowed{}, false
 }
 
 // login logs a client in.
@@ -35,7 +70,7 @@ func login(user, password string) kgo.Opt {
 	return kgo.SASL(scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
 }
 
-func TestEachServiceHasOnlyItsOwnTopics(t *testing.T) {
+func TestEachUserHasOnlyItsOwnTopics(t *testing.T) {
 	ctx := t.Context()
 	l := &lab{dir: t.TempDir()}
 	var addr string
@@ -55,37 +90,44 @@ func TestEachServiceHasOnlyItsOwnTopics(t *testing.T) {
 	}
 	root := kadm.NewClient(as(admin))
 	clients := map[string]*kgo.Client{}
-	for _, service := range topics.Services() {
-		clients[service] = as(service)
+	for _, u := range topics.AllUsers() {
+		clients[u.Name] = as(u.Name)
 	}
-	require.Len(t, rights, len(clients), "every service is in the table")
+	require.Len(t, clients, 5+4*3, "every user is in the table")
 
 	names, groups := []string{"another"}, []string{"another"}
 	for _, topic := range topics.All() {
-		names = append(names, topic.Name)
+		names = append(names, topic.Name, "shadow."+topic.Name, "baseline."+topic.Name)
 		if topic.Group != "" {
-			groups = append(groups, topic.Group)
+			groups = append(groups, topic.Group, topic.Group+"-shadow", topic.Group+"-baseline")
 		}
 	}
-	is := func(service, operation, name string, allowed bool, err error) {
+	is := func(user, operation, name, allowed string, err error) {
 		t.Helper()
-		if allowed {
-			require.NoError(t, err, "%s may %s %s", service, operation, name)
+		if slices.Contains(strings.Fields(allowed), name) {
+			require.NoError(t, err, "%s may %s %s", user, operation, name)
 			return
 		}
 		refused := errors.Is(err, kerr.TopicAuthorizationFailed) || errors.Is(err, kerr.GroupAuthorizationFailed) || errors.Is(err, kerr.ClusterAuthorizationFailed)
-		require.True(t, refused, "%s must not %s %s: %v", service, operation, name, err)
+		require.True(t, refused, "%s must not %s %s: %v", user, operation, name, err)
 	}
 	create := func(c *kadm.Client, name string) error {
 		r, err := c.CreateTopic(ctx, 1, -1, nil, name)
 		return errors.Join(err, r.Err)
 	}
+	commit := func(c *kadm.Client, group, topic string) error {
+		var offsets kadm.Offsets
+		offsets.AddOffset(topic, 0, 1, -1)
+		r, err := c.CommitOffsets(ctx, group, offsets)
+		return errors.Join(err, r.Error())
+	}
 
-	for service, c := range clients {
+	for user, c := range clients {
+		may, ok := rightsOf(user)
+		require.True(t, ok, "%s is not in the table", user)
 		for _, name := range names {
-			uses := slices.Contains(strings.Fields(rights[service].write+" "+rights[service].read), name)
-			is(service, "make", name, uses, create(kadm.NewClient(c), name))
-			if uses {
+			is(user, "make", name, may.make, create(kadm.NewClient(c), name))
+			if slices.Contains(strings.Fields(may.make), name) {
 				_, err := root.DeleteTopic(ctx, name)
 				require.NoError(t, err)
 			}
@@ -95,40 +137,63 @@ func TestEachServiceHasOnlyItsOwnTopics(t *testing.T) {
 		require.NoError(t, create(root, name))
 		require.NoError(t, as(admin).ProduceSync(ctx, &kgo.Record{Topic: name, Value: []byte("first")}).FirstErr())
 	}
-	for service, c := range clients {
+	for user, c := range clients {
+		may, _ := rightsOf(user)
 		a := kadm.NewClient(c)
+		var records []*kgo.Record // at once, since the client looks up each topic that it may not see
 		for _, name := range names {
-			is(service, "write", name, slices.Contains(strings.Fields(rights[service].write), name),
-				c.ProduceSync(ctx, &kgo.Record{Topic: name, Value: []byte(service)}).FirstErr())
+			records = append(records, &kgo.Record{Topic: name, Value: []byte(user)})
+		}
+		for _, r := range c.ProduceSync(ctx, records...) {
+			is(user, "write", r.Record.Topic, may.write, r.Err)
+		}
+		for _, name := range names {
+			reader := as(user, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}))
+			is(user, "read", name, may.read, reader.PollFetches(ctx).Err0())
 
-			reader := as(service, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{name: {0: kgo.NewOffset().AtStart()}}))
-			is(service, "read", name, slices.Contains(strings.Fields(rights[service].read), name), reader.PollFetches(ctx).Err0())
-
-			none := func(operation string, err error) { t.Helper(); is(service, operation, name, false, err) }
-			r, err := a.DeleteTopic(ctx, name)
-			none("remove", errors.Join(err, r.Err))
+			ends, err := a.ListEndOffsets(ctx, name)
+			is(user, "ask for the end of", name, strings.Join([]string{may.write, may.read, may.ends, may.remove}, " "), errors.Join(err, ends.Error()))
 			changed, err := a.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "retention.ms", Value: new("3600000")}}, name)
 			for _, r := range changed {
 				err = errors.Join(err, r.Err)
 			}
-			is(service, "change", name, slices.Contains(strings.Fields(rights[service].configure), name), err)
-			var offsets kadm.Offsets
-			offsets.AddOffset(name, 0, 1, -1)
-			deleted, err := a.DeleteRecords(ctx, offsets)
-			none("empty", errors.Join(err, deleted.Error()))
-			granted, err := a.CreateACLs(ctx, kadm.NewACLs().Allow("User:"+service).AllowHosts("*").Topics(name).
+			is(user, "change", name, may.configure, err)
+			grown, err := a.CreatePartitions(ctx, 1, name)
+			is(user, "divide", name, "", errors.Join(err, grown.Error()))
+			granted, err := a.CreateACLs(ctx, kadm.NewACLs().Allow("User:"+user).AllowHosts("*").Topics(name).
 				ResourcePatternType(kadm.ACLPatternLiteral).Operations(kadm.OpAll))
 			for _, r := range granted {
 				err = errors.Join(err, r.Err)
 			}
-			none("take more rights on", err)
+			is(user, "take more rights on", name, "", err)
 		}
 		for _, group := range groups {
+			require.NoError(t, commit(root, group, topics.Messages))
 			_, err := a.FetchOffsets(ctx, group)
-			if errors.Is(err, kerr.GroupIDNotFound) { // only members are told so
-				err = nil
+			is(user, "see the offsets of", group, strings.Join([]string{may.join, may.see, may.removeGroups}, " "), err)
+			is(user, "commit for", group, may.join, commit(a, group, strings.Fields(may.read)[0]))
+		}
+	}
+	// What is removed comes back, so that the next user has something to remove.
+	for user, c := range clients {
+		may, _ := rightsOf(user)
+		a := kadm.NewClient(c)
+		for _, name := range names {
+			var offsets kadm.Offsets
+			offsets.AddOffset(name, 0, 1, -1)
+			deleted, err := a.DeleteRecords(ctx, offsets)
+			is(user, "empty", name, may.remove, errors.Join(err, deleted.Error()))
+			r, err := a.DeleteTopic(ctx, name)
+			is(user, "remove", name, may.remove, errors.Join(err, r.Err))
+			if slices.Contains(strings.Fields(may.remove), name) {
+				require.NoError(t, create(root, name))
+				require.NoError(t, as(admin).ProduceSync(ctx, &kgo.Record{Topic: name, Value: []byte("again")}).FirstErr())
 			}
-			is(service, "be in group", group, slices.Contains(strings.Fields(rights[service].groups), group), err)
+		}
+		for _, group := range groups {
+			require.NoError(t, commit(root, group, topics.Messages))
+			r, err := a.DeleteGroup(ctx, group)
+			is(user, "remove group", group, may.removeGroups, errors.Join(err, r.Err))
 		}
 	}
 
@@ -146,22 +211,57 @@ func TestEachServiceHasOnlyItsOwnTopics(t *testing.T) {
 	}
 }
 
-// Each service that has a database may read its own, and no other.
-func TestEachServiceHasOnlyItsOwnDatabase(t *testing.T) {
-	w := newWorld(t)
-	services := []string{"auth", "groups", "messaging", "presence"}
-	for _, service := range services {
-		c, err := mongo.Connect(options.Client().ApplyURI(w.env(service)("MONGODB_URI")))
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = c.Disconnect(t.Context()) })
-		for _, name := range services {
-			_, err := c.Database(name).Collection("schema").CountDocuments(t.Context(), bson.D{})
-			if name == service {
-				require.NoError(t, err, service)
-			} else {
-				require.ErrorContains(t, err, service+" may not aggregate in "+name)
+// What each user may do in the database, by hand again: read and write databases, only read them, and remove them. All
+// else must be refused.
+func TestEachUserHasOnlyItsOwnDatabases(t *testing.T) {
+	rights := map[string]struct{ write, read, drop string }{}
+	for _, service := range []string{"auth", "groups", "messaging", "presence"} {
+		rights[service] = struct{ write, read, drop string }{write: service}
+		if service != "auth" {
+			copies := service + "-shadow " + service + "-baseline"
+			for _, name := range strings.Fields(copies) {
+				rights[name] = struct{ write, read, drop string }{write: name}
 			}
+			rights[service+"-comparer"] = struct{ write, read, drop string }{write: copies, read: service, drop: copies}
 		}
 	}
-	require.Empty(t, w.env("gateway")("MONGODB_URI"))
+	ctx := t.Context()
+	l := &lab{dbUsers: databaseUsers()}
+	db, err := mongodb.Start(mongodb.Options{DataDir: t.TempDir(), Listen: anywhere, Users: l.dbUsers})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	names := []string{"another"}
+	for name, may := range rights {
+		if may.read == "" {
+			names = append(names, name)
+		}
+	}
+	require.Len(t, l.dbUsers, len(rights)+1, "every user but the administrator is in the table")
+	for _, u := range l.dbUsers {
+		if u.Admin {
+			continue
+		}
+		may, ok := rights[u.Name]
+		require.True(t, ok, "%s is not in the table", u.Name)
+		c, err := mongo.Connect(options.Client().ApplyURI(l.databaseURI(db.Addr(), u.Name)))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = c.Disconnect(context.Background()) })
+		is := func(command, name, allowed string, err error) {
+			t.Helper()
+			if slices.Contains(strings.Fields(allowed), name) {
+				require.NoError(t, err, "%s may %s in %s", u.Name, command, name)
+			} else {
+				require.ErrorContains(t, err, u.Name+" may not "+command+" in "+name)
+			}
+		}
+		for _, name := range names {
+			_, err := c.Database(name).Collection("c").CountDocuments(ctx, bson.D{})
+			is("aggregate", name, may.write+" "+may.read, err)
+			_, err = c.Database(name).Collection("c").InsertOne(ctx, bson.D{})
+			is("insert", name, may.write, err)
+			is("drop", name, may.write, c.Database(name).Collection("c").Drop(ctx))
+			is("dropDatabase", name, may.drop, c.Database(name).Drop(ctx))
+		}
+	}
+	require.Empty(t, l.databaseURI(db.Addr(), "gateway"))
 }

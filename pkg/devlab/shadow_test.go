@@ -18,40 +18,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
-	"github.com/labctl/labctl/pkg/kafka"
-	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/topics"
 )
 
-// shadowUsers are the users of the database as whom shadows log in: one for each service that has data. Each may use the database of its name, and no live one.
-func shadowUsers() (users []mongodb.User) {
-	for _, u := range databaseUsers() {
-		if !u.Admin {
-			users = append(users, mongodb.User{Name: u.Name + "-shadow", Password: u.Password})
-		}
-	}
-	return users
-}
-
-// shadowOf starts a shadow of a service, as "<service>-shadow", which logs in as a user with the rights of a shadow alone. more are variables of its own.
+// shadowOf starts the candidate of a shadow of a service, as the user whom every lab has for it. more are variables of
+// its own.
 func (w *world) shadowOf(service string, more map[string]string) {
 	w.t.Helper()
-	name := service + "-shadow"
-	names := topics.Names{WritePrefix: "shadow.", Group: name}
-	root := kadm.NewClient(w.kafka())
-	w.lab.passwords[name] = "hidden"
-	set, err := root.AlterUserSCRAMs(w.t.Context(), nil, []kadm.UpsertSCRAM{{User: name, Mechanism: kadm.ScramSha512, Iterations: 4096, Password: "hidden"}})
-	require.NoError(w.t, err)
-	require.NoError(w.t, set.Error())
-	for _, rule := range kafka.ACLs(kafka.User{Name: name, Rights: kafka.Rights(topics.RightsOf(service, names))}) {
-		granted, err := root.CreateACLs(w.t.Context(), rule)
-		require.NoError(w.t, err)
-		for _, r := range granted {
-			require.NoError(w.t, r.Err)
-		}
-	}
+	name, names := topics.Copy(service, topics.Candidate), topics.NamesOf(service, topics.Candidate)
 	own := map[string]string{
-		"KAFKA_USER": name, "KAFKA_PASSWORD": "hidden", "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
+		"KAFKA_USER": name, "KAFKA_PASSWORD": w.lab.passwords[name], "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
 		"MONGODB_DATABASE": name, "MONGODB_URI": w.lab.databaseURI(w.lab.dbAddr, name), "SIDE_EFFECTS": "off",
 	}
 	maps.Copy(own, more)

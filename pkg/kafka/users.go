@@ -30,10 +30,13 @@ type User struct {
 
 // Rights are what a user may do.
 type Rights struct {
-	// Write and Read are topics whose records the user may write and read. Describe are those of which the user may know how far they go, which is part
-	// of writing and of reading, too. Make are topics that the user may make where they are missing, Configure those whose configs the user may see and
-	// change. Groups are the consumer groups that the user may be a member of.
-	Write, Read, Describe, Make, Configure, Groups []string
+	// Write and Read are topics whose records the user may write and read. Describe are those of which the user may
+	// know how far they go, which is part of writing and of reading, too. Make are topics that the user may make where
+	// they are missing, Configure those whose configs the user may see and change, Remove those that the user may
+	// remove. Groups are the consumer groups that the user may be a member of, which is also the right to set their
+	// offsets. SeeGroups are those of which the user may see members and offsets, RemoveGroups those that the user may
+	// remove.
+	Write, Read, Describe, Make, Configure, Remove, Groups, SeeGroups, RemoveGroups []string
 }
 
 // operator is the broker's own user, who gives the others their rights and asks for the broker's health. Its password is made at
@@ -113,13 +116,19 @@ func ACLs(u User) (rules []*kadm.ACLBuilder) {
 		{u.Describe, []kadm.ACLOperation{kadm.OpDescribe}},
 		{u.Make, []kadm.ACLOperation{kadm.OpCreate}},
 		{u.Configure, []kadm.ACLOperation{kadm.OpDescribeConfigs, kadm.OpAlterConfigs}},
+		{u.Remove, []kadm.ACLOperation{kadm.OpDelete}},
 	} {
 		if len(allowed.topics) > 0 {
 			rules = append(rules, rule().Topics(allowed.topics...).Operations(allowed.operations...))
 		}
 	}
-	if len(u.Groups) > 0 {
-		rules = append(rules, rule().Groups(u.Groups...).Operations(kadm.OpRead))
+	for _, allowed := range []struct {
+		groups    []string
+		operation kadm.ACLOperation
+	}{{u.Groups, kadm.OpRead}, {u.SeeGroups, kadm.OpDescribe}, {u.RemoveGroups, kadm.OpDelete}} {
+		if len(allowed.groups) > 0 {
+			rules = append(rules, rule().Groups(allowed.groups...).Operations(allowed.operation))
+		}
 	}
 	return rules
 }

@@ -19,9 +19,14 @@ const Mechanism = "SCRAM-SHA-256"
 // User is who may log in.
 type User struct {
 	Name, Password string
-	// Admin may do everything. Another user may read and write the database that bears their name, and nothing else.
+	// Admin may do everything; the rights are then of no use.
 	Admin bool
+	Rights
 }
+
+// Rights are what a user may do. Read names databases that the user may only read, Write those that the user may also
+// write, and Drop those that the user may remove as a whole.
+type Rights struct{ Read, Write, Drop []string }
 
 // URI is the connection string of a user for a server at host:port.
 func URI(address, user, password string) string {
@@ -31,8 +36,9 @@ func URI(address, user, password string) string {
 
 // users are those who may log in. nil lets all in, to everything.
 type users struct {
-	admin map[string]bool // by name
-	scram *scram.Server
+	admin  map[string]bool   // by name
+	rights map[string]Rights // by name
+	scram  *scram.Server
 }
 
 // iterations is the least that clients take. Passwords are made by a machine, so nobody finds one by trying.
@@ -42,7 +48,7 @@ func newUsers(list []User) (*users, error) {
 	if len(list) == 0 {
 		return nil, nil
 	}
-	u := &users{admin: map[string]bool{}}
+	u := &users{admin: map[string]bool{}, rights: map[string]Rights{}}
 	credentials := map[string]scram.StoredCredentials{}
 	for _, user := range list {
 		if user.Name == "" || user.Password == "" {
@@ -59,7 +65,7 @@ func newUsers(list []User) (*users, error) {
 		if err != nil {
 			return nil, fmt.Errorf("user %q: %w", user.Name, err)
 		}
-		credentials[user.Name], u.admin[user.Name] = c, user.Admin
+		credentials[user.Name], u.admin[user.Name], u.rights[user.Name] = c, user.Admin, user.Rights
 	}
 	server, err := scram.SHA256.NewServer(func(name string) (scram.StoredCredentials, error) {
 		c, ok := credentials[name]
@@ -87,11 +93,23 @@ const (
 // What everybody may ask, at any database: drivers do before and after a log-in.
 var open = []string{"hello", "isMaster", "ismaster", "ping"}
 
-// What a user may do with their own database, beside ending a session. None of these reaches another one by its arguments, as
-// renameCollection does.
-var allowed = []string{
-	"find", "getMore", "killCursors", "aggregate", "count", "distinct", "insert", "update", "delete", "findAndModify", "findandmodify",
-	"create", "drop", "listCollections", "createIndexes", "dropIndexes", "listIndexes",
+// What a user may do with a database that they may read, and what more with one that they may write. None of these
+// reaches another one by its arguments, as renameCollection does, and FerretDB has no aggregation that writes ($out,
+// $merge).
+var (
+	reading = []string{"find", "getMore", "killCursors", "aggregate", "count", "distinct", "listCollections", "listIndexes"}
+	writing = []string{"insert", "update", "delete", "findAndModify", "findandmodify", "create", "drop", "createIndexes", "dropIndexes"}
+)
+
+// allow says whether a command may be given to a database.
+func (r Rights) allow(command, database string) bool {
+	switch {
+	case slices.Contains(reading, command):
+		return slices.Contains(r.Read, database) || slices.Contains(r.Write, database)
+	case slices.Contains(writing, command):
+		return slices.Contains(r.Write, database)
+	}
+	return command == "dropDatabase" && slices.Contains(r.Drop, database)
 }
 
 // errUnreadable ends a connection: who may do what a message asks cannot be said.
@@ -112,7 +130,7 @@ func (u *users) admit(s *session, cmd command, isCommand bool, msg []byte) (answ
 		return refusal(cmd, codeUnauthorized, "Unauthorized", fmt.Sprintf("%s needs a log-in", cmd.name))
 	case u.admin[s.user], cmd.name == "endSessions":
 		return nil, nil
-	case cmd.database != s.user, databases(cmd.body) != 1, !slices.Contains(allowed, cmd.name):
+	case databases(cmd.body) != 1, !u.rights[s.user].allow(cmd.name, cmd.database):
 		return refusal(cmd, codeUnauthorized, "Unauthorized", fmt.Sprintf("%s may not %s in %s", s.user, cmd.name, cmd.database))
 	}
 	return nil, nil

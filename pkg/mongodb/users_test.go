@@ -20,7 +20,10 @@ import (
 func startWithUsers(t *testing.T) *mongodb.Server {
 	t.Helper()
 	s, err := mongodb.Start(mongodb.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Users: []mongodb.User{
-		{Name: "auth", Password: "correct horse/@:"}, {Name: "groups", Password: "battery staple"}, {Name: "admin", Password: "admin's", Admin: true},
+		{Name: "auth", Password: "correct horse/@:", Rights: mongodb.Rights{Write: []string{"auth"}}},
+		{Name: "groups", Password: "battery staple", Rights: mongodb.Rights{Write: []string{"groups"}}},
+		{Name: "copier", Password: "tr0ub4dor", Rights: mongodb.Rights{Read: []string{"auth"}, Write: []string{"copy", "other"}, Drop: []string{"copy"}}},
+		{Name: "admin", Password: "admin's", Admin: true},
 	}})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -117,6 +120,68 @@ func TestUserHasOneDatabase(t *testing.T) {
 	n, err = admin.Database("auth").Collection("c").CountDocuments(ctx, bson.D{})
 	require.NoError(t, err)
 	require.EqualValues(t, 1, n, "nobody else has written here")
+}
+
+// A user may read one database, write others, and remove some of these as a whole.
+func TestUserHasRightsInSeveralDatabases(t *testing.T) {
+	ctx := t.Context()
+	s := startWithUsers(t)
+	_, err := as(t, mongodb.URI(s.Addr(), "auth", "correct horse/@:")).Database("auth").Collection("c").InsertMany(ctx, []bson.M{{"_id": "x"}, {"_id": "y"}})
+	require.NoError(t, err)
+	copier := as(t, mongodb.URI(s.Addr(), "copier", "tr0ub4dor"))
+	live := copier.Database("auth")
+	names, err := live.ListCollectionNames(ctx, bson.D{})
+	require.NoError(t, err)
+	require.Equal(t, []string{"c"}, names)
+	_, err = live.Collection("c").Indexes().ListSpecifications(ctx)
+	require.NoError(t, err)
+	cursor, err := live.Collection("c").Find(ctx, bson.D{}, options.Find().SetBatchSize(1))
+	require.NoError(t, err)
+	var all []bson.M
+	require.NoError(t, cursor.All(ctx, &all))
+	require.Len(t, all, 2)
+	for _, name := range []string{"copy", "other"} {
+		_, err = copier.Database(name).Collection("c").InsertMany(ctx, all)
+		require.NoError(t, err)
+	}
+
+	for _, cmd := range []bson.D{
+		{{Key: "insert", Value: "c"}, {Key: "documents", Value: bson.A{bson.M{"_id": "z"}}}},
+		{{Key: "update", Value: "c"}, {Key: "updates", Value: bson.A{bson.M{"q": bson.M{}, "u": bson.M{"$set": bson.M{"n": 1}}}}}},
+		{{Key: "delete", Value: "c"}, {Key: "deletes", Value: bson.A{bson.M{"q": bson.M{}, "limit": 0}}}},
+		{{Key: "findAndModify", Value: "c"}, {Key: "query", Value: bson.M{}}, {Key: "remove", Value: true}},
+		{{Key: "create", Value: "d"}},
+		{{Key: "drop", Value: "c"}},
+		{{Key: "createIndexes", Value: "c"}, {Key: "indexes", Value: bson.A{bson.M{"key": bson.M{"n": 1}, "name": "n"}}}},
+		{{Key: "dropIndexes", Value: "c"}, {Key: "index", Value: "*"}},
+		{{Key: "dropDatabase", Value: 1}},
+	} {
+		require.EqualValues(t, 13, code(t, live.RunCommand(ctx, cmd).Err()), "%v", cmd)
+	}
+	for _, stage := range []bson.D{
+		{{Key: "$out", Value: "d"}},
+		{{Key: "$merge", Value: "d"}},
+		{{Key: "$out", Value: bson.M{"db": "groups", "coll": "d"}}},
+	} {
+		_, err := live.Collection("c").Aggregate(ctx, bson.A{stage})
+		require.NotZero(t, code(t, err), "%v writes", stage)
+	}
+	require.EqualValues(t, 13, code(t, copier.Database("other").Drop(ctx)))
+	require.EqualValues(t, 13, code(t, copier.Database("groups").Collection("c").FindOne(ctx, bson.D{}).Err()))
+	require.NoError(t, copier.Database("copy").Drop(ctx))
+
+	admin := as(t, mongodb.URI(s.Addr(), "admin", "admin's"))
+	names, err = admin.ListDatabaseNames(ctx, bson.D{})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"auth", "other"}, names)
+	for _, name := range names {
+		n, err := admin.Database(name).Collection("c").CountDocuments(ctx, bson.D{})
+		require.NoError(t, err)
+		require.EqualValues(t, 2, n, name)
+		collections, err := admin.Database(name).ListCollectionNames(ctx, bson.D{})
+		require.NoError(t, err)
+		require.Equal(t, []string{"c"}, collections, name)
+	}
 }
 
 func TestWhoCannotLogIn(t *testing.T) {

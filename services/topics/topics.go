@@ -143,9 +143,10 @@ func Shared(service string) (t Topic, ok bool) {
 	return all[i], true
 }
 
-// Rights are what a service may do, and no more: write and read records of topics, ask for the offsets of others, make topics where they are missing,
-// see and change the configs of those that it owns, and be a member of consumer groups.
-type Rights struct{ Write, Read, Describe, Make, Configure, Groups []string }
+// Rights are what a user may do at Kafka, and no more: write and read records of topics, ask for the offsets of others,
+// make topics where they are missing, see and change the configs of those that it owns, and remove topics; be a member
+// of consumer groups, or only see what they have committed, and remove groups.
+type Rights struct{ Write, Read, Describe, Make, Configure, Remove, Groups, SeeGroups, RemoveGroups []string }
 
 // RightsOf gives the rights of a service, or of a copy of it that has other names.
 func RightsOf(service string, n Names) (r Rights) {
