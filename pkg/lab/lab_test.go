@@ -8,10 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,6 +27,7 @@ import (
 	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/provider"
 	"github.com/labctl/labctl/pkg/terraform"
+	"github.com/labctl/labctl/services/topics"
 )
 
 // The environment by which a test runs this binary as a labctl that is killed at a point.
@@ -531,10 +532,17 @@ environment "local" {
 	}
 	users, ok := w.values["databases"]["kafka"].(map[string]any)["users"].(map[string]any)
 	require.True(t, ok)
-	passwords := maps.Clone(users)
-	require.Contains(t, passwords, "admin")
-	delete(passwords, "admin") // is no service's
-	require.Len(t, passwords, 5)
+	require.Contains(t, users, "admin")
+	passwords, shadowPasswords := map[string]any{}, map[string]any{} // of Kafka's users
+	for _, u := range topics.AllUsers() {
+		require.Contains(t, users, u.Name)
+		if slices.Contains(topics.Services(), u.Name) {
+			passwords[u.Name] = users[u.Name]
+		} else {
+			shadowPasswords[u.Name] = users[u.Name]
+		}
+	}
+	require.Len(t, users, len(topics.AllUsers())+1)
 	different := map[any]bool{}
 	for _, p := range users {
 		require.Len(t, p, 36)
@@ -543,11 +551,22 @@ environment "local" {
 	require.Len(t, different, len(users))
 	dbUsers, ok := w.values["databases"]["mongodb"].(map[string]any)["users"].(map[string]any)
 	require.True(t, ok)
-	require.Len(t, dbUsers, 5)
-	uri := func(user string) map[string]any {
-		require.False(t, different[dbUsers[user]], "not a password of Kafka")
-		return map[string]any{"uri": fmt.Sprintf("mongodb://%s:%s@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt", user, dbUsers[user])}
+	require.Contains(t, dbUsers, "admin")
+	uris, shadowURIs := map[string]map[string]any{}, map[string]any{}
+	for _, u := range topics.AllUsers() {
+		if u.MongoDB.Empty() {
+			require.NotContains(t, dbUsers, u.Name)
+			continue
+		}
+		require.False(t, different[dbUsers[u.Name]], "not a password of Kafka")
+		uri := fmt.Sprintf("mongodb://%s:%s@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt", u.Name, dbUsers[u.Name])
+		if slices.Contains(topics.Services(), u.Name) {
+			uris[u.Name] = map[string]any{"uri": uri}
+		} else {
+			shadowURIs[u.Name] = uri
+		}
 	}
+	require.Len(t, dbUsers, len(uris)+len(shadowURIs)+1)
 	authority, ok := w.values["chat"]["kafka"].(map[string]any)["caCerts"].(string)
 	require.True(t, ok)
 	// certificate is what a server shows, which its clients trust under its name alone.
@@ -591,7 +610,8 @@ environment "local" {
 			"secretsVersion":   version,
 		},
 		"secrets": {"auth": map[string]any{"keyEncryption": key}, "kafka": passwords,
-			"mongodb-auth": uri("auth"), "mongodb-groups": uri("groups"), "mongodb-messaging": uri("messaging"), "mongodb-presence": uri("presence")},
+			"mongodb-auth": uris["auth"], "mongodb-groups": uris["groups"], "mongodb-messaging": uris["messaging"], "mongodb-presence": uris["presence"],
+			"shadow-kafka": shadowPasswords, "shadow-mongodb": shadowURIs},
 	}, w.values)
 	require.FileExists(t, w.path("cluster", "other"))
 	l, err := w.lab()

@@ -132,7 +132,7 @@ func TestOpenThisRepository(t *testing.T) {
 		"1-cluster": {"api_networks", "cluster_id", "dns_label", "endpoints_subnet", "ingress_class", "ingress_namespace", "ingress_networks", "kubeconfig", "network_id", "nodes_subnet", "oidc_issuer",
 			"registry", "registry_id", "storage_class", "url"},
 		"2-databases": {"ca_certificate", "event_hubs", "kafka_brokers", "kafka_passwords", "kafka_sasl", "kafka_tls", "kafka_users", "key_encryption_secret", "mongodb_uris", "mongodb_users", "namespace",
-			"server_certificates", "server_keys"},
+			"server_certificates", "server_keys", "shadow_kafka_passwords", "shadow_mongodb_uris"},
 		"5-release": {"identities", "url"},
 	}
 	for id, outputs := range want {

@@ -100,11 +100,53 @@ func TestAzureSaysTheSame(t *testing.T) {
 	}
 }
 
-// The users that the stacks make passwords for are the services.
-func TestEachServiceHasAPassword(t *testing.T) {
+// The users that the stacks make passwords for are those of the table. They make the names of a shadow's users from these lists.
+func TestEachUserHasAPassword(t *testing.T) {
 	for _, path := range []string{"../../stacks/local/2-databases/main.tf", "../../stacks/azure/2-databases/kafka.tf"} {
 		require.ElementsMatch(t, topics.Services(), texts(local(t, path, "kafka_services")), path)
+		require.ElementsMatch(t, topics.Shadowed(), texts(local(t, path, "shadowed_services")), path)
+		var names []string
+		for _, service := range topics.Shadowed() {
+			for _, part := range texts(local(t, path, "shadow_parts")) {
+				names = append(names, service+"-"+part)
+			}
+		}
+		var want []string
+		for _, u := range topics.AllUsers()[len(topics.Services()):] {
+			want = append(want, u.Name)
+		}
+		require.ElementsMatch(t, want, names, path)
 	}
+	for _, path := range []string{"../../stacks/local/2-databases/main.tf", "../../stacks/azure/2-databases/mongodb.tf"} {
+		require.ElementsMatch(t, topics.Stores(), texts(local(t, path, "mongodb_services")), path)
+	}
+}
+
+// A comparer writes nowhere but in the databases of the copies, and commits for no live group.
+func TestRightsOfAComparer(t *testing.T) {
+	u, ok := topics.UserOf("messaging-comparer")
+	require.True(t, ok)
+	require.Equal(t, topics.User{
+		Name: "messaging-comparer",
+		Kafka: topics.Rights{
+			Read: []string{
+				"messages", "users", "messages.dead", "shadow.messages", "shadow.users", "shadow.messages.dead",
+				"baseline.messages", "baseline.users", "baseline.messages.dead",
+			},
+			Remove: []string{"shadow.messages", "shadow.users", "shadow.messages.dead", "baseline.messages", "baseline.users", "baseline.messages.dead"},
+			Groups: []string{"messaging-shadow", "messaging-baseline"}, SeeGroups: []string{"messaging"}, RemoveGroups: []string{"messaging-shadow", "messaging-baseline"},
+		},
+		MongoDB: topics.Databases{
+			Read: []string{"messaging"}, Write: []string{"messaging-shadow", "messaging-baseline"}, Drop: []string{"messaging-shadow", "messaging-baseline"},
+		},
+	}, u)
+	for _, service := range topics.Shadowed() {
+		u, ok := topics.UserOf(topics.Comparer(service))
+		require.True(t, ok)
+		require.Empty(t, slices.Concat(u.Kafka.Write, u.Kafka.Make, u.Kafka.Configure), service)
+	}
+	_, ok = topics.UserOf("auth-shadow")
+	require.False(t, ok)
 }
 
 // A shadow may read what the live service reads, make and write only what has its prefix, and be in no live group.

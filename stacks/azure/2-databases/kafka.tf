@@ -54,14 +54,18 @@ resource "azurerm_eventhub" "topic" {
   }
 }
 
-# Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services, whose rights are in
-# services/topics, and admin for people. Event Hubs has none.
+# Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services and the parts of their shadows
+# (docs/adr/0026-shadows.md), whose rights are in services/topics, and admin for people. Event Hubs has none.
 locals {
-  kafka_services = ["auth", "gateway", "groups", "messaging", "presence"]
+  kafka_services    = ["auth", "gateway", "groups", "messaging", "presence"]
+  shadowed_services = ["gateway", "groups", "messaging", "presence"]
+  shadow_parts      = ["shadow", "baseline", "comparer"]
+  # Managed databases have no users for shadows.
+  kafka_shadows = local.managed ? [] : [for p in setproduct(local.shadowed_services, local.shadow_parts) : join("-", p)]
 }
 
 resource "terraform_data" "kafka_password" {
-  for_each = toset(local.managed ? [] : concat(local.kafka_services, ["admin"]))
+  for_each = toset(local.managed ? [] : concat(local.kafka_services, local.kafka_shadows, ["admin"]))
 
   input = sensitive(uuid())
 

@@ -50,9 +50,10 @@ resource "azurerm_cosmosdb_account" "this" {
 }
 
 # Passwords of MongoDB's users, made once and kept in the state: the services, each of which may use the database of its name, and in the
-# cluster admin, for people. Those of Cosmos DB use the account's key.
+# cluster the parts of their shadows and admin, for people. Those of Cosmos DB use the account's key.
 locals {
   mongodb_services = ["auth", "groups", "messaging", "presence"]
+  mongodb_shadows  = local.managed ? [] : [for p in setproduct(setintersection(local.shadowed_services, local.mongodb_services), local.shadow_parts) : join("-", p)]
 }
 
 resource "azurerm_cosmosdb_mongo_database" "service" {
@@ -74,7 +75,7 @@ resource "azurerm_cosmosdb_mongo_user_definition" "service" {
 }
 
 resource "terraform_data" "mongodb_password" {
-  for_each = toset(concat(local.mongodb_services, local.managed ? [] : ["admin"]))
+  for_each = toset(concat(local.mongodb_services, local.mongodb_shadows, local.managed ? [] : ["admin"]))
 
   input = sensitive(uuid())
 

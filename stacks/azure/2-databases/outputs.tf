@@ -38,19 +38,25 @@ output "server_keys" {
 }
 
 output "kafka_users" {
-  description = "Password of each user of Kafka in the cluster: the services, and admin."
+  description = "Password of each user of Kafka in the cluster: the services, the parts of their shadows, and admin."
   value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) })
   sensitive   = true
 }
 
 output "kafka_passwords" {
-  description = "The same without admin: what the chat needs."
-  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if name != "admin" })
+  description = "The same of the services alone: what the chat needs."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if contains(local.kafka_services, name) })
+  sensitive   = true
+}
+
+output "shadow_kafka_passwords" {
+  description = "The same of the parts of shadows alone."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if contains(local.kafka_shadows, name) })
   sensitive   = true
 }
 
 output "mongodb_users" {
-  description = "Password of each user of MongoDB in the cluster: the services that have a database, and admin."
+  description = "Password of each user of MongoDB in the cluster: the services that have a database, the parts of their shadows, and admin."
   value       = tomap({ for name, p in terraform_data.mongodb_password : name => tostring(p.output) if !local.managed })
   sensitive   = true
 }
@@ -64,6 +70,12 @@ output "mongodb_uris" {
     : "mongodb://${name}:${terraform_data.mongodb_password[name].output}@mongodb.${var.namespace}.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
   })
   sensitive = true
+}
+
+output "shadow_mongodb_uris" {
+  description = "Connection string of each part of a shadow that has a database in MongoDB; none where it is managed."
+  value       = tomap({ for name in local.mongodb_shadows : name => "mongodb://${name}:${terraform_data.mongodb_password[name].output}@mongodb.${var.namespace}.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256" })
+  sensitive   = true
 }
 
 output "key_encryption_secret" {

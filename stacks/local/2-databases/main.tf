@@ -25,14 +25,17 @@ resource "lab_certificates" "this" {
   }
 }
 
-# Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services, whose rights are in
-# services/topics, and admin for people. To change one: terraform taint, or -replace.
+# Passwords of Kafka's users, made once and kept in the state, which is as secret as they are: the services and the parts of their shadows
+# (docs/adr/0026-shadows.md), whose rights are in services/topics, and admin for people. To change one: terraform taint, or -replace.
 locals {
-  kafka_services = ["auth", "gateway", "groups", "messaging", "presence"]
+  kafka_services    = ["auth", "gateway", "groups", "messaging", "presence"]
+  shadowed_services = ["gateway", "groups", "messaging", "presence"]
+  shadow_parts      = ["shadow", "baseline", "comparer"]
+  kafka_shadows     = [for p in setproduct(local.shadowed_services, local.shadow_parts) : join("-", p)]
 }
 
 resource "terraform_data" "kafka_password" {
-  for_each = toset(concat(local.kafka_services, ["admin"]))
+  for_each = toset(concat(local.kafka_services, local.kafka_shadows, ["admin"]))
 
   input = sensitive(uuid())
 
@@ -41,13 +44,16 @@ resource "terraform_data" "kafka_password" {
   }
 }
 
-# The same of MongoDB's users, each of whom may use the database of its name.
+# The same of MongoDB's users: each service that has a database, and the parts of its shadow.
 locals {
   mongodb_services = ["auth", "groups", "messaging", "presence"]
+  mongodb_shadows  = [for p in setproduct(setintersection(local.shadowed_services, local.mongodb_services), local.shadow_parts) : join("-", p)]
+  # The chat's chart has the authority's certificate at that path.
+  mongodb_uris = { for name, p in terraform_data.mongodb_password : name => "mongodb://${name}:${p.output}@${local.mongodb}:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt" }
 }
 
 resource "terraform_data" "mongodb_password" {
-  for_each = toset(concat(local.mongodb_services, ["admin"]))
+  for_each = toset(concat(local.mongodb_services, local.mongodb_shadows, ["admin"]))
 
   input = sensitive(uuid())
 

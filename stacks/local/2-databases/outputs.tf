@@ -35,26 +35,38 @@ output "server_keys" {
 }
 
 output "kafka_users" {
-  description = "Password of each user of Kafka in the cluster: the services, and admin."
+  description = "Password of each user of Kafka in the cluster: the services, the parts of their shadows, and admin."
   value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) })
   sensitive   = true
 }
 
 output "kafka_passwords" {
-  description = "The same without admin: what the chat needs."
-  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if name != "admin" })
+  description = "The same of the services alone: what the chat needs."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if contains(local.kafka_services, name) })
+  sensitive   = true
+}
+
+output "shadow_kafka_passwords" {
+  description = "The same of the parts of shadows alone."
+  value       = tomap({ for name, p in terraform_data.kafka_password : name => tostring(p.output) if contains(local.kafka_shadows, name) })
   sensitive   = true
 }
 
 output "mongodb_users" {
-  description = "Password of each user of MongoDB in the cluster: the services that have a database, and admin."
+  description = "Password of each user of MongoDB in the cluster: the services that have a database, the parts of their shadows, and admin."
   value       = tomap({ for name, p in terraform_data.mongodb_password : name => tostring(p.output) })
   sensitive   = true
 }
 
 output "mongodb_uris" {
-  description = "Connection string of each service that has a database in MongoDB. The chat's chart has the authority's certificate at that path."
-  value       = tomap({ for name in local.mongodb_services : name => "mongodb://${name}:${terraform_data.mongodb_password[name].output}@${local.mongodb}:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt" })
+  description = "Connection string of each service that has a database in MongoDB."
+  value       = tomap({ for name in local.mongodb_services : name => tostring(local.mongodb_uris[name]) })
+  sensitive   = true
+}
+
+output "shadow_mongodb_uris" {
+  description = "Connection string of each part of a shadow that has a database in MongoDB."
+  value       = tomap({ for name, uri in local.mongodb_uris : name => tostring(uri) if contains(local.mongodb_shadows, name) })
   sensitive   = true
 }
 

@@ -46,6 +46,9 @@ release "secrets" {
     mongodb-messaging = { uri = stack.databases.mongodb_uris.messaging }
     mongodb-presence  = { uri = stack.databases.mongodb_uris.presence }
     auth              = { keyEncryption = stack.databases.key_encryption_secret }
+    # Of the parts of shadows. No live service is given these.
+    shadow-kafka   = stack.databases.shadow_kafka_passwords
+    shadow-mongodb = stack.databases.shadow_mongodb_uris
   }
 }
 

@@ -39,8 +39,12 @@ run "in_the_cluster_by_default" {
     error_message = "The chat must find those of the release."
   }
   assert {
-    condition     = toset(keys(output.mongodb_users)) == toset(["admin", "auth", "groups", "messaging", "presence"]) && length(toset(values(output.mongodb_users))) == 5 && toset(keys(output.mongodb_uris)) == toset(["auth", "groups", "messaging", "presence"])
-    error_message = "Each service that has a database is a user of its own, and admin is for people."
+    condition     = toset(keys(output.mongodb_users)) == setunion(["admin"], keys(output.mongodb_uris), keys(output.shadow_mongodb_uris)) && length(toset(values(output.mongodb_users))) == 14 && toset(keys(output.mongodb_uris)) == toset(["auth", "groups", "messaging", "presence"])
+    error_message = "Each service that has a database is a user of its own, and each part of its shadow, and admin is for people."
+  }
+  assert {
+    condition     = toset(keys(output.shadow_mongodb_uris)) == toset([for p in setproduct(["groups", "messaging", "presence"], ["shadow", "baseline", "comparer"]) : join("-", p)]) && output.shadow_mongodb_uris["groups-shadow"] == "mongodb://groups-shadow:${output.mongodb_users["groups-shadow"]}@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
+    error_message = "A shadow must find them, too, as users of its own."
   }
   assert {
     condition     = output.event_hubs == ""
@@ -55,12 +59,16 @@ run "in_the_cluster_by_default" {
     error_message = "Who has no TLS has no certificates."
   }
   assert {
-    condition     = toset(keys(output.kafka_users)) == toset(["admin", "auth", "gateway", "groups", "messaging", "presence"]) && length(toset(values(output.kafka_users))) == 6 && alltrue([for p in values(output.kafka_users) : length(p) >= 16])
+    condition     = toset(keys(output.kafka_users)) == setunion(["admin"], keys(output.kafka_passwords), keys(output.shadow_kafka_passwords)) && length(toset(values(output.kafka_users))) == 18 && alltrue([for p in values(output.kafka_users) : length(p) >= 16])
     error_message = "Each user has a password of its own."
   }
   assert {
-    condition     = output.kafka_passwords == tomap({ for name, p in output.kafka_users : name => p if name != "admin" })
-    error_message = "The chat gets the services' and not the administrator's."
+    condition     = output.kafka_passwords == tomap({ for name in ["auth", "gateway", "groups", "messaging", "presence"] : name => output.kafka_users[name] })
+    error_message = "The chat gets the services' and no others."
+  }
+  assert {
+    condition     = output.shadow_kafka_passwords == tomap({ for p in setproduct(["gateway", "groups", "messaging", "presence"], ["shadow", "baseline", "comparer"]) : join("-", p) => output.kafka_users[join("-", p)] })
+    error_message = "Shadows get those of their parts and no others."
   }
   assert {
     condition     = length(output.key_encryption_secret) >= 32
@@ -97,6 +105,10 @@ run "managed" {
   assert {
     condition     = output.kafka_sasl == "OAUTHBEARER" && output.kafka_tls == "system" && output.kafka_users == tomap({}) && output.kafka_passwords == tomap({})
     error_message = "Event Hubs takes tokens, over TLS, and knows no passwords."
+  }
+  assert {
+    condition     = output.shadow_kafka_passwords == tomap({}) && output.shadow_mongodb_uris == tomap({})
+    error_message = "Managed databases have no users for shadows."
   }
   assert {
     condition     = azurerm_cosmosdb_account.this[0].tags == tomap(var.tags) && azurerm_eventhub_namespace.this[0].tags == tomap(var.tags)
