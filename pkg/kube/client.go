@@ -36,7 +36,7 @@ func New(kubeconfig []byte) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
-	config.QPS, config.Burst = 100, 200 // the API's own fairness queues do the limiting
+	config.QPS = -1 // no limit here: the API's own fairness queues do that
 	config.UserAgent = FieldOwner
 	config.WarningHandler = rest.NoWarnings{}
 	core, err := kubernetes.NewForConfig(config)
@@ -78,7 +78,7 @@ func poll(ctx context.Context, every time.Duration, what string, check func(cont
 			return err
 		case done:
 			return nil
-		case seen != "":
+		case seen != "" && ctx.Err() == nil: // else the end of ctx is all that was seen
 			last = seen
 		}
 		select {
