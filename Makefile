@@ -81,7 +81,7 @@ docs: ## write docs/cli and docs/configuration.md anew
 	@go test ./services -run TestConfiguration -update
 
 .PHONY: bench
-bench: bench-up bench-image bench-stacks bench-cluster bench-gitops bench-chat bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
+bench: bench-up bench-image bench-stacks bench-cluster bench-gitops bench-chat bench-shadow bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
 
 .PHONY: bench-up
 bench-up: build ## how long up takes, how much memory and disk the lab needs
@@ -106,6 +106,10 @@ bench-gitops: build ## how fast Argo CD makes what is in Git, and what it needs
 .PHONY: bench-chat
 bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its promise while it is broken (PARTS=rooms: a part of that)
 	@go run ./test/bench chat $(PARTS)
+
+.PHONY: bench-shadow
+bench-shadow: ## how often the verdict on a shadow is right, and how many results it needs
+	@go run ./test/bench shadow
 
 .PHONY: bench-cold
 bench-cold: ## the first `make up` of a machine, with all caches empty (takes long)
