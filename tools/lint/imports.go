@@ -60,10 +60,10 @@ var importRules = []rule{
 	},
 	{
 		applies: func(path string) bool {
-			return under("pkg")(path) && !is("pkg/cli/dev")(path) && !under("pkg/devlab", "pkg/chat", "pkg/load", "pkg/chaos")(path)
+			return under("pkg")(path) && !is("pkg/cli/dev")(path) && !under("pkg/devlab", "pkg/chat", "pkg/load", "pkg/chaos", "pkg/shadow")(path)
 		},
 		deny:   []string{module + "/services"},
-		reason: "only what runs them on this machine, and what tries them by their client, import services",
+		reason: "only what runs them on this machine, and what tries them, import services",
 	},
 	{
 		applies: func(path string) bool { return !under("pkg/terraform")(path) }, tests: true,
