@@ -63,6 +63,8 @@ type excess struct {
 	tolerated, passing *claim
 	limit, failAlpha   float64
 	verb               string
+	// rare says that the kind has no excess, and too small a share of the results to hold up a pass for the proof.
+	rare bool
 }
 
 // outcomes are the numbers of results in which X is 1, 0 and -1. A forecast takes an excess of more than its standard
@@ -86,7 +88,13 @@ func (c *excess) state(factor float64) State {
 	if ups > downs && c.m.claims.noExcess.refuted(downs, zeros, ups, c.failAlpha) && !c.tolerated.refuted(ups, zeros, downs, alpha) {
 		return Fail
 	}
-	return passIf(c.passing.refuted(ups, zeros, downs, alpha))
+	return passIf(c.rare || c.isProved(factor))
+}
+
+// isProved says that the excess is below the limit.
+func (c *excess) isProved(factor float64) bool {
+	ups, zeros, downs := c.outcomes(factor)
+	return c.passing.refuted(ups, zeros, downs, c.m.policy.Alpha)
 }
 
 func (c *excess) describe() Condition {
@@ -101,12 +109,14 @@ func (c *excess) describe() Condition {
 		of = fmt.Sprintf("results of the kind %q", c.kind)
 	}
 	d.Why = fmt.Sprintf("The candidate alone %s in %d of %d %s, the baseline alone in %d; ", c.verb, c.counts.Candidate, c.counts.Samples, of, c.counts.Baseline)
-	switch d.State {
-	case Fail:
+	switch {
+	case d.State == Fail:
 		d.Why += fmt.Sprintf("that is no noise: the excess is above %s.", number(max(d.Lower, 0)))
-	case Pass:
+	case c.isProved(1):
 		d.Why += fmt.Sprintf("the excess is below %s, and must be below %s.", number(d.Upper), number(c.limit))
-	case Inconclusive:
+	case c.rare:
+		d.Why += "the kind is too rare to hold up a pass."
+	default:
 		d.Why += fmt.Sprintf("the excess may be up to %s, and must be below %s.", number(d.Upper), number(c.limit))
 	}
 	return d

@@ -67,7 +67,8 @@
 // the results that show it, so a hundredth of alpha costs about seven such results.
 //
 // A kind of results has its own, wider tolerance for a pass. A fault that is one of a rare kind's alone must not hide
-// behind the many results of other kinds, and a rare kind cannot have thousands of results.
+// behind the many results of other kinds, and a rare kind cannot have thousands of results. One of less than the policy's
+// share that has no excess holds up no pass: else a kind that comes up once a day would hold up all.
 //
 // # What is assumed
 //

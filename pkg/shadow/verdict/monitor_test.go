@@ -28,6 +28,16 @@ func observe(m *Monitor, n int, p Pair) {
 	}
 }
 
+// A kind that comes up once in a thousand results holds up no pass, and says so.
+func TestRareKind(t *testing.T) {
+	m := newMonitor(t, onlyDifferences())
+	observe(m, 10_000, Pair{Kind: "message"})
+	m.Observe(Pair{Kind: "ban"})
+	v := m.Verdict()
+	require.Equal(t, Pass, v.State)
+	require.Contains(t, find(t, v, "differences", "ban").Why, "too rare to hold up a pass")
+}
+
 // What blocks a pass is told by the condition, and never hidden by thousands of good results.
 func TestWhatBlocksAPass(t *testing.T) {
 	good := Pair{Kind: "message"}

@@ -23,6 +23,9 @@ type Policy struct {
 	// KindTolerance is the same for the results of each kind that was seen. It is at least Tolerance. At 0.05 a kind
 	// without a difference needs 66 results.
 	KindTolerance float64 `json:"kindTolerance"`
+	// KindShare is the share of all results from which on a kind must be proved to be below KindTolerance. A rarer one in
+	// which the candidate differs no more often than the baseline holds up no pass: some come up once in a thousand results.
+	KindShare float64 `json:"kindShare"`
 	// ErrorTolerance is the same for the share of results that are errors.
 	ErrorTolerance float64 `json:"errorTolerance"`
 	// Least is how many results without an error in live a pass needs at least.
@@ -61,7 +64,7 @@ type Quantile struct {
 func Default() Policy {
 	return Policy{
 		Alpha: 0.05, Prior: 10,
-		Tolerance: 0.001, KindTolerance: 0.05, ErrorTolerance: 0.001,
+		Tolerance: 0.001, KindTolerance: 0.05, KindShare: 0.01, ErrorTolerance: 0.001,
 		Least: 1000, Kinds: 32,
 		Noise: 0.1, LiveErrors: 0.1,
 		Latency: []Quantile{
@@ -87,6 +90,9 @@ func (p Policy) Check() error {
 	}
 	within("tolerance", p.Tolerance, 0, 1)
 	within("kindTolerance", p.KindTolerance, 0, 1)
+	if !(p.KindShare >= 0 && p.KindShare < 1) {
+		errs = append(errs, fmt.Errorf("kindShare is %g: choose a number from 0 and below 1", p.KindShare))
+	}
 	within("errorTolerance", p.ErrorTolerance, 0, 1)
 	if p.KindTolerance < p.Tolerance {
 		errs = append(errs, fmt.Errorf("kindTolerance is %g: choose a number not below the tolerance, which is %g", p.KindTolerance, p.Tolerance))

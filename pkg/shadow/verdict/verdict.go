@@ -103,7 +103,9 @@ func (m *Monitor) conditions() []condition {
 			limit: p.Tolerance, failAlpha: p.Alpha * shares.differences, verb: "differed from live"},
 	}
 	for _, kind := range slices.Sorted(maps.Keys(t.Kinds)) {
-		all = append(all, &excess{m: m, name: "differences", kind: kind, counts: t.Kinds[kind], tolerated: c.tolerance, passing: c.kindTolerance,
+		counts := t.Kinds[kind]
+		rare := float64(counts.Samples) < p.KindShare*float64(t.Differences.Samples) && counts.Candidate <= counts.Baseline
+		all = append(all, &excess{m: m, name: "differences", kind: kind, counts: counts, rare: rare, tolerated: c.tolerance, passing: c.kindTolerance,
 			limit: p.KindTolerance, failAlpha: p.Alpha * shares.kinds / float64(p.Kinds), verb: "differed from live"})
 	}
 	all = append(all, &excess{m: m, name: "errors", counts: t.Errors, tolerated: c.errors, passing: c.errors,
