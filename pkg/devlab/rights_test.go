@@ -34,20 +34,20 @@ var rights = map[string]allowed{
 	"messaging": {write: "messages users messages.dead", read: "messages messages.dead sessions", make: "messages users messages.dead sessions", configure: "messages users messages.dead", join: "messaging"},
 	"presence":  {write: "users", read: "sessions presence", make: "users sessions presence", configure: "presence", join: "presence"},
 
-	"gateway-SIDE":   {write: "SIDE.messages SIDE.presence", read: "users sessions", ends: "messages", make: "SIDE.messages SIDE.presence"},
-	"groups-SIDE":    {write: "SIDE.messages SIDE.users", read: "sessions", make: "SIDE.messages SIDE.users"},
-	"messaging-SIDE": {write: "SIDE.messages SIDE.users SIDE.messages.dead", read: "messages messages.dead sessions", make: "SIDE.messages SIDE.users SIDE.messages.dead", configure: "SIDE.messages SIDE.users SIDE.messages.dead", join: "messaging-SIDE"},
-	"presence-SIDE":  {write: "SIDE.users", read: "sessions presence", make: "SIDE.users", join: "presence-SIDE"},
+	"gateway-SIDE":   {write: "SIDE.gateway.messages SIDE.gateway.presence", read: "users sessions", ends: "messages", make: "SIDE.gateway.messages SIDE.gateway.presence"},
+	"groups-SIDE":    {write: "SIDE.groups.messages SIDE.groups.users", read: "sessions", make: "SIDE.groups.messages SIDE.groups.users"},
+	"messaging-SIDE": {write: "SIDE.messaging.messages SIDE.messaging.users SIDE.messaging.messages.dead", read: "messages messages.dead sessions", make: "SIDE.messaging.messages SIDE.messaging.users SIDE.messaging.messages.dead", configure: "SIDE.messaging.messages SIDE.messaging.users SIDE.messaging.messages.dead", join: "messaging-SIDE"},
+	"presence-SIDE":  {write: "SIDE.presence.users", read: "sessions presence", make: "SIDE.presence.users", join: "presence-SIDE"},
 
-	"gateway-comparer": {read: "messages presence shadow.messages shadow.presence baseline.messages baseline.presence", remove: "shadow.messages shadow.presence baseline.messages baseline.presence"},
-	"groups-comparer":  {read: "messages users shadow.messages shadow.users baseline.messages baseline.users", remove: "shadow.messages shadow.users baseline.messages baseline.users"},
+	"gateway-comparer": {read: "messages presence shadow.gateway.messages shadow.gateway.presence baseline.gateway.messages baseline.gateway.presence", remove: "shadow.gateway.messages shadow.gateway.presence baseline.gateway.messages baseline.gateway.presence"},
+	"groups-comparer":  {read: "messages users shadow.groups.messages shadow.groups.users baseline.groups.messages baseline.groups.users", remove: "shadow.groups.messages shadow.groups.users baseline.groups.messages baseline.groups.users"},
 	"messaging-comparer": {
-		read:   "messages users messages.dead shadow.messages shadow.users shadow.messages.dead baseline.messages baseline.users baseline.messages.dead",
-		remove: "shadow.messages shadow.users shadow.messages.dead baseline.messages baseline.users baseline.messages.dead",
+		read:   "messages users messages.dead shadow.messaging.messages shadow.messaging.users shadow.messaging.messages.dead baseline.messaging.messages baseline.messaging.users baseline.messaging.messages.dead",
+		remove: "shadow.messaging.messages shadow.messaging.users shadow.messaging.messages.dead baseline.messaging.messages baseline.messaging.users baseline.messaging.messages.dead",
 		join:   "messaging-shadow messaging-baseline", see: "messaging", removeGroups: "messaging-shadow messaging-baseline",
 	},
 	"presence-comparer": {
-		read: "users presence shadow.users baseline.users", remove: "shadow.users baseline.users",
+		read: "users presence shadow.presence.users baseline.presence.users", remove: "shadow.presence.users baseline.presence.users",
 		join: "presence-shadow presence-baseline", see: "presence", removeGroups: "presence-shadow presence-baseline",
 	},
 }
@@ -97,7 +97,12 @@ func TestEachUserHasOnlyItsOwnTopics(t *testing.T) {
 
 	names, groups := []string{"another"}, []string{"another"}
 	for _, topic := range topics.All() {
-		names = append(names, topic.Name, "shadow."+topic.Name, "baseline."+topic.Name)
+		names = append(names, topic.Name)
+		for _, service := range topics.Shadowed() {
+			for _, side := range topics.Sides() {
+				names = append(names, topics.NamesOf(service, side).Writes(topic.Name))
+			}
+		}
 		if topic.Group != "" {
 			groups = append(groups, topic.Group, topic.Group+"-shadow", topic.Group+"-baseline")
 		}

@@ -154,7 +154,7 @@ func TestShadow(t *testing.T) {
 	w.talk("meanwhile-")
 	w.handled("messaging")
 	w.handled("messaging-shadow")
-	require.Equal(t, w.outputs(""), w.outputs("shadow."))
+	require.Equal(t, w.outputs(""), w.outputs("shadow.messaging."))
 	live, own := w.documents("messaging", differing...), w.documents("messaging-shadow", differing...)
 	require.Equal(t, slices.Sorted(maps.Keys(live)), slices.Sorted(maps.Keys(own)))
 	for id := range live {
@@ -212,5 +212,5 @@ func TestShadowThatBeginsLater(t *testing.T) {
 	w.handled("messaging-shadow", ends)
 	live := w.outputs("")
 	maps.DeleteFunc(live, func(key string, _ []string) bool { return before[key] != nil })
-	require.Equal(t, live, w.outputs("shadow."))
+	require.Equal(t, live, w.outputs("shadow.messaging."))
 }

@@ -130,10 +130,10 @@ func TestRightsOfAComparer(t *testing.T) {
 		Name: "messaging-comparer",
 		Kafka: topics.Rights{
 			Read: []string{
-				"messages", "users", "messages.dead", "shadow.messages", "shadow.users", "shadow.messages.dead",
-				"baseline.messages", "baseline.users", "baseline.messages.dead",
+				"messages", "users", "messages.dead", "shadow.messaging.messages", "shadow.messaging.users", "shadow.messaging.messages.dead",
+				"baseline.messaging.messages", "baseline.messaging.users", "baseline.messaging.messages.dead",
 			},
-			Remove: []string{"shadow.messages", "shadow.users", "shadow.messages.dead", "baseline.messages", "baseline.users", "baseline.messages.dead"},
+			Remove: []string{"shadow.messaging.messages", "shadow.messaging.users", "shadow.messaging.messages.dead", "baseline.messaging.messages", "baseline.messaging.users", "baseline.messaging.messages.dead"},
 			Groups: []string{"messaging-shadow", "messaging-baseline"}, SeeGroups: []string{"messaging"}, RemoveGroups: []string{"messaging-shadow", "messaging-baseline"},
 		},
 		MongoDB: topics.Databases{

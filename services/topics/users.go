@@ -21,9 +21,10 @@ func Stores() []string { return []string{"auth", "groups", "messaging", "presenc
 // Copy gives the name of a side of a service's shadow. Its user, its consumer group and its database bear this name.
 func Copy(service, side string) string { return service + "-" + side }
 
-// NamesOf gives the names of a side of a service's shadow.
+// NamesOf gives the names of a side of a service's shadow. Several services can have one at once and write the same
+// topics, so the prefix names the service.
 func NamesOf(service, side string) Names {
-	return Names{WritePrefix: side + ".", Group: Copy(service, side)}
+	return Names{WritePrefix: side + "." + service + ".", Group: Copy(service, side)}
 }
 
 // Comparer gives the user who starts a service's shadow, compares its sides and clears them away.
