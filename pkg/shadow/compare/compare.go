@@ -126,9 +126,9 @@ func (n Normalization) compile() (*pattern, error) {
 	return p, nil
 }
 
-// Canonical gives a body in canonical form: without what is ignored, with strings normalized and unordered lists sorted.
-// Bodies whose canonical form is the same do not differ. The canonical form of a canonical form is itself, and that of no
-// body is empty. A body that is not JSON, or too deeply nested, is an error.
+// Canonical gives a body in canonical form: without what is ignored, with strings normalized and unordered lists
+// sorted. Bodies whose canonical form is the same do not differ. The canonical form of a canonical form is itself, and
+// that of no body is empty. A body that is not JSON, or too deeply nested, is an error.
 func (c *Comparer) Canonical(body []byte) ([]byte, error) {
 	v, err := c.parse(body)
 	if err != nil {

@@ -35,8 +35,8 @@ type Difference struct {
 	Intended bool            `json:"intended,omitempty"` // a rule says that it is meant to differ
 }
 
-// place identifies differences of the same place and kind. A place that is now there and now not is one of its own: that
-// a value differs between two runs of one version says nothing about a version that leaves it out.
+// place identifies differences of the same place and kind. A place that is now there and now not is one of its own:
+// that a value differs between two runs of one version says nothing about a version that leaves it out.
 type place struct {
 	path  string // with stars in place of indices
 	class Change
@@ -50,10 +50,10 @@ func (d Difference) place() place {
 	return place{generalize(d.Path), class}
 }
 
-// Diff gives the differences between two bodies, in the order of the live one: at most a hundred that are intended, and a
-// hundred others. No body at all is missing, or extra, at $. Elements of lists are compared by their index. If a list has
-// another length, equal elements at its begin and end are left out first. Indices in an unordered list are those after
-// sorting it.
+// Diff gives the differences between two bodies, in the order of the live one: at most a hundred that are intended, and
+// a hundred others. No body at all is missing, or extra, at $. Elements of lists are compared by their index. If a list
+// has another length, equal elements at its begin and end are left out first. Indices in an unordered list are those
+// after sorting it.
 func (c *Comparer) Diff(live, other []byte) ([]Difference, error) {
 	a, err := c.parse(live)
 	if err != nil {
@@ -96,8 +96,8 @@ type Contrast struct {
 	Intended  []Difference `json:"intended,omitempty"`  // of the candidate; those of the baseline are left out
 }
 
-// Contrast compares a candidate and a baseline with live. What differs for both is noise, such as a time or a generated id,
-// and an element's noise is that of all elements of its list.
+// Contrast compares a candidate and a baseline with live. What differs for both is noise, such as a time or a generated
+// id, and an element's noise is that of all elements of its list.
 func (c *Comparer) Contrast(live, candidate, baseline []byte) (Contrast, error) {
 	var values [3]value
 	for i, side := range []struct {

@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// told writes differences in short: path, change, the two values.
-func told(all []Difference) (lines []string) {
+// summaries writes each difference in a line: path, change, the two values.
+func summaries(all []Difference) (lines []string) {
 	for _, d := range all {
 		line := fmt.Sprintf("%s %s %s %s", d.Path, d.Change, d.Live, d.Other)
 		if d.Intended {
@@ -63,7 +63,7 @@ func TestDiff(t *testing.T) {
 			c := comparer(t, test.rules)
 			got, err := c.Diff([]byte(test.live), []byte(test.other))
 			require.NoError(t, err)
-			require.Equal(t, test.want, told(got))
+			require.Equal(t, test.want, summaries(got))
 		})
 	}
 }

@@ -36,7 +36,7 @@ func FuzzCompare(f *testing.F) {
 				continue
 			}
 			require.NoError(t, err)
-			require.Equal(t, string(a) == string(b), len(all) == 0, "%s\n%s\n%v", a, b, told(all))
+			require.Equal(t, string(a) == string(b), len(all) == 0, "%s\n%s\n%v", a, b, summaries(all))
 			contrast, err := c.Contrast(live, other, other)
 			require.NoError(t, err)
 			require.Empty(t, contrast.Candidate)

@@ -106,8 +106,8 @@ func quoted[T string | []byte](s T) int {
 	return 0
 }
 
-// match is how far a rule's path agrees with the place at which a reader is: bit i says that the first i segments do. There
-// may be several, because ** agrees with any number of names and elements.
+// match is how far a rule's path agrees with the place at which a reader is: bit i says that the first i segments do.
+// There may be several, because ** agrees with any number of names and elements.
 type match struct {
 	pattern *pattern
 	bits    uint64

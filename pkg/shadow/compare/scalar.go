@@ -10,8 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// canonicalString writes a JSON string with as few escapes as there can be. What is no character, an invalid byte or half
-// of a surrogate pair, becomes U+FFFD and its hexadecimal digits: so it still differs from others, and is valid Unicode.
+// canonicalString writes a JSON string with as few escapes as there can be. What is no character, an invalid byte or
+// half of a surrogate pair, becomes U+FFFD and its hexadecimal digits: so it still differs from others, and is valid
+// Unicode.
 func canonicalString(quoted []byte) []byte {
 	if bytes.IndexByte(quoted, '\\') < 0 && utf8.Valid(quoted) {
 		return quoted
@@ -163,8 +164,8 @@ func isCanonicalInteger(in []byte) bool {
 	return true
 }
 
-// near says whether two numbers in canonical form differ by no more than a tolerance. Numbers with a thousand digits, or with
-// an exponent of that size, are not computed with.
+// near says whether two numbers in canonical form differ by no more than a tolerance. Numbers with a thousand digits,
+// or with an exponent of that size, are not computed with.
 func near(a, b []byte, tolerance *big.Rat) bool {
 	x, ok := rational(a)
 	if !ok {

@@ -11,8 +11,8 @@ const (
 	maxExampleBody = 8 << 10 // bytes of each body of a shape's example
 )
 
-// Shape names results that differ in the same way: by their kind, and by where and how they differ. It leaves out what is
-// intended. Examples: "frame: users[*].seq changed", "frame: same".
+// Shape names results that differ in the same way: by their kind, and by where and how they differ. It leaves out what
+// is intended. Examples: "frame: users[*].seq changed", "frame: same".
 func Shape(kind string, differences []Difference) string {
 	var ways []string
 	for _, d := range differences {
@@ -31,8 +31,8 @@ func Shape(kind string, differences []Difference) string {
 	return kind + ": " + strings.Join(ways, ", ")
 }
 
-// Shapes collects differing results by their shape. It is bounded, and can be written as JSON and read back. It is not safe
-// for use by more than one goroutine at once.
+// Shapes collects differing results by their shape. It is bounded, and can be written as JSON and read back. It is not
+// safe for use by more than one goroutine at once.
 type Shapes struct {
 	Limit  int           `json:"limit"`  // of shapes
 	Shapes []*ShapeCount `json:"shapes"` // in the order in which they were first seen
