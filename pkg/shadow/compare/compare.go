@@ -25,8 +25,10 @@ import (
 	"strconv"
 )
 
-// maxDepth is how deep a body may be nested.
-const maxDepth = 100
+const (
+	maxBody  = 4 << 20 // bytes; a value in memory is larger than its text
+	maxDepth = 100     // lists and objects in each other
+)
 
 // Comparer compares bodies by its rules. Any number of goroutines may use it at once.
 type Comparer struct {
@@ -128,7 +130,7 @@ func (n Normalization) compile() (*pattern, error) {
 
 // Canonical gives a body in canonical form: without what is ignored, with strings normalized and unordered lists
 // sorted. Bodies whose canonical form is the same do not differ. The canonical form of a canonical form is itself, and
-// that of no body is empty. A body that is not JSON, or too deeply nested, is an error.
+// that of no body is empty. A body that is not JSON, too large or too deeply nested is an error.
 func (c *Comparer) Canonical(body []byte) ([]byte, error) {
 	v, err := c.parse(body)
 	if err != nil {
@@ -140,6 +142,9 @@ func (c *Comparer) Canonical(body []byte) ([]byte, error) {
 func (c *Comparer) parse(body []byte) (value, error) {
 	if len(body) == 0 {
 		return value{}, nil
+	}
+	if len(body) > maxBody {
+		return value{}, fmt.Errorf("the body has %d bytes, and bodies of at most %d are compared; compare its begin as a string", len(body), maxBody)
 	}
 	if !json.Valid(body) {
 		var raw json.RawMessage

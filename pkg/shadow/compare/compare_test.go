@@ -80,6 +80,7 @@ func TestCanonicalRefuses(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"a":`: "the body is not JSON: unexpected end of JSON input", `<html>`: "the body is not JSON: invalid character '<'",
 		" ": "the body is not JSON", `1 2`: "the body is not JSON", `NaN`: "the body is not JSON", `01`: "the body is not JSON",
+		strings.Repeat(" ", maxBody) + "1":                          "the body has 4194305 bytes, and bodies of at most 4194304 are compared",
 		strings.Repeat("[", 102) + strings.Repeat("]", 102):         "the body is nested deeper than 100 levels",
 		strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000): "exceeded max depth",
 	} {

@@ -24,7 +24,7 @@ import (
 const (
 	defaultDiskLimit = 1 << 30
 	defaultOpenLimit = 1 << 20
-	maxBody          = 16 << 20
+	maxBody          = 4 << 20
 	maxKinds         = 1 << 8
 )
 

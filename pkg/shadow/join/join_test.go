@@ -226,7 +226,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 
 	r := start(t, Options{})
 	err = r.Add(side.Live, Result{Key: at(1), Body: make([]byte, maxBody+1)})
-	require.ErrorContains(t, err, "the body of messages/3@1 on the live side has 16777217 bytes, and may have 16777216")
+	require.ErrorContains(t, err, "the body of messages/3@1 on the live side has 4194305 bytes, and may have 4194304")
 	for i := range maxKinds {
 		require.NoError(t, r.Add(side.Live, Result{Key: at(int64(i)), Kind: fmt.Sprint(i)}))
 	}
