@@ -1,0 +1,124 @@
+package records
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/services/topics"
+)
+
+// assembler puts together what one side wrote because of each record.
+type assembler struct {
+	side  side.Side
+	given map[int32]int64 // of each partition: the results before this offset were given
+	open  map[int32]map[int64][]written
+	last  map[place]int64 // of each key: the last record from which something with that key follows
+}
+
+// written is an output, and when it was written.
+type written struct {
+	Output
+	at time.Time
+}
+
+// place is a key among what follows from one partition. Records with one key reach devices in their order.
+type place struct {
+	topic, key string
+	partition  int32
+}
+
+func newAssembler(s side.Side) *assembler {
+	return &assembler{side: s, given: map[int32]int64{}, open: map[int32]map[int64][]written{}, last: map[place]int64{}}
+}
+
+// add takes an output. ok is false where its result was complete.
+func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record) (ok bool) {
+	if offset < a.given[n] {
+		return false
+	}
+	o := Output{Topic: topic, Key: string(r.Key), Value: valueOf(r.Value)}
+	for _, h := range r.Headers {
+		switch h.Key {
+		case "to":
+			o.To = string(h.Value)
+		case "reason":
+			o.Reason = string(h.Value)
+		}
+	}
+	of := a.open[n]
+	if of == nil {
+		of = map[int64][]written{}
+		a.open[n] = of
+	}
+	if i := slices.IndexFunc(of[offset], func(w written) bool { return w.same(o) }); i >= 0 {
+		of[offset][i].Times = max(1, of[offset][i].Times) + 1
+		return true
+	}
+	at := place{topic, o.Key, n}
+	o.Disordered = a.last[at] > offset
+	a.last[at] = max(a.last[at], offset)
+	of[offset] = append(of[offset], written{o, r.Timestamp})
+	return true
+}
+
+func (o Output) same(other Output) bool {
+	return o.Topic == other.Topic && o.Key == other.Key && o.To == other.To && o.Reason == other.Reason && bytes.Equal(o.Value, other.Value)
+}
+
+// valueOf gives a record's value as JSON.
+func valueOf(v []byte) json.RawMessage {
+	if json.Valid(v) && utf8.Valid(v) {
+		return v
+	}
+	text, err := json.Marshal(string(v))
+	if err != nil {
+		return json.RawMessage("null")
+	}
+	return text
+}
+
+// result gives what the side made of a record. The order of outputs with different keys says nothing.
+func (a *assembler) result(n int32, in input) (Result, error) {
+	all := a.open[n][in.offset]
+	slices.SortStableFunc(all, func(x, y written) int {
+		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Key, y.Key))
+	})
+	r := Result{Partition: n, Offset: in.offset, Kind: in.kind}
+	outputs := make([]Output, len(all))
+	for i, w := range all {
+		outputs[i] = w.Output
+		r.Latency = max(r.Latency, w.at.Sub(in.at))
+		r.Dead = r.Dead || w.Topic == topics.Dead
+	}
+	body, err := json.Marshal(struct {
+		Outputs []Output `json:"outputs"`
+	}{outputs})
+	if err != nil {
+		return r, fmt.Errorf("result of %s for partition %d, offset %d: %w", a.side, n, in.offset, err)
+	}
+	r.Body = body
+	return r, nil
+}
+
+// advance forgets what was given.
+func (a *assembler) advance(n int32, before int64) {
+	a.given[n] = before
+	for offset := range a.open[n] {
+		if offset < before {
+			delete(a.open[n], offset)
+		}
+	}
+	for at, offset := range a.last {
+		if at.partition == n && offset < before { // nothing that comes now is earlier
+			delete(a.last, at)
+		}
+	}
+}

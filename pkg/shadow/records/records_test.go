@@ -1,0 +1,240 @@
+package records_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/labctl/labctl/pkg/kafka"
+	"github.com/labctl/labctl/pkg/shadow/records"
+	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/services/topics"
+)
+
+// sink keeps what it is given.
+type sink struct {
+	mu      sync.Mutex
+	results [side.Count]map[string]records.Result // by partition/offset
+	upTo    [side.Count]map[int32]int64
+	change  chan struct{}
+}
+
+func newSink() *sink {
+	s := &sink{change: make(chan struct{}, 1)}
+	for _, of := range side.All() {
+		s.results[of], s.upTo[of] = map[string]records.Result{}, map[int32]int64{}
+	}
+	return s
+}
+
+func (s *sink) Add(of side.Side, r records.Result) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := fmt.Sprint(r.Partition, "/", r.Offset)
+	if _, twice := s.results[of][at]; twice {
+		return fmt.Errorf("%s of %s comes twice", at, of)
+	}
+	s.results[of][at] = r
+	return nil
+}
+
+func (s *sink) Advance(of side.Side, partition int32, upTo int64) error {
+	s.mu.Lock()
+	s.upTo[of][partition] = upTo
+	s.mu.Unlock()
+	select {
+	case s.change <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// trial is a broker on which a test does what the sides do.
+type trial struct {
+	t      *testing.T
+	client *kgo.Client
+	admin  *kadm.Client
+	sink   *sink
+	reader *records.Reader
+}
+
+func newTrial(t *testing.T, from map[int32]int64) *trial {
+	t.Helper()
+	broker, err := kafka.Start(kafka.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0"})
+	require.NoError(t, err)
+	t.Cleanup(broker.Close)
+	access := []kgo.Opt{kgo.SeedBrokers(broker.Addr())}
+	client, err := kgo.NewClient(append(access, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	w := &trial{t: t, client: client, admin: kadm.NewClient(client), sink: newSink()}
+	w.create(topics.Messages, topics.Users, topics.Dead)
+	w.write(topics.Users, "c", `{"of": "before"}`, "messages/0/0")
+	live, err := w.admin.ListEndOffsets(t.Context(), topics.Users, topics.Dead)
+	require.NoError(t, err)
+	w.reader, err = records.Open(records.Options{
+		Kafka: access, Service: "messaging", Sides: side.NamesOf("messaging"), From: from, Live: live,
+	}, w.sink)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.reader.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-ended)
+	})
+	return w
+}
+
+func (w *trial) create(names ...string) {
+	w.t.Helper()
+	made, err := w.admin.CreateTopics(w.t.Context(), 2, 1, nil, names...)
+	require.NoError(w.t, err)
+	require.NoError(w.t, made.Error())
+}
+
+// say writes a record for the sides.
+func (w *trial) say(partition int32, kind string) {
+	w.t.Helper()
+	r := &kgo.Record{Topic: topics.Messages, Partition: partition, Value: fmt.Appendf(nil, `{"type": %q}`, kind)}
+	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), r).FirstErr())
+}
+
+// write writes what follows from a record.
+func (w *trial) write(topic, key, value, source string) {
+	w.t.Helper()
+	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value), Headers: []kgo.RecordHeader{
+		{Key: "to", Value: []byte("ann,ben")}, {Key: "source", Value: []byte(source)}, {Key: "traceparent", Value: []byte("x")},
+	}}
+	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), r).FirstErr())
+}
+
+func (w *trial) commit(of side.Side, partition int32, next int64) {
+	w.t.Helper()
+	var o kadm.Offsets
+	o.Add(kadm.Offset{Topic: topics.Messages, Partition: partition, At: next})
+	require.NoError(w.t, w.admin.CommitAllOffsets(w.t.Context(), side.NamesOf("messaging")[of].Group, o))
+}
+
+// until waits until a side has given all up to an offset.
+func (w *trial) until(of side.Side, partition int32, upTo int64) {
+	w.t.Helper()
+	for {
+		w.sink.mu.Lock()
+		now, ok := w.sink.upTo[of][partition]
+		w.sink.mu.Unlock()
+		if ok && now >= upTo {
+			require.Equal(w.t, upTo, now)
+			return
+		}
+		select {
+		case <-w.sink.change:
+		case <-time.After(time.Minute):
+			w.t.Fatalf("%s does not come to %d of partition %d; it is at %d", of, upTo, partition, now)
+		}
+	}
+}
+
+// of gives a result.
+func (w *trial) of(s side.Side, at string) (r records.Result, outputs []records.Output) {
+	w.t.Helper()
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
+	r, ok := w.sink.results[s][at]
+	require.True(w.t, ok, "%s has a result for %s", s, at)
+	var body struct{ Outputs []records.Output }
+	require.NoError(w.t, json.Unmarshal(r.Body, &body))
+	return r, body.Outputs
+}
+
+// A result is complete once the side has committed its record, and is all that the side wrote because of it.
+func TestResults(t *testing.T) {
+	w := newTrial(t, map[int32]int64{0: 1, 1: 0})
+	w.say(0, "send") // before the beginning
+	w.say(0, "send")
+	w.say(0, "edit")
+	w.say(0, "read")
+	w.say(1, "join")
+	w.write(topics.Users, "c", `{"seq": 1}`, "messages/0/1")
+	w.write(topics.Users, "b", `{"seq": 1}`, "messages/0/1")
+	w.write(topics.Users, "c", `{"seq": 2}`, "messages/0/2")
+	w.write(topics.Users, "c", `{"is": "of a request"}`, "presence/0/2")
+	w.commit(side.Live, 0, 3)
+	w.until(side.Live, 0, 2)
+
+	first, outputs := w.of(side.Live, "0/1")
+	require.Equal(t, "send", first.Kind)
+	require.Positive(t, first.Latency)
+	require.Equal(t, []string{"b", "c"}, []string{outputs[0].Key, outputs[1].Key}, "in an order that all sides have")
+	require.JSONEq(t, `{"seq": 1}`, string(outputs[0].Value))
+	require.Equal(t, "ann,ben", outputs[0].To)
+	second, outputs := w.of(side.Live, "0/2")
+	require.Equal(t, "edit", second.Kind)
+	require.Len(t, outputs, 1)
+	w.sink.mu.Lock()
+	require.Len(t, w.sink.results[side.Live], 2, "nothing that is not committed, and nothing from before the beginning")
+	require.Empty(t, w.sink.results[side.Candidate])
+	w.sink.mu.Unlock()
+
+	w.commit(side.Live, 0, 4)
+	w.commit(side.Live, 1, 1)
+	w.until(side.Live, 0, 3)
+	w.until(side.Live, 1, 0)
+	third, outputs := w.of(side.Live, "0/3")
+	require.Empty(t, outputs, "nothing is a result, too")
+	require.Zero(t, third.Latency)
+	require.JSONEq(t, `{"outputs": []}`, string(third.Body))
+}
+
+// The topics of a copy are read from when they are there. What it writes twice or in another order shows.
+func TestCopies(t *testing.T) {
+	w := newTrial(t, map[int32]int64{0: 0, 1: 0})
+	for range 3 {
+		w.say(0, "send")
+	}
+	users, dead := "shadow.messaging."+topics.Users, "shadow.messaging."+topics.Dead
+	w.create(users, dead)
+	w.write(users, "c", `{"seq": 2}`, "messages/0/1")
+	w.write(users, "c", `{"seq": 1}`, "messages/0/0")
+	w.write(users, "c", `{"seq": 1}`, "messages/0/0")
+	w.write(dead, "c", "no JSON", "messages/0/2")
+	w.commit(side.Candidate, 0, 3)
+	w.until(side.Candidate, 0, 2)
+
+	_, outputs := w.of(side.Candidate, "0/0")
+	require.Len(t, outputs, 1)
+	require.Equal(t, 2, outputs[0].Times)
+	require.True(t, outputs[0].Disordered)
+	_, outputs = w.of(side.Candidate, "0/1")
+	require.Zero(t, outputs[0].Times)
+	require.False(t, outputs[0].Disordered)
+	letter, outputs := w.of(side.Candidate, "0/2")
+	require.True(t, letter.Dead)
+	require.JSONEq(t, `"no JSON"`, string(outputs[0].Value))
+	require.Equal(t, topics.Dead, outputs[0].Topic, "by its name in the table, which all sides have")
+
+	// As after a crash.
+	w.write(users, "c", `{"seq": 1}`, "messages/0/0")
+	w.say(0, "send")
+	w.write(users, "c", `{"seq": 3}`, "messages/0/3")
+	w.commit(side.Candidate, 0, 4)
+	w.until(side.Candidate, 0, 3)
+	require.EqualValues(t, 1, w.reader.Facts().Repeated[side.Candidate])
+	_, outputs = w.of(side.Candidate, "0/3")
+	require.False(t, outputs[0].Disordered)
+	require.Equal(t, []int64{4, 0, 4}, slices.Collect(func(yield func(int64) bool) {
+		for _, lag := range w.reader.Facts().Lag {
+			if !yield(lag) {
+				return
+			}
+		}
+	}))
+}
