@@ -89,3 +89,14 @@ func exampleBody(body []byte) json.RawMessage {
 	}
 	return slices.Clone(excerpt(body, maxExampleBody))
 }
+
+// Clone copies the collector, for a reader beside whom it goes on.
+func (s *Shapes) Clone() *Shapes {
+	c := *s
+	c.Shapes = make([]*ShapeCount, len(s.Shapes))
+	for i, shape := range s.Shapes {
+		copied := *shape
+		c.Shapes[i] = &copied
+	}
+	return &c
+}

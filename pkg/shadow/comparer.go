@@ -1,0 +1,233 @@
+// Package shadow tries a version of a service on the live traffic: it compares what the version makes of it with what
+// the live one makes of it, and says whether it may take its place. docs/adr/0026-shadows.md has the design.
+//
+//   - seed gives the shadow the live state to begin with;
+//   - records reads what each side makes of the records of a topic, replay asks each side what the ingress was asked;
+//   - join puts the results of the three sides together, and compare says where they differ;
+//   - verdict decides;
+//   - Comparer, here, is all of that for one shadow, and keeps the evidence.
+package shadow
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/labctl/labctl/pkg/shadow/compare"
+	"github.com/labctl/labctl/pkg/shadow/join"
+	"github.com/labctl/labctl/pkg/shadow/records"
+	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/pkg/shadow/verdict"
+	"github.com/labctl/labctl/services/topics"
+)
+
+// Options say what is tried, and by which measure.
+type Options struct {
+	// Service is the service.
+	Service string
+	// Version says what the candidate is: an image, a commit, a working tree.
+	Version string
+	// By is who began it, and At when.
+	By string
+	At time.Time
+	// Policy decides, and Rules say what may differ.
+	Policy verdict.Policy
+	Rules  compare.Rules
+	// Dir is for what does not fit into memory.
+	Dir string
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// shapesKept is how many shapes of differences are kept, each with an example. The others are counted.
+const shapesKept = 100
+
+// Comparer compares the sides of one shadow. Any number of goroutines may use it at once.
+type Comparer struct {
+	o        Options
+	handled  string // the topic whose records the service handles
+	comparer *compare.Comparer
+
+	mu       sync.Mutex
+	join     *join.Join
+	monitor  *verdict.Monitor
+	shapes   *compare.Shapes
+	intended int64 // results that differ only where they are meant to
+	sides    [side.Count]SideFacts
+	failed   error // why nothing is compared any more
+}
+
+// New makes the comparer of a shadow that begins.
+func New(o Options) (*Comparer, error) {
+	comparer, err := compare.New(o.Rules)
+	if err != nil {
+		return nil, fmt.Errorf("rules of the shadow of %s: %w", o.Service, err)
+	}
+	monitor, err := verdict.New(o.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("shadow of %s: %w", o.Service, err)
+	}
+	for _, s := range []verdict.Side{verdict.Candidate, verdict.Baseline} {
+		monitor.SetRestarts(s, 0)
+	}
+	handled, _ := topics.Shared(o.Service)
+	c := &Comparer{o: o, handled: handled.Name, comparer: comparer, monitor: monitor, shapes: compare.NewShapes(shapesKept)}
+	if c.join, err = join.New(join.Options{Dir: o.Dir, Emit: c.joined}); err != nil {
+		return nil, fmt.Errorf("shadow of %s: %w", o.Service, err)
+	}
+	return c, nil
+}
+
+// Close removes what did not fit into memory. The evidence stays.
+func (c *Comparer) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.join.Close()
+}
+
+// Service is whose shadow it is.
+func (c *Comparer) Service() string { return c.o.Service }
+
+// Add takes a result of a side.
+func (c *Comparer) Add(s side.Side, r records.Result) error {
+	body, err := c.comparer.Canonical(r.Body)
+	if err != nil {
+		return fmt.Errorf("result of %s for partition %d, offset %d: %w", s, r.Partition, r.Offset, err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.join.Add(s, join.Result{
+		Key: join.Key{Stream: c.stream(r.Partition), Offset: r.Offset}, Kind: r.Kind, Body: body, Latency: r.Latency, Error: r.Dead,
+	})
+}
+
+// Advance says that all results of a side and partition up to an offset have been added.
+func (c *Comparer) Advance(s side.Side, partition int32, upTo int64) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.join.Advance(s, c.stream(partition), upTo)
+}
+
+// stream names a partition, as the source of a record does.
+func (c *Comparer) stream(partition int32) string {
+	return c.handled + "/" + strconv.Itoa(int(partition))
+}
+
+// label names a record as its topic, partition and offset, as the header source does.
+func label(k join.Key) string { return k.Stream + "/" + strconv.FormatInt(k.Offset, 10) }
+
+// joined takes the results of the three sides for one record. The caller holds mu.
+func (c *Comparer) joined(j join.Joined) error {
+	if j.Dropped {
+		c.monitor.Dropped(1)
+		return nil
+	}
+	live, candidate, baseline := j.Results[side.Live], j.Results[side.Candidate], j.Results[side.Baseline]
+	kind := ""
+	for _, r := range j.Results {
+		if r != nil {
+			kind = r.Kind // of all the same: the record's
+		}
+	}
+	pair := verdict.Pair{
+		Kind: kind, CandidateMissing: candidate == nil && live != nil, BaselineMissing: baseline == nil && live != nil,
+	}
+	if live != nil {
+		pair.LiveError = live.Error
+	}
+	if candidate != nil {
+		pair.CandidateError, pair.CandidateLatency = candidate.Error, candidate.Latency
+	}
+	if baseline != nil {
+		pair.BaselineError, pair.BaselineLatency = baseline.Error, baseline.Latency
+	}
+	if !j.Same {
+		bodies := compare.Bodies{Live: body(live), Candidate: body(candidate), Baseline: body(baseline)}
+		contrast, err := c.comparer.Contrast(bodies.Live, bodies.Candidate, bodies.Baseline)
+		if err != nil {
+			return fmt.Errorf("compare the results for %s: %w", label(j.Key), err)
+		}
+		pair.CandidateDiffers, pair.BaselineDiffers = len(contrast.Candidate) > 0, len(contrast.Baseline) > 0
+		if pair.CandidateDiffers {
+			c.shapes.Add(label(j.Key), kind, contrast.Candidate, bodies)
+		} else if len(contrast.Intended) > 0 {
+			c.intended++
+		}
+	}
+	c.monitor.Observe(pair)
+	return nil
+}
+
+func body(r *join.Result) []byte {
+	if r == nil {
+		return nil
+	}
+	return r.Body
+}
+
+// judged gives the sides that a verdict is about.
+func judged() map[side.Side]verdict.Side {
+	return map[side.Side]verdict.Side{side.Candidate: verdict.Candidate, side.Baseline: verdict.Baseline}
+}
+
+// sawFacts notes how far the sides have come.
+func (c *Comparer) sawFacts(f records.Facts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range side.All() {
+		is := &c.sides[s]
+		c.monitor.Dropped(f.Lost[s] - is.Lost)
+		is.Lag, is.Lost, is.Repeated = f.Lag[s], f.Lost[s], f.Repeated[s]
+	}
+	for s, name := range judged() {
+		c.monitor.SetLag(name, f.Lag[s])
+	}
+}
+
+// sawMemory notes what a side's process holds.
+func (c *Comparer) sawMemory(s side.Side, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sides[s].Memory = bytes
+	if name, ok := judged()[s]; ok {
+		c.monitor.SetMemory(name, bytes)
+	}
+}
+
+// Ended says that a side's process has ended by itself.
+func (c *Comparer) Ended(s side.Side, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sides[s].Restarts++
+	if err != nil {
+		c.sides[s].Ended = err.Error()
+	}
+	if name, ok := judged()[s]; ok {
+		c.monitor.SetRestarts(name, int64(c.sides[s].Restarts))
+	}
+}
+
+// Fail says why nothing is compared any more.
+func (c *Comparer) Fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed = err
+}
+
+// Evidence gives what is known now.
+func (c *Comparer) Evidence() Evidence {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e := Evidence{
+		Service: c.o.Service, Version: c.o.Version, By: c.o.By, Started: c.o.At, At: c.o.Now(),
+		Verdict: c.monitor.Verdict(), Sides: map[string]SideFacts{}, Differing: c.shapes.Clone(), Intended: c.intended, Rules: c.o.Rules,
+	}
+	for _, s := range side.All() {
+		e.Sides[s.String()] = c.sides[s]
+	}
+	if c.failed != nil {
+		e.Error = c.failed.Error()
+	}
+	return e
+}
