@@ -49,6 +49,8 @@ type Options struct {
 	AllowedOrigins []string
 	// Getenv, if any, is the environment in which OpenTelemetry's variables may say where the services' traces go.
 	Getenv func(string) string
+	// Shadow, if any, is tried on the chat's traffic.
+	Shadow *Shadow
 	// Ready, if any, is called once when the chat works, with its address (http://127.0.0.1:8090).
 	Ready func(url string)
 	// Report hears what is going on.
@@ -205,6 +207,11 @@ func health(name string) string { return name + " health" }
 
 // environment is what Kubernetes gives a service, in all but one.
 func (l *lab) environment(service, brokers, database string, urls map[string]string) func(string) string {
+	env := l.variables(service, brokers, database, urls)
+	return func(k string) string { return env[k] }
+}
+
+func (l *lab) variables(service, brokers, database string, urls map[string]string) map[string]string {
 	env := map[string]string{
 		"HEALTH":        strings.TrimPrefix(urls[health(service)], "http://"),
 		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
@@ -219,7 +226,7 @@ func (l *lab) environment(service, brokers, database string, urls map[string]str
 			env[k] = l.getenv(k)
 		}
 	}
-	return func(k string) string { return env[k] }
+	return env
 }
 
 // tracing gives the variables of OpenTelemetry that all services share. The service's name is not among them.
@@ -273,6 +280,12 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 		}
 		if o.Ready != nil {
 			o.Ready(url)
+		}
+		if o.Shadow == nil {
+			return nil
+		}
+		if err := l.runShadow(run, *o.Shadow, urls, o.Report); err != nil {
+			o.Report.Warn("%v; the chat goes on without it", err)
 		}
 		return nil
 	})

@@ -29,6 +29,8 @@ type Options struct {
 	Listen  string
 	Origins []string
 	Fresh   bool
+	Shadow  string
+	Tags    []string
 }
 
 // NewCmdDev makes the command.
@@ -39,10 +41,14 @@ func NewCmdDev(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 		Short: "Run the whole chat in this process, without Kubernetes or root",
 		Long: `Run the chat's services, their broker and their database in this one process, and serve the chat's page. Use it to work
 on the services, or on a machine without root. The services are the same as in the cluster. The data stays in .lab/dev,
-next to lab.hcl, until you pass --fresh. Press Ctrl-C to stop.`,
+next to lab.hcl, until you pass --fresh. Press Ctrl-C to stop.
+
+With --shadow, also try another version of a service on the traffic: one copy of that version and one of the version
+that serves get all records, in databases and topics of their own. ` + "`labctl shadow status`" + ` tells where they differ.`,
 		Example: `  labctl dev
   labctl dev --fresh                               with no users and no messages
-  labctl dev --origin http://localhost:5173        while the page runs in Vite's development server`,
+  labctl dev --origin http://localhost:5173        while the page runs in Vite's development server
+  labctl dev --shadow messaging=../my-change       try the messaging of another working tree`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
@@ -53,11 +59,16 @@ next to lab.hcl, until you pass --fresh. Press Ctrl-C to stop.`,
 	}
 	cmd.Flags().StringVar(&opts.Listen, "listen", "127.0.0.1:8090", "serve the page at `ADDRESS`; port 0 picks a free port")
 	cmd.Flags().StringSliceVar(&opts.Origins, "origin", nil, "also accept connections from pages of `ORIGIN`")
+	cmd.Flags().StringVar(&opts.Shadow, "shadow", "", "try a version of a service: `SERVICE=DIRECTORY`, of which the directory is a working tree of the chat")
+	cmd.Flags().StringSliceVar(&opts.Tags, "shadow-tags", nil, "build that version with these build `TAGS`")
 	cmd.Flags().BoolVar(&opts.Fresh, "fresh", false, "delete the users and messages of earlier runs first")
 	return cmd
 }
 
 func run(ctx context.Context, opts *Options) error {
+	if err := checkShadow(opts); err != nil {
+		return err
+	}
 	if err := frontend.Built(); err != nil {
 		return &cli.Error{What: "the chat's page is not built into this labctl", Err: err,
 			Next: []string{"make dev   (builds the page and labctl, then runs it)"}}
@@ -77,10 +88,18 @@ func run(ctx context.Context, opts *Options) error {
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	err = opts.Factory.Progress(ctx, "dev", false, func(sink event.Sink) error {
 		start := time.Now()
+		compared := make(chan error, 1)
+		tried, err := buildShadow(ctx, opts, dir, event.For(sink, "shadow"))
+		if err != nil {
+			return err
+		}
+		if tried != nil {
+			tried.Ready = func(err error) { compared <- err }
+		}
 		sink.Emit(event.Event{Kind: event.Started, Step: "chat"})
 		go func() {
 			ended <- devlab.Run(ctx, devlab.Options{
-				Dir: dir, Listen: opts.Listen, Fresh: opts.Fresh, Frontend: frontend.Handler(), AllowedOrigins: opts.Origins,
+				Dir: dir, Shadow: tried, Listen: opts.Listen, Fresh: opts.Fresh, Frontend: frontend.Handler(), AllowedOrigins: opts.Origins,
 				Getenv: opts.Factory.Getenv, Ready: func(url string) { ready <- url }, Report: event.For(sink, "chat"),
 			})
 		}()
@@ -97,6 +116,12 @@ func run(ctx context.Context, opts *Options) error {
 			if err != nil {
 				stop()
 				return errors.Join(err, <-ended)
+			}
+			if tried != nil {
+				if err := awaitShadow(ctx, compared, tried, sink); err != nil {
+					stop()
+					return errors.Join(err, <-ended)
+				}
 			}
 			sink.Emit(event.Event{Kind: event.Result, Message: welcome(url, users)})
 			return nil

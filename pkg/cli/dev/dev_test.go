@@ -34,7 +34,7 @@ func TestFlags(t *testing.T) {
 	streams, _, _ := iostreams.Test()
 	var got *Options
 	cmd := NewCmdDev(&cli.Factory{IO: streams}, func(o *Options) error { got = o; return nil })
-	cmd.SetArgs([]string{"--listen", "127.0.0.1:0", "--origin", "http://a,http://b", "--fresh"})
+	cmd.SetArgs([]string{"--listen", "127.0.0.1:0", "--origin", "http://a,http://b", "--fresh", "--shadow", "messaging=.", "--shadow-tags", "a,b"})
 	require.NoError(t, cmd.Execute())
-	require.Equal(t, Options{Factory: got.Factory, Listen: "127.0.0.1:0", Origins: []string{"http://a", "http://b"}, Fresh: true}, *got)
+	require.Equal(t, Options{Factory: got.Factory, Listen: "127.0.0.1:0", Origins: []string{"http://a", "http://b"}, Fresh: true, Shadow: "messaging=.", Tags: []string{"a", "b"}}, *got)
 }

@@ -32,6 +32,7 @@ import (
 	"github.com/labctl/labctl/pkg/cli/plan"
 	"github.com/labctl/labctl/pkg/cli/promote"
 	"github.com/labctl/labctl/pkg/cli/rollback"
+	"github.com/labctl/labctl/pkg/cli/shadow"
 	"github.com/labctl/labctl/pkg/cli/ship"
 	"github.com/labctl/labctl/pkg/cli/status"
 	"github.com/labctl/labctl/pkg/cli/tool"
@@ -142,7 +143,7 @@ real-time chat that labctl builds and ships onto it. Every step checks before it
 		}
 	}
 	add(lab, up.NewCmdUp(f, nil), plan.NewCmdPlan(f, nil), status.NewCmdStatus(f, nil), open.NewCmdOpen(f, nil), drift.NewCmdDrift(f, nil), down.NewCmdDown(f, nil))
-	add(services, ship.NewCmdShip(f, nil), promote.NewCmdPromote(f, nil), rollback.NewCmdRollback(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil), load.NewCmdLoad(f, nil), chaos.NewCmdChaos(f, nil))
+	add(services, ship.NewCmdShip(f, nil), promote.NewCmdPromote(f, nil), rollback.NewCmdRollback(f, nil), logs.NewCmdLogs(f, nil), dev.NewCmdDev(f, nil), shadow.NewCmdShadow(f), load.NewCmdLoad(f, nil), chaos.NewCmdChaos(f, nil))
 	add(inside, validate.NewCmdValidate(f, nil), graph.NewCmdGraph(f, nil), outputs.NewCmdOutputs(f, nil), labexec.NewCmdExec(f, nil), tool.NewCmdKubectl(f, nil), tool.NewCmdHelm(f, nil), kubeconfig.NewCmdKubeconfig(f, nil), cluster.NewCmdCluster(f), gitops.NewCmdGitOps(f), argocd.NewCmdArgoCD(f))
 	add(machine, doctor.NewCmdDoctor(f, nil), tool.NewCmdTool(f, nil), version.NewCmdVersion(f, nil))
 	cmd.AddCommand(chaos.NewCmdPart(f))

@@ -1,0 +1,123 @@
+package dev
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/devlab"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/gobuild"
+	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/compare"
+	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/pkg/shadow/verdict"
+)
+
+// buildShadow builds the version that --shadow names. It gives nil where there is none.
+func buildShadow(ctx context.Context, opts *Options, dir string, report event.Report) (*devlab.Shadow, error) {
+	if opts.Shadow == "" {
+		return nil, nil
+	}
+	service, tree := opts.tried()
+	rules, err := readRules(filepath.Join(filepath.Dir(filepath.Dir(dir)), "charts", "chat"), service)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	program := filepath.Join(dir, "shadow", service)
+	report.Doing("building %s from %s", service, tree)
+	if err := gobuild.Build(ctx, gobuild.Options{Dir: tree, Package: programOf(service), Out: program, Tags: opts.Tags, Env: []string{"CGO_ENABLED=0"}}, report); err != nil {
+		return nil, err
+	}
+	version := "the working tree " + tree
+	if len(opts.Tags) > 0 {
+		version += " with the tags " + strings.Join(opts.Tags, ", ")
+	}
+	by := opts.Factory.Getenv("USER")
+	if u, err := user.Current(); err == nil && by == "" {
+		by = u.Username
+	}
+	return &devlab.Shadow{
+		Options: shadow.Options{
+			Service: service, Version: version, By: by, At: time.Now(), Policy: verdict.Default(), Rules: rules,
+			Dir: filepath.Join(dir, "shadow", "open"), Now: time.Now,
+		},
+		Commands: map[side.Side][]string{side.Candidate: {program}, side.Baseline: {self, "part", service}},
+	}, nil
+}
+
+// programOf is the main package of a service.
+func programOf(service string) string { return "./services/" + service + "/cmd/" + service }
+
+// checkShadow says what is wrong with --shadow before anything starts.
+func checkShadow(opts *Options) error {
+	const command = "labctl dev"
+	if opts.Shadow == "" {
+		if len(opts.Tags) > 0 {
+			return cli.Usagef(command, "--shadow-tags says how the version of --shadow is built, and there is none")
+		}
+		return nil
+	}
+	service, tree := opts.tried()
+	if tree == "" {
+		return cli.Usagef(command, "--shadow %q names no directory; write it as --shadow messaging=../my-change", opts.Shadow)
+	}
+	if !slices.Contains(devlab.Shadowed(), service) {
+		return cli.Usagef(command, "--shadow: %q has no shadow in labctl dev; there is one of %s", service, strings.Join(devlab.Shadowed(), ", "))
+	}
+	if _, err := os.Stat(filepath.Join(tree, programOf(service))); err != nil {
+		return cli.Usagef(command, "--shadow: %s is no working tree of the chat: it has no %s", tree, programOf(service))
+	}
+	return nil
+}
+
+// readRules reads what may differ, from the file beside the chart. Without one, nothing may.
+func readRules(chart, service string) (compare.Rules, error) {
+	path := filepath.Join(chart, "shadow", service+".yaml")
+	data, err := os.ReadFile(path) //nolint:gosec // a path of the lab's own
+	if errors.Is(err, fs.ErrNotExist) {
+		return compare.Rules{}, nil
+	}
+	if err != nil {
+		return compare.Rules{}, fmt.Errorf("read the rules of the shadow of %s: %w", service, err)
+	}
+	return compare.ParseRules(path, data)
+}
+
+// tried gives what --shadow names: the service, and the working tree of the version.
+func (o *Options) tried() (service, tree string) {
+	service, tree, _ = strings.Cut(o.Shadow, "=")
+	if tree != "" && !filepath.IsAbs(tree) {
+		tree = filepath.Join(o.Factory.WorkDir, tree)
+	}
+	return service, tree
+}
+
+// awaitShadow waits until results are compared.
+func awaitShadow(ctx context.Context, compared <-chan error, tried *devlab.Shadow, sink event.Sink) error {
+	begin := time.Now()
+	sink.Emit(event.Event{Kind: event.Started, Step: "shadow"})
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case err := <-compared:
+		if err != nil {
+			sink.Emit(event.Event{Kind: event.Failed, Step: "shadow", Message: "it did not start"})
+			return err
+		}
+	}
+	sink.Emit(event.Event{Kind: event.Done, Step: "shadow", Message: tried.Version + " gets the traffic of " + tried.Service, Elapsed: time.Since(begin)})
+	return nil
+}

@@ -1,0 +1,118 @@
+package shadow
+
+import (
+	"bytes"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/iostreams"
+	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/compare"
+	"github.com/labctl/labctl/pkg/shadow/verdict"
+)
+
+func TestFlags(t *testing.T) {
+	streams, _, _ := iostreams.Test()
+	f := &cli.Factory{IO: streams}
+	var status *StatusOptions
+	cmd := newCmdStatus(f, func(o *StatusOptions) error { status = o; return nil })
+	cmd.SetArgs([]string{"messaging", "--wait", "1m", "--json"})
+	require.NoError(t, cmd.Execute())
+	require.Equal(t, StatusOptions{Factory: f, Service: "messaging", Wait: time.Minute, JSON: true}, *status)
+	cmd = newCmdStatus(f, func(*StatusOptions) error { return nil })
+	cmd.SetArgs([]string{"--wait", "1m", "--watch"})
+	require.ErrorContains(t, cmd.Execute(), "[wait watch]")
+
+	var diff *DiffOptions
+	cmd = newCmdDiff(f, func(o *DiffOptions) error { diff = o; return nil })
+	cmd.SetArgs([]string{"messaging", "--json"})
+	require.NoError(t, cmd.Execute())
+	require.Equal(t, DiffOptions{Factory: f, Service: "messaging", JSON: true}, *diff)
+
+	var report *ReportOptions
+	cmd = newCmdReport(f, func(o *ReportOptions) error { report = o; return nil })
+	cmd.SetArgs([]string{"messaging"})
+	require.NoError(t, cmd.Execute())
+	require.Equal(t, ReportOptions{Factory: f, Service: "messaging"}, *report)
+}
+
+// judged is the evidence of so many results, of which one in a hundred differs.
+func judged(t *testing.T, results int) shadow.Evidence {
+	t.Helper()
+	m, err := verdict.New(verdict.Default())
+	require.NoError(t, err)
+	shapes := compare.NewShapes(10)
+	for i := range results {
+		differs := i%100 == 0
+		m.Observe(verdict.Pair{Kind: "edit", CandidateDiffers: differs})
+		if differs {
+			shapes.Add("messages/0/7", "edit", []compare.Difference{{Path: "outputs[0]", Change: compare.Missing, Live: []byte(`{"seq":7}`)}}, compare.Bodies{})
+		}
+	}
+	begin := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	return shadow.Evidence{
+		Service: "messaging", Version: "the working tree ../my-change", By: "ann", Started: begin, At: begin.Add(time.Minute),
+		Verdict: m.Verdict(), Differing: shapes,
+		Sides: map[string]shadow.SideFacts{"candidate": {Lag: 3, Restarts: 1, Memory: 50 << 20}},
+	}
+}
+
+func TestStatus(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, writeStatus(&out, judged(t, 0)))
+	require.Regexp(t, `verdict +inconclusive: about [0-9]+ more results are needed`, out.String())
+	require.Regexp(t, `compared +0 results\n`, out.String(), "shares of nothing are none")
+
+	out.Reset()
+	require.NoError(t, writeStatus(&out, judged(t, 1000)))
+	require.Regexp(t, `compared +1000 results; 99.00 % agree with live \(baseline: 100.00 %\)`, out.String())
+	require.Regexp(t, `verdict +fail: The candidate alone differed from live in 10 of 1000 results`, out.String())
+	require.Regexp(t, `candidate +3 +1 +50 MiB`, out.String())
+	require.Regexp(t, `differences +fail`, out.String())
+}
+
+func TestExitCode(t *testing.T) {
+	for state, code := range map[verdict.State]cli.ExitCode{verdict.Pass: cli.ExitOK, verdict.Fail: cli.ExitFailed, verdict.Inconclusive: cli.ExitChanges} {
+		require.Equal(t, code, exitCode(shadow.Evidence{Verdict: verdict.Verdict{State: state}}), state)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, writeDiff(&out, judged(t, 0)))
+	require.Equal(t, "No difference in 0 results.\n", out.String())
+	out.Reset()
+	require.NoError(t, writeDiff(&out, judged(t, 200)))
+	require.Equal(t, `2 results: edit: outputs[*] missing
+  first messages/0/7, last messages/0/7; the first:
+    outputs[0] missing
+      live       {"seq":7}
+`, out.String())
+}
+
+func TestReport(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, writeReport(&out, judged(t, 1000)))
+	for _, want := range []string{
+		"# Shadow of messaging: fail\n", "- candidate: the working tree ../my-change\n", "- began: 2026-11-30T12:00:00Z, by ann\n",
+		"| differences | fail |", "alpha 0.05, prior 10, tolerance 0.001", "outputs[0] missing",
+	} {
+		require.Contains(t, out.String(), want)
+	}
+	for line := range strings.Lines(out.String()) {
+		if strings.HasPrefix(line, "|") {
+			require.Equal(t, 9, strings.Count(line, "|"), line)
+		}
+	}
+	require.Error(t, writeReport(failing{}, judged(t, 0)))
+}
+
+// failing is a full disk.
+type failing struct{}
+
+func (failing) Write([]byte) (int, error) { return 0, errors.New("no space") }

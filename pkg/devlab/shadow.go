@@ -1,0 +1,235 @@
+package devlab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/labctl/labctl/pkg/atomicfile"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/freeport"
+	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/records"
+	"github.com/labctl/labctl/pkg/shadow/seed"
+	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/services/messaging"
+	"github.com/labctl/labctl/services/topics"
+)
+
+// Shadow is a shadow of one service beside the chat.
+type Shadow struct {
+	shadow.Options
+	// Commands run the candidate and the baseline: programs that are configured as the service is.
+	Commands map[side.Side][]string
+	// Ready is called once: with nil when results are compared, or with why they are not.
+	Ready func(error)
+
+	compared func(*shadow.Comparer) // of tests
+}
+
+// Shadowed gives the services that can have a shadow.
+func Shadowed() []string { return []string{"messaging"} }
+
+// ShadowFile is where a run's directory says how its shadow is asked (shadow.Address).
+const ShadowFile = "shadow.json"
+
+// runShadow runs a shadow until ctx ends, and leaves no trace of it.
+func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, report event.Report) (err error) {
+	ready := sync.OnceFunc(func() { o.Ready(err) })
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("shadow of %s: %w", o.Service, err)
+		}
+		ready()
+	}()
+	if !slices.Contains(Shadowed(), o.Service) {
+		return fmt.Errorf("there is none; there is one of %s", strings.Join(Shadowed(), ", "))
+	}
+	user := topics.Comparer(o.Service)
+	access := []kgo.Opt{kgo.SeedBrokers(l.broker.Addr()), kgo.SASL(scram.Auth{User: user, Pass: l.passwords[user]}.AsSha512Mechanism())}
+	client, err := kgo.NewClient(access...)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	kafka := kadm.NewClient(client)
+	db, err := mongo.Connect(options.Client().ApplyURI(l.databaseURI(l.db.Addr(), user)))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Disconnect(context.WithoutCancel(ctx))) }()
+
+	sides := side.NamesOf(o.Service)
+	clean := func() error { return seed.Clean(context.WithoutCancel(ctx), kafka, db, o.Service) }
+	if err := clean(); err != nil { // what a run that was killed has left
+		return err
+	}
+	defer func() { err = errors.Join(err, clean()) }()
+	report.Doing("copying the database of %s", o.Service)
+	start, err := seed.Take(ctx, o.Service, kafka, db, messaging.CopyOrder(), nil)
+	if err != nil {
+		return err
+	}
+
+	comparer, err := shadow.New(o.Options)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, comparer.Close()) }()
+	reader, err := records.Open(records.Options{Kafka: access, Service: o.Service, Sides: sides, From: start.Counted, Live: start.Live}, comparer)
+	if err != nil {
+		return err
+	}
+	g, run := errgroup.WithContext(ctx)
+	watched := map[side.Side]string{}
+	for s, command := range o.Commands {
+		names := sides[s]
+		env := map[string]string{
+			"KAFKA_USER": names.Group, "KAFKA_PASSWORD": l.passwords[names.Group], "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
+			"MONGODB_DATABASE": names.Group, "MONGODB_URI": l.databaseURI(l.db.Addr(), names.Group),
+			"SIDE_EFFECTS": "off",
+		}
+		p, err := l.process(o.Service, names.Group, command, env, urls)
+		if err != nil {
+			return err
+		}
+		watched[s] = p.health
+		g.Go(func() error { return p.keep(run, comparer, s) })
+	}
+	g.Go(func() error { return reader.Run(run) })
+	g.Go(func() error { return comparer.Watch(run, watched, reader.Facts) })
+	stop, err := l.serveEvidence(ctx, comparer)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	if o.compared != nil {
+		o.compared(comparer)
+	}
+	ready()
+	return g.Wait()
+}
+
+// serveEvidence serves what is found to the user, on an address that is noted in a file of theirs.
+func (l *lab) serveEvidence(ctx context.Context, comparer *shadow.Comparer) (stop func() error, err error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere)
+	if err != nil {
+		return nil, fmt.Errorf("listen for questions about the shadow: %w", err)
+	}
+	token, path := rand.Text(), filepath.Join(l.dir, ShadowFile)
+	srv := &http.Server{Handler: comparer.Handler(token), ReadHeaderTimeout: 10 * time.Second}
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = srv.Serve(ln) }) // ends by Close only
+	stop = func() error {
+		err := errors.Join(srv.Close(), os.Remove(path))
+		serving.Wait()
+		return err
+	}
+	b, err := json.Marshal(shadow.Address{Service: comparer.Service(), URL: "http://" + ln.Addr().String(), Token: token})
+	if err == nil {
+		err = atomicfile.Write(path, b)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("note where the shadow is asked: %w", err), stop())
+	}
+	return stop, nil
+}
+
+// process is a side that runs as a process of its own.
+type process struct {
+	name, health string
+	command      []string
+	env          []string
+	log          io.Writer
+	release      func()
+}
+
+// process makes a side. Its log is beside the chat's.
+func (l *lab) process(service, name string, command []string, own, urls map[string]string) (*process, error) {
+	p := &process{name: name, command: command, env: []string{"HOME=" + os.Getenv("HOME"), "PATH=" + os.Getenv("PATH")}}
+	var addresses []string
+	for range 2 {
+		port, err := freeport.Reserve()
+		if err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, port.Addr())
+		before := p.release
+		p.release = func() {
+			port.Release()
+			if before != nil {
+				before()
+			}
+		}
+	}
+	p.health = "http://" + addresses[1]
+	live := l.variables(service, l.broker.Addr(), l.db.Addr(), urls)
+	maps.Copy(live, own)
+	live["LISTEN"], live["HEALTH"] = addresses[0], addresses[1]
+	for _, k := range slices.Sorted(maps.Keys(live)) {
+		p.env = append(p.env, k+"="+live[k])
+	}
+	file, err := os.OpenFile(filepath.Join(l.dir, name+".log"), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the log of %s: %w", name, err)
+	}
+	p.log = file
+	return p, nil
+}
+
+const (
+	// restartPause is the time after which a side that has ended is started again.
+	restartPause = time.Second
+	// stopTime is how long a side may take to end.
+	stopTime = 10 * time.Second
+)
+
+// keep runs the side until ctx ends, and starts it again where it ends by itself, as the kubelet would.
+func (p *process) keep(ctx context.Context, comparer *shadow.Comparer, s side.Side) error {
+	defer p.release()
+	// Pdeathsig is tied to the thread that starts the process, so the thread must live as long as the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for ctx.Err() == nil {
+		cmd := exec.CommandContext(ctx, p.command[0], p.command[1:]...) //nolint:gosec // the caller's own programs
+		cmd.Env, cmd.Stdout, cmd.Stderr, cmd.SysProcAttr = p.env, p.log, p.log, endsWithUs()
+		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+		cmd.WaitDelay = stopTime
+		held, err := cmd.StdinPipe() // `labctl part` ends when nobody holds its input
+		if err == nil {
+			err = cmd.Run()
+			_ = held.Close()
+		}
+		if ctx.Err() != nil {
+			break
+		}
+		comparer.Ended(s, err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(restartPause):
+		}
+	}
+	return nil
+}
