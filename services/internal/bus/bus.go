@@ -32,31 +32,36 @@ const (
 // producer). It is sent at once: chat messages do not wait for company. But while a broker has not acknowledged the records before, those that come wait
 // to be sent together, since it may sync each request by itself. A record carries the trace within which it is produced.
 func Open(config Config, service string, log *slog.Logger, opts ...kgo.Opt) (*kgo.Client, error) {
-	all := []kgo.Opt{
-		kgo.SeedBrokers(config.Brokers...),
+	all := append(config.Access(),
 		kgo.ClientID(service),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerLinger(0),
 		kgo.MaxProduceRequestsInflightPerBroker(1),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
-		kgo.MetadataMinAge(250 * time.Millisecond), // a restarted broker is found again soon
+		kgo.MetadataMinAge(250*time.Millisecond), // a restarted broker is found again soon
 		kgo.RetryBackoffFn(func(tries int) time.Duration {
 			return min(50*time.Millisecond<<min(tries, 6), 2*time.Second)
 		}),
 		kgo.WithLogger(logger{log: log}),
 		kgo.WithHooks(trace.Hooks()),
-	}
-	if config.TLS != nil {
-		all = append(all, kgo.DialTLSConfig(config.TLS))
-	}
-	if config.Login != nil {
-		all = append(all, kgo.SASL(config.Login))
-	}
+	)
 	c, err := kgo.NewClient(append(all, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("open kafka: %w", err)
 	}
 	return c, nil
+}
+
+// Access are the options by which a client reaches the brokers.
+func (c Config) Access() []kgo.Opt {
+	all := []kgo.Opt{kgo.SeedBrokers(c.Brokers...)}
+	if c.TLS != nil {
+		all = append(all, kgo.DialTLSConfig(c.TLS))
+	}
+	if c.Login != nil {
+		all = append(all, kgo.SASL(c.Login))
+	}
+	return all
 }
 
 // Ready says why the brokers do not answer.
