@@ -1,4 +1,5 @@
-// Command skipper is Zalando's Skipper, an ingress controller and router, with all its filters.
+// Command skipper is Zalando's Skipper, an ingress controller and router, with all its filters and one of our own,
+// capture, which copies traffic for shadows.
 package main
 
 import (
@@ -9,6 +10,9 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/zalando/skipper"
 	"github.com/zalando/skipper/config"
+	"github.com/zalando/skipper/metrics"
+
+	"github.com/labctl/labctl/images/skipper/capture"
 )
 
 // version is set by the linker.
@@ -31,5 +35,11 @@ func run() error {
 		return nil
 	}
 	logrus.SetLevel(cfg.ApplicationLogLevel)
-	return skipper.Run(cfg.ToOptions())
+	options := cfg.ToOptions()
+	options.CustomFilters = append(options.CustomFilters, capture.New(capture.Options{
+		Log: logrus.StandardLogger(),
+		// Skipper sets the metrics when it runs.
+		Count: func(key string, by int64) { metrics.Default.IncCounterBy(key, by) },
+	}))
+	return skipper.Run(options)
 }
