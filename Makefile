@@ -58,6 +58,7 @@ test-full: ## all checks and tests, all with the race detector (takes hours)
 unit: ## the Go unit tests alone
 	@tools/gotest.sh $$(tools/packages.sh plain)
 	@tools/gotest.sh --race $$(tools/packages.sh race)
+	@tools/gotest.sh --module images/skipper ./capture
 
 .PHONY: acceptance
 acceptance: ## the acceptance scripts of the real binary

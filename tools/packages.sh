@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 unit() { go list ./... | grep -v -e '/node_modules/' -e '/test/acceptance' -e '/test/e2e' -e '/test/browser' -e '/test/kind'; }
 # devlab's tests take longer than all others': begun last, they would run alone in the end.
 longest_first() { awk '/\/pkg\/devlab$/ { print; next } { rest = rest $0 "\n" } END { printf "%s", rest }'; }
-race='/labctl/\(services\(/.*\)\?\|pkg/\(lab\|load\|kafka\|mongodb\|shadow\|shadow/join\|shadow/records\)\)$'
+race='/labctl/\(services\(/.*\)\?\|pkg/\(lab\|load\|kafka\|mongodb\|shadow\|shadow/\(join\|records\|replay\)\)\)$'
 case ${1:-} in
 unit) unit ;;
 race) unit | grep "$race" ;;

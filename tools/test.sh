@@ -95,6 +95,7 @@ else
   run unit tools/gotest.sh -p 3 -parallel 4 -timeout 20m $(tools/packages.sh plain)
   run race tools/gotest.sh --race -timeout 20m $(tools/packages.sh race)
 fi
+run ingress tools/gotest.sh ${full:+--race} --module images/skipper ./capture
 export LABCTL=$PWD/bin/labctl
 run e2e tools/gotest.sh --verbose -count=1 -timeout 90m ./test/e2e/...
 if [ -n "$full" ]; then
