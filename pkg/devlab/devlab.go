@@ -285,6 +285,7 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 			return nil
 		}
 		if err := l.runShadow(run, *o.Shadow, urls, o.Report); err != nil {
+			l.log.Error("the chat goes on without its shadow", "error", err)
 			o.Report.Warn("%v; the chat goes on without it", err)
 		}
 		return nil

@@ -15,26 +15,20 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/shadow"
-	"github.com/labctl/labctl/pkg/shadow/records"
-	"github.com/labctl/labctl/pkg/shadow/seed"
 	"github.com/labctl/labctl/pkg/shadow/side"
-	"github.com/labctl/labctl/services/messaging"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -49,9 +43,6 @@ type Shadow struct {
 	compared func(*shadow.Comparer) // of tests
 }
 
-// Shadowed gives the services that can have a shadow.
-func Shadowed() []string { return []string{"messaging"} }
-
 // ShadowFile is where a run's directory says how its shadow is asked (shadow.Address).
 const ShadowFile = "shadow.json"
 
@@ -64,72 +55,60 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 		}
 		ready()
 	}()
-	if !slices.Contains(Shadowed(), o.Service) {
-		return fmt.Errorf("there is none; there is one of %s", strings.Join(Shadowed(), ", "))
-	}
-	user := topics.Comparer(o.Service)
-	access := []kgo.Opt{kgo.SeedBrokers(l.broker.Addr()), kgo.SASL(scram.Auth{User: user, Pass: l.passwords[user]}.AsSha512Mechanism())}
-	client, err := kgo.NewClient(access...)
-	if err != nil {
+	if err := shadow.Check(o.Service); err != nil {
 		return err
 	}
-	defer client.Close()
-	kafka := kadm.NewClient(client)
+	user := topics.Comparer(o.Service)
 	db, err := mongo.Connect(options.Client().ApplyURI(l.databaseURI(l.db.Addr(), user)))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Disconnect(context.WithoutCancel(ctx))) }()
-
-	sides := side.NamesOf(o.Service)
-	clean := func() error { return seed.Clean(context.WithoutCancel(ctx), kafka, db, o.Service) }
-	if err := clean(); err != nil { // what a run that was killed has left
-		return err
+	trial := shadow.Trial{
+		Kafka:     []kgo.Opt{kgo.SeedBrokers(l.broker.Addr()), kgo.SASL(scram.Auth{User: user, Pass: l.passwords[user]}.AsSha512Mechanism())},
+		DB:        db,
+		Processes: map[side.Side]string{},
 	}
-	defer func() { err = errors.Join(err, clean()) }()
-	report.Doing("copying the database of %s", o.Service)
-	start, err := seed.Take(ctx, o.Service, kafka, db, messaging.CopyOrder(), nil)
-	if err != nil {
-		return err
-	}
-
 	comparer, err := shadow.New(o.Options)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, comparer.Close()) }()
-	reader, err := records.Open(records.Options{Kafka: access, Service: o.Service, Sides: sides, From: start.Counted, Live: start.Live}, comparer)
-	if err != nil {
-		return err
-	}
-	g, run := errgroup.WithContext(ctx)
-	watched := map[side.Side]string{}
+	var processes []*process
 	for s, command := range o.Commands {
-		names := sides[s]
-		env := map[string]string{
+		names := side.NamesOf(o.Service)[s]
+		p, err := l.process(o.Service, names.Group, command, map[string]string{
 			"KAFKA_USER": names.Group, "KAFKA_PASSWORD": l.passwords[names.Group], "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
-			"MONGODB_DATABASE": names.Group, "MONGODB_URI": l.databaseURI(l.db.Addr(), names.Group),
-			"SIDE_EFFECTS": "off",
-		}
-		p, err := l.process(o.Service, names.Group, command, env, urls)
+			"MONGODB_DATABASE": names.Group, "MONGODB_URI": l.databaseURI(l.db.Addr(), names.Group), "SIDE_EFFECTS": "off",
+		}, urls)
 		if err != nil {
 			return err
 		}
-		watched[s] = p.health
-		g.Go(func() error { return p.keep(run, comparer, s) })
+		p.side = s
+		defer p.release()
+		trial.Processes[s] = p.health
+		processes = append(processes, p)
 	}
-	g.Go(func() error { return reader.Run(run) })
-	g.Go(func() error { return comparer.Watch(run, watched, reader.Facts) })
 	stop, err := l.serveEvidence(ctx, comparer)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stop()) }()
-	if o.compared != nil {
-		o.compared(comparer)
+	defer func() { err = errors.Join(err, trial.Clean(context.WithoutCancel(ctx), o.Service)) }()
+	var running sync.WaitGroup
+	defer running.Wait()
+	report.Doing("copying the database of %s", o.Service)
+	trial.Begun = func(ctx context.Context) error {
+		for _, p := range processes {
+			running.Go(func() { p.keep(ctx, comparer) })
+		}
+		if o.compared != nil {
+			o.compared(comparer)
+		}
+		ready()
+		return nil
 	}
-	ready()
-	return g.Wait()
+	return comparer.Run(ctx, trial)
 }
 
 // serveEvidence serves what is found to the user, on an address that is noted in a file of theirs.
@@ -159,6 +138,7 @@ func (l *lab) serveEvidence(ctx context.Context, comparer *shadow.Comparer) (sto
 
 // process is a side that runs as a process of its own.
 type process struct {
+	side         side.Side
 	name, health string
 	command      []string
 	env          []string
@@ -207,8 +187,7 @@ const (
 )
 
 // keep runs the side until ctx ends, and starts it again where it ends by itself, as the kubelet would.
-func (p *process) keep(ctx context.Context, comparer *shadow.Comparer, s side.Side) error {
-	defer p.release()
+func (p *process) keep(ctx context.Context, comparer *shadow.Comparer) {
 	// Pdeathsig is tied to the thread that starts the process, so the thread must live as long as the process.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -225,11 +204,10 @@ func (p *process) keep(ctx context.Context, comparer *shadow.Comparer, s side.Si
 		if ctx.Err() != nil {
 			break
 		}
-		comparer.Ended(s, err)
+		comparer.Ended(p.side, err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(restartPause):
 		}
 	}
-	return nil
 }

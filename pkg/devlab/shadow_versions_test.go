@@ -42,7 +42,7 @@ func (w *world) try(candidate, baseline string) shadow.Evidence {
 	go func() {
 		ended <- w.lab.runShadow(ctx, Shadow{
 			Options: shadow.Options{
-				Service: "messaging", Version: candidate, By: "a test", At: time.Now(), Policy: verdict.Default(), Dir: filepath.Join(w.t.TempDir(), "open"), Now: time.Now,
+				Service: "messaging", About: shadow.About{Version: candidate, By: "a test", At: time.Now(), Policy: verdict.Default()}, Dir: filepath.Join(w.t.TempDir(), "open"), Now: time.Now,
 			},
 			Commands: map[side.Side][]string{side.Candidate: {candidate}, side.Baseline: {baseline}},
 			Ready:    func(err error) { ready <- err },

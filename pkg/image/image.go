@@ -45,9 +45,10 @@ type Options struct {
 
 // Spec is one image to make.
 type Spec struct {
-	Name   string // what messages and the cache call it
-	Root   string // the repository, if it is not the Builder's
-	Source string // relative to the root: "services/auth" or "images/coredns"
+	Name   string   // what messages and the cache call it
+	Root   string   // the repository, if it is not the Builder's
+	Source string   // relative to the root: "services/auth" or "images/coredns"
+	Tags   []string // of go build, added to those of the recipe
 }
 
 // Image is an image that stands in the cache.

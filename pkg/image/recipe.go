@@ -89,6 +89,7 @@ func loadRecipe(root string, spec Spec) (*recipe, error) {
 	case !r.own:
 		return nil, fmt.Errorf("%w: %s has no %s%s", ErrNoRecipe, r.dir, recipeFile, candidates(root))
 	}
+	r.Tags = append(r.Tags, spec.Tags...)
 	if err := r.complete(); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

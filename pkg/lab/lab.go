@@ -81,9 +81,10 @@ type Resources interface {
 // ImageSpec says which image to build and where to push it.
 type ImageSpec struct {
 	Name       string
-	Root       string // the lab's source
-	Source     string // directory below Root, "services/auth"
-	Repository string // "127.0.0.1:5050/lab/auth"
+	Root       string   // the lab's source
+	Source     string   // directory below Root, "services/auth"
+	Tags       []string // of go build, added to those of the recipe
+	Repository string   // "127.0.0.1:5050/lab/auth"
 }
 
 // ImageBuilder builds an image and pushes it. Both are cached by content.

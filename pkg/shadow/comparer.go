@@ -22,18 +22,23 @@ import (
 	"github.com/labctl/labctl/services/topics"
 )
 
-// Options say what is tried, and by which measure.
+// About says what is tried, and by which measure.
+type About struct {
+	// Version says what the candidate is: an image, a commit, a working tree.
+	Version string `json:"version"`
+	// By is who began it, and At when.
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+	// Policy decides, and Rules say what may differ.
+	Policy verdict.Policy `json:"policy"`
+	Rules  compare.Rules  `json:"rules"`
+}
+
+// Options are those of New.
 type Options struct {
 	// Service is the service.
 	Service string
-	// Version says what the candidate is: an image, a commit, a working tree.
-	Version string
-	// By is who began it, and At when.
-	By string
-	At time.Time
-	// Policy decides, and Rules say what may differ.
-	Policy verdict.Policy
-	Rules  compare.Rules
+	About
 	// Dir is for what does not fit into memory.
 	Dir string
 	// Now is the clock.
@@ -208,8 +213,8 @@ func (c *Comparer) Ended(s side.Side, err error) {
 	}
 }
 
-// Fail says why nothing is compared any more.
-func (c *Comparer) Fail(err error) {
+// fail says why nothing is compared any more.
+func (c *Comparer) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failed = err

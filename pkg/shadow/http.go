@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -25,12 +26,17 @@ func (c *Comparer) Handler(token string) http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write(body)
 	})
+	return Authorized(token, mux.ServeHTTP)
+}
+
+// Authorized answers who shows the token, and nobody else.
+func Authorized(token string, answer http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), []byte("Bearer "+token)) != 1 {
 			http.Error(w, "who asks shows no good token", http.StatusUnauthorized)
 			return
 		}
-		mux.ServeHTTP(w, r)
+		answer(w, r)
 	})
 }
 
@@ -51,25 +57,41 @@ const maxEvidence = 64 << 20
 func (a Address) Evidence(ctx context.Context) (e Evidence, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+"/evidence", nil)
+	body, err := a.ask(ctx, http.MethodGet, "/evidence")
 	if err != nil {
 		return e, err
-	}
-	r.Header.Set("Authorization", "Bearer "+a.Token)
-	resp, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return e, fmt.Errorf("%w: %w", ErrAway, err)
-	}
-	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxEvidence))
-	if err != nil {
-		return e, fmt.Errorf("%w: %w", ErrAway, err)
-	}
-	if resp.StatusCode != http.StatusOK {
-		return e, fmt.Errorf("%w: it says %s", ErrAway, resp.Status)
 	}
 	if err := json.Unmarshal(body, &e); err != nil {
 		return e, fmt.Errorf("read the evidence of the shadow of %s: %w", a.Service, err)
 	}
 	return e, nil
+}
+
+// Clean has the comparer end its work, and remove what the sides have in Kafka and in the database.
+func (a Address) Clean(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	_, err := a.ask(ctx, http.MethodPost, "/clean")
+	return err
+}
+
+func (a Address) ask(ctx context.Context, method, path string) ([]byte, error) {
+	r, err := http.NewRequestWithContext(ctx, method, a.URL+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "Bearer "+a.Token)
+	resp, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxEvidence))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("the comparer of the shadow of %s: %s: %s", a.Service, resp.Status, strings.TrimSpace(string(body)))
+	}
+	return body, nil
 }

@@ -19,9 +19,9 @@ const watchEvery = 2 * time.Second
 // memoryMetric is what a process holds, in bytes; every Prometheus client has it.
 const memoryMetric = "process_resident_memory_bytes"
 
-// Watch looks at how the sides are until ctx ends: facts gives how far they have come, and processes has the base address
+// watch looks at how the sides are until ctx ends: facts gives how far they have come, and processes has the base address
 // of each side's metrics.
-func (c *Comparer) Watch(ctx context.Context, processes map[side.Side]string, facts func() records.Facts) error {
+func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, facts func() records.Facts) error {
 	client := &http.Client{Timeout: watchEvery}
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(watchEvery)

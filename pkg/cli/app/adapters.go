@@ -116,7 +116,7 @@ func (c *clusterImages) Archive(ctx context.Context, name, reference string, w i
 type engineImages struct{ builder *image.Builder }
 
 func (e *engineImages) Build(ctx context.Context, s lab.ImageSpec, report event.Report) (string, error) {
-	img, err := e.builder.Build(ctx, image.Spec{Name: s.Name, Root: s.Root, Source: s.Source}, report)
+	img, err := e.builder.Build(ctx, image.Spec{Name: s.Name, Root: s.Root, Source: s.Source, Tags: s.Tags}, report)
 	if err != nil {
 		return "", judge(err)
 	}

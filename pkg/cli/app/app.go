@@ -83,7 +83,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 		passwords: argocd.Passwords{Dir: filepath.Join(g.ClusterDir(), "argocd")},
 		factory:   f, clusters: nodes, cacheDir: cacheDir,
 	}
-	user, host := l.who()
+	user, host := l.Who()
 	l.git.author = gitops.Author{Name: user, Email: user + "@" + host}
 	l.Engine = lab.New(g, lab.Deps{
 		Terraform: runner, Shell: runner, Resources: resources,
@@ -99,12 +99,12 @@ func Open(f *cli.Factory) (*Lab, error) {
 
 // Run gives the engine's options for one command.
 func (l *Lab) Run(command string, sink event.Sink) lab.Options {
-	user, host := l.who()
+	user, host := l.Who()
 	return lab.Options{Sink: sink, Command: command, User: user, Host: host}
 }
 
-// who says who runs labctl, and where.
-func (l *Lab) who() (user, host string) {
+// Who says who runs labctl, and where.
+func (l *Lab) Who() (user, host string) {
 	user = l.factory.Getenv("SUDO_USER")
 	if user == "" {
 		user = l.factory.Getenv("USER")

@@ -2,13 +2,9 @@ package dev
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +13,6 @@ import (
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/gobuild"
 	"github.com/labctl/labctl/pkg/shadow"
-	"github.com/labctl/labctl/pkg/shadow/compare"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
 )
@@ -28,7 +23,7 @@ func buildShadow(ctx context.Context, opts *Options, dir string, report event.Re
 		return nil, nil
 	}
 	service, tree := opts.tried()
-	rules, err := readRules(filepath.Join(filepath.Dir(filepath.Dir(dir)), "charts", "chat"), service)
+	rules, err := shadow.ReadRules(filepath.Dir(filepath.Dir(dir)), service)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +46,7 @@ func buildShadow(ctx context.Context, opts *Options, dir string, report event.Re
 	}
 	return &devlab.Shadow{
 		Options: shadow.Options{
-			Service: service, Version: version, By: by, At: time.Now(), Policy: verdict.Default(), Rules: rules,
+			Service: service, About: shadow.About{Version: version, By: by, At: time.Now(), Policy: verdict.Default(), Rules: rules},
 			Dir: filepath.Join(dir, "shadow", "open"), Now: time.Now,
 		},
 		Commands: map[side.Side][]string{side.Candidate: {program}, side.Baseline: {self, "part", service}},
@@ -74,26 +69,13 @@ func checkShadow(opts *Options) error {
 	if tree == "" {
 		return cli.Usagef(command, "--shadow %q names no directory; write it as --shadow messaging=../my-change", opts.Shadow)
 	}
-	if !slices.Contains(devlab.Shadowed(), service) {
-		return cli.Usagef(command, "--shadow: %q has no shadow in labctl dev; there is one of %s", service, strings.Join(devlab.Shadowed(), ", "))
+	if err := shadow.Check(service); err != nil {
+		return cli.Usagef(command, "--shadow: %w", err)
 	}
 	if _, err := os.Stat(filepath.Join(tree, programOf(service))); err != nil {
 		return cli.Usagef(command, "--shadow: %s is no working tree of the chat: it has no %s", tree, programOf(service))
 	}
 	return nil
-}
-
-// readRules reads what may differ, from the file beside the chart. Without one, nothing may.
-func readRules(chart, service string) (compare.Rules, error) {
-	path := filepath.Join(chart, "shadow", service+".yaml")
-	data, err := os.ReadFile(path) //nolint:gosec // a path of the lab's own
-	if errors.Is(err, fs.ErrNotExist) {
-		return compare.Rules{}, nil
-	}
-	if err != nil {
-		return compare.Rules{}, fmt.Errorf("read the rules of the shadow of %s: %w", service, err)
-	}
-	return compare.ParseRules(path, data)
 }
 
 // tried gives what --shadow names: the service, and the working tree of the version.

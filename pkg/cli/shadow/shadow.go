@@ -13,8 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/incluster"
 	"github.com/labctl/labctl/pkg/stack"
 )
 
@@ -23,47 +25,59 @@ func NewCmdShadow(f *cli.Factory) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "shadow",
 		Short: "Try a version of a service on live traffic, and compare",
-		Long: `See what a shadow found: a version of a service that gets the live traffic beside the live version, and whose results
-nobody hears. ` + "`labctl dev --shadow`" + ` starts one.`,
-		Example: `  labctl dev --shadow messaging=../my-change
+		Long: `Try a version of a service on the traffic of the live one: it gets all that the live version gets, nobody hears what it says,
+and labctl compares what the two make of it. Start it in the lab's cluster, or with ` + "`labctl dev --shadow`" + `.`,
+		Example: `  labctl shadow start messaging --working-tree
   labctl shadow status
-  labctl shadow diff messaging`,
+  labctl shadow diff messaging
+  labctl shadow abort messaging`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCmdStatus(f, nil), newCmdDiff(f, nil), newCmdReport(f, nil))
+	cmd.AddCommand(newCmdStart(f, nil), newCmdStatus(f, nil), newCmdDiff(f, nil), newCmdReport(f, nil), newCmdAbort(f, nil))
 	return cmd
 }
 
-// evidence asks the shadow that labctl dev runs. service may be empty.
+// evidence asks a shadow: the one of labctl dev where that runs one, else the one in the lab's cluster. service may be empty,
+// where there is no other.
 func evidence(ctx context.Context, f *cli.Factory, service string) (e shadow.Evidence, err error) {
 	dir, err := labDir(f)
 	if err != nil {
 		return e, err
 	}
-	none := &cli.Error{What: "there is no shadow", Next: []string{"labctl dev --shadow messaging=DIRECTORY"}}
-	b, err := os.ReadFile(filepath.Join(dir, ".lab", "dev", devlab.ShadowFile)) //nolint:gosec // a path of the lab's own
-	if errors.Is(err, fs.ErrNotExist) {
-		return e, none
+	e, err = askDev(ctx, dir, service)
+	if err == nil || !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, shadow.ErrAway) {
+		return e, err
 	}
-	var at shadow.Address
-	if err == nil {
-		err = json.Unmarshal(b, &at)
-	}
+	l, err := app.Open(f)
 	if err != nil {
-		return e, fmt.Errorf("find the shadow: %w", err)
+		return e, err
 	}
-	if service != "" && service != at.Service {
-		none.What = fmt.Sprintf("there is no shadow of %s; there is one of %s", service, at.Service)
-		none.Next = []string{"labctl shadow status " + at.Service}
-		return e, none
-	}
-	e, err = at.Evidence(ctx)
-	if errors.Is(err, shadow.ErrAway) { // labctl dev was killed
-		none.Err = err
-		return e, none
+	e, err = askCluster(ctx, l, service)
+	if errors.Is(err, incluster.ErrNone) {
+		what := "there is no shadow"
+		if service != "" {
+			what += " of " + service
+		}
+		return e, &cli.Error{What: what, Next: []string{"labctl shadow start messaging --working-tree", "labctl dev --shadow messaging=DIRECTORY"}}
 	}
 	return e, err
+}
+
+// askDev asks the shadow of labctl dev. The error is fs.ErrNotExist where it runs none, and shadow.ErrAway where it was killed.
+func askDev(ctx context.Context, dir, service string) (e shadow.Evidence, err error) {
+	b, err := os.ReadFile(filepath.Join(dir, ".lab", "dev", devlab.ShadowFile)) //nolint:gosec // a path of the lab's own
+	if err != nil {
+		return e, fmt.Errorf("find the shadow of labctl dev: %w", err)
+	}
+	var at shadow.Address
+	if err := json.Unmarshal(b, &at); err != nil {
+		return e, fmt.Errorf("find the shadow of labctl dev: %w", err)
+	}
+	if service != "" && service != at.Service {
+		return e, fs.ErrNotExist
+	}
+	return at.Evidence(ctx)
 }
 
 // labDir is where lab.hcl is. The stacks are not looked at.

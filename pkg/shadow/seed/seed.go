@@ -46,11 +46,8 @@ func Take(ctx context.Context, service string, kafka *kadm.Client, db *mongo.Cli
 	for _, s := range copied() {
 		copies = append(copies, db.Database(names[s].Group))
 	}
-	if start.Live, err = kafka.ListEndOffsets(ctx, topics.Outputs(service)...); err == nil {
-		err = start.Live.Error()
-	}
-	if err != nil {
-		return start, fmt.Errorf("ask for the ends of the topics of %s: %w", service, err)
+	if start.Live, err = outputs(ctx, kafka, service); err != nil {
+		return start, err
 	}
 	for _, to := range copies {
 		if err := to.Drop(ctx); err != nil {
@@ -67,21 +64,51 @@ func Take(ctx context.Context, service string, kafka *kadm.Client, db *mongo.Cli
 			progress(start.Documents)
 		}
 	}
-	ends, err := kafka.ListEndOffsets(ctx, shared.Name)
-	if err == nil {
-		err = ends.Error()
+	if start.Counted, err = ends(ctx, kafka, shared.Name); err != nil {
+		return start, err
 	}
-	if err != nil {
-		return start, fmt.Errorf("ask for the ends of the topic %s: %w", shared.Name, err)
-	}
-	start.Counted = map[int32]int64{}
-	ends.Each(func(o kadm.ListedOffset) { start.Counted[o.Partition] = o.Offset })
 	for _, s := range copied() {
 		if err := kafka.CommitAllOffsets(ctx, names[s].Group, offsets); err != nil {
 			return start, fmt.Errorf("commit for the consumer group %s what the live one has handled: %w", names[s].Group, err)
 		}
 	}
 	return start, nil
+}
+
+// Now gives a start at the ends of the topics as they are, for sides that run already.
+func Now(ctx context.Context, service string, kafka *kadm.Client) (start Start, err error) {
+	if start.Live, err = outputs(ctx, kafka, service); err != nil {
+		return start, err
+	}
+	shared, _ := topics.Shared(service)
+	start.Counted, err = ends(ctx, kafka, shared.Name)
+	return start, err
+}
+
+// outputs gives where the live service's own topics end.
+func outputs(ctx context.Context, kafka *kadm.Client, service string) (kadm.ListedOffsets, error) {
+	all, err := kafka.ListEndOffsets(ctx, topics.Outputs(service)...)
+	if err == nil {
+		err = all.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ends of the topics of %s: %w", service, err)
+	}
+	return all, nil
+}
+
+// ends gives where a topic ends.
+func ends(ctx context.Context, kafka *kadm.Client, topic string) (map[int32]int64, error) {
+	all, err := kafka.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = all.Error()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask for the ends of the topic %s: %w", topic, err)
+	}
+	found := map[int32]int64{}
+	all.Each(func(o kadm.ListedOffset) { found[o.Partition] = o.Offset })
+	return found, nil
 }
 
 // copied are the sides that begin with a copy.

@@ -1,0 +1,128 @@
+// The comparer image: what compares the sides of a shadow in a cluster (docs/adr/0026-shadows.md).
+//
+//	SERVICE     the service whose shadow it is, such as messaging
+//	ABOUT       what is tried and by which measure, as JSON (shadow.About)
+//	TOKEN       what whoever asks for the evidence has to show
+//	RESUMED     1: the sides run already, so nothing is copied
+//	DATA_DIR    for what does not fit into memory (/data)
+//	LISTEN      address to bind (:8080)
+//	CANDIDATE_URL, BASELINE_URL
+//	            where the sides are; their metrics are at the port HEALTH_PORT (8081)
+//
+// It reaches Kafka and MongoDB by the variables that services have (docs/configuration.md).
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labctl/labctl/images/internal/part"
+	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/services/connect"
+	"github.com/labctl/labctl/services/topics"
+)
+
+func main() { os.Exit(part.Main("comparer", os.Args[1:], start)) }
+
+func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
+	service := getenv("SERVICE")
+	if err := shadow.Check(service); err != nil {
+		return part.Server{}, fmt.Errorf("SERVICE: %w", err)
+	}
+	token := getenv("TOKEN")
+	if token == "" {
+		return part.Server{}, errors.New("TOKEN is not set, so everybody could read what people said")
+	}
+	var about shadow.About
+	if err := json.Unmarshal([]byte(getenv("ABOUT")), &about); err != nil {
+		return part.Server{}, fmt.Errorf("ABOUT is no JSON as expected: %w", err)
+	}
+	trial, err := trialFrom(getenv, service)
+	if err != nil {
+		return part.Server{}, err
+	}
+	comparer, err := shadow.New(shadow.Options{Service: service, About: about, Dir: filepath.Join(cmp.Or(getenv("DATA_DIR"), "/data"), "open"), Now: time.Now})
+	if err != nil {
+		return part.Server{}, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cmp.Or(getenv("LISTEN"), ":8080"))
+	if err != nil {
+		stop()
+		return part.Server{}, err
+	}
+	var begun atomic.Bool
+	var copied atomic.Int64
+	trial.Begun = func(context.Context) error {
+		begun.Store(true)
+		log.Info("compares from now on")
+		return nil
+	}
+	trial.Copied = func(documents int) { copied.Store(int64(documents)) }
+	var work sync.WaitGroup
+	work.Go(func() {
+		if err := comparer.Run(ctx, trial); err != nil {
+			log.Error("compares no more", "error", err)
+		}
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", comparer.Handler(token))
+	mux.Handle("POST /clean", shadow.Authorized(token, func(w http.ResponseWriter, r *http.Request) {
+		stop()
+		work.Wait()
+		if err := trial.Clean(r.Context(), service); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+		}
+	}))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
+	work.Go(func() { _ = srv.Serve(ln) }) // ends by Close only
+	return part.Server{
+		Addr: ln.Addr().String(),
+		Ready: func(context.Context) error {
+			if !begun.Load() {
+				return fmt.Errorf("copying the database of %s: %d documents", service, copied.Load())
+			}
+			return nil
+		},
+		Close: func() error {
+			stop()
+			err := srv.Close()
+			work.Wait()
+			return errors.Join(err, comparer.Close(), trial.DB.Disconnect(context.Background()))
+		},
+	}, nil
+}
+
+// trialFrom reads how the databases and the sides are reached.
+func trialFrom(getenv func(string) string, service string) (t shadow.Trial, err error) {
+	user := topics.Comparer(service)
+	if t.Kafka, err = connect.Kafka(user, getenv); err != nil {
+		return t, err
+	}
+	if t.DB, err = connect.MongoDB(user, getenv); err != nil {
+		return t, err
+	}
+	t.Resumed = getenv("RESUMED") == "1"
+	t.Processes = map[side.Side]string{}
+	for s, variable := range map[side.Side]string{side.Candidate: "CANDIDATE_URL", side.Baseline: "BASELINE_URL"} {
+		u, err := url.Parse(getenv(variable))
+		if err != nil || u.Hostname() == "" {
+			return t, fmt.Errorf("%s is %q, which is no address of a side", variable, getenv(variable))
+		}
+		t.Processes[s] = "http://" + net.JoinHostPort(u.Hostname(), cmp.Or(getenv("HEALTH_PORT"), "8081"))
+	}
+	return t, nil
+}

@@ -1,0 +1,184 @@
+package shadow
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kube"
+	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/incluster"
+)
+
+// inCluster gives the shadow of a service in the lab's cluster, whether there is one or not.
+func inCluster(ctx context.Context, l *app.Lab, service string) (s incluster.Shadow, err error) {
+	place, ok := l.Engine.PlaceOf(service)
+	if !ok {
+		return s, &cli.Error{What: fmt.Sprintf("the lab has no service %q", service), Next: []string{"labctl status"}}
+	}
+	kubeconfig, err := l.Kubeconfig(ctx)
+	if err != nil {
+		return s, err
+	}
+	client, err := kube.New([]byte(kubeconfig))
+	if err != nil {
+		return s, err
+	}
+	return incluster.Shadow{
+		Client: client, Namespace: place.Namespace, Service: service,
+		Owner: kube.Owner{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Stack: place.Stack},
+	}, nil
+}
+
+// comparerDir is the source of the comparer's image.
+const comparerDir = "images/comparer"
+
+// prepare builds what a shadow runs.
+func prepare(ctx context.Context, l *app.Lab, opts *StartOptions, report event.Report) (o incluster.Start, err error) {
+	user, host := l.Who()
+	o.By, o.At = user+" on "+host, time.Now()
+	source := l.Graph.Lab.Source
+	if o.Comparer, err = l.Engine.BuildBeside(ctx, opts.Service, lab.Source{Name: "comparer", Root: source, Dir: comparerDir}, report); err != nil {
+		return o, err
+	}
+	if opts.Image != "" {
+		o.Candidate, o.Version = opts.Image, "the image "+opts.Image
+		return o, nil
+	}
+	from := source
+	o.Version = "the working tree " + source
+	if opts.Ref != "" {
+		dir, hash, err := checkOut(ctx, source, opts.Ref)
+		if err != nil {
+			return o, err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		from, o.Version = dir, fmt.Sprintf("the commit %s (%s)", hash[:min(12, len(hash))], opts.Ref)
+	}
+	if len(opts.Tags) > 0 {
+		o.Version += " with the tags " + strings.Join(opts.Tags, ", ")
+	}
+	place, _ := l.Engine.PlaceOf(opts.Service)
+	o.Candidate, err = l.Engine.BuildBeside(ctx, opts.Service, lab.Source{Name: opts.Service, Root: from, Dir: place.Dir, Tags: opts.Tags}, report)
+	return o, err
+}
+
+// checkOut writes a commit's files to a directory of their own, and gives its hash. The caller removes the directory.
+func checkOut(ctx context.Context, source, ref string) (dir, hash string, err error) {
+	fail := func(err error) (string, string, error) {
+		return "", "", fmt.Errorf("check out %s of %s: %w", ref, source, err)
+	}
+	git := func(args ...string) *exec.Cmd {
+		return exec.CommandContext(ctx, "git", append([]string{"-C", source}, args...)...) //nolint:gosec // a ref cannot be a flag, see below
+	}
+	out, err := git("rev-parse", "--verify", "--end-of-options", ref+"^{commit}").Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return fail(errors.New(strings.TrimSpace(string(exit.Stderr))))
+	}
+	if err != nil {
+		return fail(err)
+	}
+	hash = strings.TrimSpace(string(out))
+	if dir, err = os.MkdirTemp("", "labctl-shadow-"); err != nil {
+		return fail(err)
+	}
+	archive := git("archive", "--format=tar", hash)
+	pipe, err := archive.StdoutPipe()
+	if err == nil {
+		err = archive.Start()
+	}
+	if err == nil {
+		err = errors.Join(unpack(pipe, dir), archive.Wait())
+	}
+	if err != nil {
+		return fail(errors.Join(err, os.RemoveAll(dir)))
+	}
+	return dir, hash, nil
+}
+
+// unpack writes the files of a tar archive of Git's below a directory.
+func unpack(r io.Reader, dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = root.Close() }()
+	for files := tar.NewReader(r); ; {
+		h, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			_, err := io.Copy(io.Discard, r) // so that git can end
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		switch h.Typeflag {
+		case tar.TypeDir:
+			err = root.MkdirAll(filepath.Clean(h.Name), 0o755)
+		case tar.TypeSymlink:
+			err = root.Symlink(h.Linkname, h.Name)
+		case tar.TypeReg:
+			err = write(root, h.Name, h.FileInfo().Mode().Perm(), files)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func write(root *os.Root, name string, mode os.FileMode, from io.Reader) error {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, from) //nolint:gosec // G110: the archive is of the user's own repository
+	return errors.Join(err, f.Close())
+}
+
+// askCluster asks the shadow of a service in the lab's cluster; of the only one, if service is empty.
+func askCluster(ctx context.Context, l *app.Lab, service string) (e shadow.Evidence, err error) {
+	if service == "" {
+		services, err := shadowsOf(ctx, l)
+		if err != nil {
+			return e, err
+		}
+		switch len(services) {
+		case 0:
+			return e, incluster.ErrNone
+		case 1:
+			service = services[0]
+		default:
+			var next []string
+			for _, s := range services {
+				next = append(next, "labctl shadow status "+s)
+			}
+			return e, &cli.Error{What: "there are shadows of " + strings.Join(services, ", "), Next: next}
+		}
+	}
+	s, err := inCluster(ctx, l, service)
+	if err != nil {
+		return e, err
+	}
+	return s.Evidence(ctx)
+}
+
+// shadowsOf gives the services that have a shadow in the lab's cluster.
+func shadowsOf(ctx context.Context, l *app.Lab) ([]string, error) {
+	s, err := inCluster(ctx, l, shadow.Services()[0])
+	if err != nil {
+		return nil, err
+	}
+	return incluster.All(ctx, s.Client, s.Namespace)
+}
