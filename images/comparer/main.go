@@ -3,7 +3,7 @@
 //	SERVICE     the service whose shadow it is, such as messaging
 //	ABOUT       what is tried and by which measure, as JSON (shadow.About)
 //	TOKEN       what whoever asks for the evidence has to show
-//	RESUMED     1: the sides run already, so nothing is copied
+//	ENDING      1: the sides have ended, and POST /clean is to remove what they have left; nothing is compared
 //	DATA_DIR    for what does not fit into memory (/data)
 //	LISTEN      address to bind (:8080)
 //	CANDIDATE_URL, BASELINE_URL
@@ -72,12 +72,16 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 		return nil
 	}
 	trial.Copied = func(documents int) { copied.Store(int64(documents)) }
-	var work sync.WaitGroup
-	work.Go(func() {
-		if err := comparer.Run(ctx, trial); err != nil {
-			log.Error("compares no more", "error", err)
-		}
-	})
+	var work, serving sync.WaitGroup
+	if getenv("ENDING") == "1" {
+		begun.Store(true)
+	} else {
+		work.Go(func() {
+			if err := comparer.Run(ctx, trial); err != nil {
+				log.Error("compares no more", "error", err)
+			}
+		})
+	}
 	mux := http.NewServeMux()
 	mux.Handle("/", comparer.Handler(token))
 	mux.Handle("POST /clean", shadow.Authorized(token, func(w http.ResponseWriter, r *http.Request) {
@@ -88,7 +92,7 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 		}
 	}))
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
-	work.Go(func() { _ = srv.Serve(ln) }) // ends by Close only
+	serving.Go(func() { _ = srv.Serve(ln) }) // ends by Close only
 	return part.Server{
 		Addr: ln.Addr().String(),
 		Ready: func(context.Context) error {
@@ -100,6 +104,7 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 		Close: func() error {
 			stop()
 			err := srv.Close()
+			serving.Wait()
 			work.Wait()
 			return errors.Join(err, comparer.Close(), trial.DB.Disconnect(context.Background()))
 		},
@@ -115,7 +120,6 @@ func trialFrom(getenv func(string) string, service string) (t shadow.Trial, err 
 	if t.DB, err = connect.MongoDB(user, getenv); err != nil {
 		return t, err
 	}
-	t.Resumed = getenv("RESUMED") == "1"
 	t.Processes = map[side.Side]string{}
 	for s, variable := range map[side.Side]string{side.Candidate: "CANDIDATE_URL", side.Baseline: "BASELINE_URL"} {
 		u, err := url.Parse(getenv(variable))

@@ -42,9 +42,6 @@ type Trial struct {
 	DB    *mongo.Client
 	// Processes are the base addresses of the sides' metrics.
 	Processes map[side.Side]string
-	// Resumed says that the sides run: they began before this comparer did, and keep what they have. The results of the
-	// records that come from now on are compared.
-	Resumed bool
 	// Copied hears how many documents are copied.
 	Copied func(documents int)
 	// Begun is called when the candidate and the baseline may start.
@@ -65,13 +62,16 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 	}
 	defer client.Close()
 	kafka := kadm.NewClient(client)
+	begun, err := seed.HasBegun(ctx, kafka, c.o.Service)
+	if err != nil {
+		return err
+	}
 	var start seed.Start
-	if t.Resumed {
+	if begun {
+		// This comparer is not the first one: the sides keep what they have, and the records from now on count.
 		start, err = seed.Now(ctx, c.o.Service, kafka)
-	} else {
-		if err = seed.Clean(ctx, kafka, t.DB, c.o.Service); err == nil { // what a run that was killed has left
-			start, err = seed.Take(ctx, c.o.Service, kafka, t.DB, copyOrders()[c.o.Service], t.Copied)
-		}
+	} else if err = seed.Clean(ctx, kafka, t.DB, c.o.Service); err == nil { // what a run that was killed has left
+		start, err = seed.Take(ctx, c.o.Service, kafka, t.DB, copyOrders()[c.o.Service], t.Copied)
 	}
 	if err != nil {
 		return err

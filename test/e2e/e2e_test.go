@@ -43,6 +43,7 @@ func TestLab(t *testing.T) {
 	l.part("what others changed is drift, and up repairs it", l.drift)
 	l.part("a changed service is shipped", l.shipped)
 	l.part("a service that does not start is said so and the old one stays", l.badService)
+	l.part("a version is tried on live traffic and leaves no trace", l.shadowed)
 	l.part("two browsers talk", l.browsers)
 	l.part("stop, start, and reach another host", l.stopAndStart)
 	l.part("down leaves nothing", func(t *testing.T) {

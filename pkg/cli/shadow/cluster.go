@@ -149,6 +149,9 @@ func write(root *os.Root, name string, mode os.FileMode, from io.Reader) error {
 
 // askCluster asks the shadow of a service in the lab's cluster; of the only one, if service is empty.
 func askCluster(ctx context.Context, l *app.Lab, service string) (e shadow.Evidence, err error) {
+	if _, err := l.Kubeconfig(ctx); err != nil { // the lab is not up
+		return e, incluster.ErrNone
+	}
 	if service == "" {
 		services, err := shadowsOf(ctx, l)
 		if err != nil {

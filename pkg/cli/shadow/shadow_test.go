@@ -28,6 +28,21 @@ func TestFlags(t *testing.T) {
 	cmd.SetArgs([]string{"--wait", "1m", "--watch"})
 	require.ErrorContains(t, cmd.Execute(), "[wait watch]")
 
+	var start *StartOptions
+	cmd = newCmdStart(f, func(o *StartOptions) error { start = o; return nil })
+	cmd.SetArgs([]string{"messaging", "--ref", "main", "--tags", "a,b", "--json"})
+	require.NoError(t, cmd.Execute())
+	require.Equal(t, StartOptions{Factory: f, Service: "messaging", Ref: "main", Tags: []string{"a", "b"}, JSON: true}, *start)
+	cmd = newCmdStart(f, func(*StartOptions) error { return nil })
+	cmd.SetArgs([]string{"messaging", "--image", "i", "--tags", "a"})
+	require.ErrorContains(t, cmd.Execute(), "[image tags]")
+
+	var abort *AbortOptions
+	cmd = newCmdAbort(f, func(o *AbortOptions) error { abort = o; return nil })
+	cmd.SetArgs([]string{"messaging"})
+	require.NoError(t, cmd.Execute())
+	require.Equal(t, AbortOptions{Factory: f, Service: "messaging"}, *abort)
+
 	var diff *DiffOptions
 	cmd = newCmdDiff(f, func(o *DiffOptions) error { diff = o; return nil })
 	cmd.SetArgs([]string{"messaging", "--json"})

@@ -46,8 +46,9 @@ type Start struct {
 
 // record is the Secret of a shadow: who has it, and what the comparer is asked with. It is made first and deleted last.
 type record struct {
-	About shadow.About `json:"about"`
-	Token string       `json:"token"`
+	About    shadow.About `json:"about"`
+	Comparer string       `json:"comparer"` // its image
+	Token    string       `json:"token"`
 }
 
 const (
@@ -73,9 +74,9 @@ func (s Shadow) read(ctx context.Context) (r record, err error) {
 }
 
 // claim makes the record. The error is ErrThere, with who began it, where there is a shadow.
-func (s Shadow) claim(ctx context.Context, about shadow.About) error {
+func (s Shadow) claim(ctx context.Context, o Start) error {
 	token := rand.Text()
-	b, err := json.Marshal(record{About: about, Token: token})
+	b, err := json.Marshal(record{About: o.About, Comparer: o.Comparer, Token: token})
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 	if err != nil {
 		return err
 	}
-	if err := s.claim(ctx, o.About); err != nil {
+	if err := s.claim(ctx, o); err != nil {
 		return err
 	}
 	report.Doing("copying the live state of %s", s.Service)
@@ -151,8 +152,8 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 	return nil
 }
 
-// comparer gives the comparer's objects with what it is told.
-func (s Shadow) comparer(live workload.Live, o workload.Options, about shadow.About) ([]runtime.Object, error) {
+// comparer gives the comparer's objects with what it is told. more are variables beside.
+func (s Shadow) comparer(live workload.Live, o workload.Options, about shadow.About, more ...corev1.EnvVar) ([]runtime.Object, error) {
 	objects, err := workload.Comparer(live, o)
 	if err != nil {
 		return nil, err
@@ -171,6 +172,7 @@ func (s Shadow) comparer(live workload.Live, o workload.Options, about shadow.Ab
 		c.Env = append(c.Env, corev1.EnvVar{Name: "ABOUT", Value: string(text)}, corev1.EnvVar{Name: "TOKEN", ValueFrom: &corev1.EnvVarSource{
 			SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: s.recordName()}, Key: tokenKey},
 		}})
+		c.Env = append(c.Env, more...)
 		// What does not fit into memory goes where it is gone with the pod.
 		spec.Volumes = append(spec.Volumes, corev1.Volume{Name: "data", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}})
 		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: "data", MountPath: "/data"})
@@ -220,10 +222,11 @@ func (s Shadow) Evidence(ctx context.Context) (e shadow.Evidence, err error) {
 	return e, err
 }
 
-// Abort ends the shadow and removes all that it has: the copies first, then, by the comparer, what they have in Kafka and
-// in the database, then the comparer. Where it was ended half-way it goes on.
+// Abort ends the shadow and removes all that it has: the copies first, then, by a comparer that does nothing else, what
+// they have in Kafka and in the database, then the comparer. Where it was ended half-way it goes on.
 func (s Shadow) Abort(ctx context.Context, report event.Report) error {
-	if _, err := s.read(ctx); err != nil {
+	r, err := s.read(ctx)
+	if err != nil {
 		return err
 	}
 	for _, of := range topics.Sides() {
@@ -233,15 +236,9 @@ func (s Shadow) Abort(ctx context.Context, report event.Report) error {
 			return fmt.Errorf("stop %s: %w", name, err)
 		}
 	}
-	there, err := s.has(ctx, topics.Comparer(s.Service))
-	if err != nil {
+	report.Doing("removing the topics and databases of the shadow")
+	if err := s.clean(ctx, r, report); err != nil {
 		return err
-	}
-	if there {
-		report.Doing("removing the topics and databases of the shadow")
-		if err := s.ask(ctx, func(a shadow.Address) error { return a.Clean(ctx) }); err != nil {
-			return err
-		}
 	}
 	if err := s.Client.Delete(ctx, s.set(topics.Comparer(s.Service)), report); err != nil {
 		return fmt.Errorf("stop the comparer: %w", err)
@@ -253,12 +250,25 @@ func (s Shadow) Abort(ctx context.Context, report event.Report) error {
 	return nil
 }
 
-func (s Shadow) has(ctx context.Context, deployment string) (bool, error) {
-	_, err := s.Client.Core.AppsV1().Deployments(s.Namespace).Get(ctx, deployment, metav1.GetOptions{})
+// clean has a comparer remove what the copies have left. The one that was at work may be gone, or hang.
+func (s Shadow) clean(ctx context.Context, r record, report event.Report) error {
+	live, err := s.live(ctx)
 	if apierrors.IsNotFound(err) {
-		return false, nil
+		report.Warn("%s itself is gone, so the topics and databases of its shadow stay", s.Service)
+		return nil
 	}
-	return err == nil, err
+	if err != nil {
+		return err
+	}
+	o := workload.Options{Service: s.Service, ComparerImage: r.Comparer, Owner: s.Owner}
+	objects, err := s.comparer(live, o, r.About, corev1.EnvVar{Name: "ENDING", Value: "1"})
+	if err != nil {
+		return err
+	}
+	if err := s.apply(ctx, topics.Comparer(s.Service), objects, report); err != nil {
+		return err
+	}
+	return s.ask(ctx, func(a shadow.Address) error { return a.Clean(ctx) })
 }
 
 // All gives the shadows of a namespace.

@@ -75,6 +75,21 @@ func Take(ctx context.Context, service string, kafka *kadm.Client, db *mongo.Cli
 	return start, nil
 }
 
+// HasBegun says whether the candidate and the baseline of a service are at work: members of their consumer groups.
+func HasBegun(ctx context.Context, kafka *kadm.Client, service string) (bool, error) {
+	names := side.NamesOf(service)
+	for _, s := range copied() {
+		groups, err := kafka.DescribeGroups(ctx, names[s].Group)
+		if err != nil {
+			return false, fmt.Errorf("look at the consumer group %s: %w", names[s].Group, err)
+		}
+		if g := groups[names[s].Group]; len(g.Members) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // Now gives a start at the ends of the topics as they are, for sides that run already.
 func Now(ctx context.Context, service string, kafka *kadm.Client) (start Start, err error) {
 	if start.Live, err = outputs(ctx, kafka, service); err != nil {

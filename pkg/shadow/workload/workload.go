@@ -25,7 +25,7 @@ import (
 )
 
 // Label is on everything that belongs to a shadow. Its value is the service.
-const Label = "labctl.dev/shadow"
+const Label = "labctl/shadow"
 
 const (
 	nameLabel   = "app.kubernetes.io/name"

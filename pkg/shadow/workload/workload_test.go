@@ -162,7 +162,7 @@ func TestWhatDiffers(t *testing.T) {
 				}
 			}
 			want := map[string]string{
-				"SIDE_EFFECTS": "off", "KAFKA_WRITE_PREFIX": side + ".", "OTEL_SERVICE_NAME": d.Name,
+				"SIDE_EFFECTS": "off", "KAFKA_WRITE_PREFIX": side + "." + service + ".", "OTEL_SERVICE_NAME": d.Name,
 				"KAFKA_USER": d.Name, "KAFKA_PASSWORD": "shadow-kafka/" + d.Name,
 			}
 			if service != "gateway" {
