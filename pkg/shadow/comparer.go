@@ -60,7 +60,8 @@ type Comparer struct {
 	shapes   *compare.Shapes
 	intended int64 // results that differ only where they are meant to
 	sides    [side.Count]SideFacts
-	failed   error // why nothing is compared any more
+	started  [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
+	failed   error               // why nothing is compared any more
 }
 
 // New makes the comparer of a shadow that begins.
@@ -190,24 +191,34 @@ func (c *Comparer) sawFacts(f records.Facts) {
 	}
 }
 
-// sawMemory notes what a side's process holds.
-func (c *Comparer) sawMemory(s side.Side, bytes int64) {
+// sawProcess notes what a side's process holds, and when it started: one that started again has ended before.
+func (c *Comparer) sawProcess(s side.Side, started float64, bytes int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if before := c.started[s]; before != 0 && started != before {
+		c.restarted(s)
+	}
+	c.started[s] = started
 	c.sides[s].Memory = bytes
 	if name, ok := judged()[s]; ok {
 		c.monitor.SetMemory(name, bytes)
 	}
 }
 
-// Ended says that a side's process has ended by itself.
+// Ended says that a side's process has ended by itself. Who runs the process knows of it sooner, and why.
 func (c *Comparer) Ended(s side.Side, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.sides[s].Restarts++
 	if err != nil {
 		c.sides[s].Ended = err.Error()
 	}
+	c.started[s] = 0 // the next one is known to be another
+	c.restarted(s)
+}
+
+// restarted counts a restart. The caller holds mu.
+func (c *Comparer) restarted(s side.Side) {
+	c.sides[s].Restarts++
 	if name, ok := judged()[s]; ok {
 		c.monitor.SetRestarts(name, int64(c.sides[s].Restarts))
 	}

@@ -16,8 +16,12 @@ import (
 // watchEvery is the time between two looks at the sides.
 const watchEvery = 2 * time.Second
 
-// memoryMetric is what a process holds, in bytes; every Prometheus client has it.
-const memoryMetric = "process_resident_memory_bytes"
+// The metrics of a process that are watched: what it holds, in bytes, and when it started, in seconds since 1970. Every
+// Prometheus client has them.
+const (
+	memoryMetric = "process_resident_memory_bytes"
+	startMetric  = "process_start_time_seconds"
+)
 
 // watch looks at how the sides are until ctx ends: facts gives how far they have come, and processes has the base address
 // of each side's metrics.
@@ -29,7 +33,7 @@ func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, fa
 	for {
 		for s, url := range processes {
 			if m, err := metrics(ctx, client, url+"/metrics"); err == nil {
-				c.sawMemory(s, int64(m[memoryMetric]))
+				c.sawProcess(s, m[startMetric], int64(m[memoryMetric]))
 			}
 		}
 		c.sawFacts(facts())
