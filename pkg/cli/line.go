@@ -59,7 +59,7 @@ func (f *Factory) program() string {
 // commandStart matches where a command of labctl begins in a text: at its beginning, quoted, after a colon, or inside
 // another command.
 var commandStart = regexp.MustCompile("(^|`|: |\\$\\(|\\bsudo )labctl (?:cluster (?:status|start|stop|logs)|" +
-	"chaos|dev|doctor|down|drift|exec|graph|helm|help|kubeconfig|kubectl|load|logs|open|outputs|plan|shadow (?:start|status|diff|report|abort)|ship|status|up|validate|version)\\b")
+	"chaos|dev|doctor|down|drift|exec|graph|helm|help|kubeconfig|kubectl|load|logs|open|outputs|plan|shadow (?:start|status|diff|report|promote|rollback|abort)|ship|status|up|validate|version)\\b")
 
 // addressed names the lab that the user chose in every command of labctl in text.
 func (f *Factory) addressed(text string) string {

@@ -368,6 +368,25 @@ func (l *Lab) beside(ctx context.Context, o Options) (stack.ExecOptions, error) 
 
 // Ship builds one service's image, pushes it and upgrades the releases that use it.
 func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
+	return l.ship(ctx, service, o, func(r *run, i imageStep) error { return i.up(ctx, r) })
+}
+
+// ShipImage has a service run an image that is in a registry: it upgrades the releases that use it. The next `labctl up` or
+// Ship builds the service from the source again.
+func (l *Lab) ShipImage(ctx context.Context, service, ref string, o Options) error {
+	return l.ship(ctx, service, o, func(r *run, i imageStep) error {
+		if err := r.record(i.id(), entry{}, func(e *entry) error {
+			e.Ref, e.Detail = ref, ref
+			return nil
+		}); err != nil {
+			return err
+		}
+		r.learnImage(i.Name, ref)
+		return nil
+	})
+}
+
+func (l *Lab) ship(ctx context.Context, service string, o Options, renew func(*run, imageStep) error) error {
 	s, img := l.findImage(service)
 	if img == nil {
 		return fmt.Errorf("no service %q; there are: %s", service, strings.Join(l.Services(), ", "))
@@ -393,7 +412,7 @@ func (l *Lab) Ship(ctx context.Context, service string, o Options) error {
 			return fmt.Errorf("ship %s: %s. Run `labctl up`, which repairs it", service, reason)
 		}
 	}
-	if err := (imageStep{s, img}).up(ctx, r); err != nil {
+	if err := renew(r, imageStep{s, img}); err != nil {
 		return r.failed(ctx, err)
 	}
 	r.insist = true

@@ -13,6 +13,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
+	"github.com/labctl/labctl/test/scope"
 )
 
 // shadowed gives a version that drops edits the live traffic: it is found, nobody notices it, and nothing of it is left.
@@ -47,11 +48,44 @@ func (l *testLab) shadowed(t *testing.T) {
 
 	l.run("shadow", "abort", "messaging")
 	require.Equal(t, before, l.objects(t))
-	require.Equal(t, pods, l.podsByAddress(t), "no live pod was touched")
+	left := l.podsByAddress(t)
+	for address, name := range pods {
+		require.Equal(t, name, left[address], "no live pod was touched")
+	}
+	for _, name := range left {
+		require.NotRegexp(t, "-(shadow|baseline|comparer)-", name)
+	}
 	out, code = l.try(t.Context(), "shadow", "status", "messaging")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "there is no shadow of messaging")
 	l.run("shadow", "abort", "messaging") // nothing is left to do
+	l.promoted(t)
+}
+
+// promoted gives a version the place of the live one while people talk, and takes it back.
+func (l *testLab) promoted(t *testing.T) {
+	if !scope.Full() {
+		return
+	}
+	before := l.image("messaging")
+	l.run("shadow", "start", "messaging", "--working-tree", "--tags", "faulty_memory")
+	out, code := l.try(t.Context(), "shadow", "promote", "messaging")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "the verdict is no pass but inconclusive")
+	talk := startTalk(t, l.url())
+	talk.more(20)
+	l.run("shadow", "promote", "messaging", "--force", "--reason", "a test of the way", "--watch", "5s")
+	after := l.image("messaging")
+	require.NotEqual(t, before, after)
+	talk.more(20)
+	require.Contains(t, l.run("shadow", "report", "messaging"), "with the tags faulty_memory")
+	l.run("shadow", "rollback", "messaging", "--reason", "it never frees memory")
+	require.Equal(t, before, l.image("messaging"))
+	talk.more(20)
+	talk.finish()
+	out, code = l.try(t.Context(), "shadow", "rollback", "messaging")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "it was undone (it never frees memory)")
 }
 
 // objects names what there is in the chat's namespace, but for what comes and goes by itself.

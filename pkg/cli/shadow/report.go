@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,7 +11,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/incluster"
 )
 
 // ReportOptions are the flags of `labctl shadow report`.
@@ -26,7 +29,8 @@ func newCmdReport(f *cli.Factory, runF func(*ReportOptions) error) *cobra.Comman
 		Use:   "report SERVICE",
 		Short: "Print the evidence of a shadow, to keep",
 		Long: `Print all that a verdict rests on, as Markdown: the policy, the conditions with their bounds, the copies, and the
-differing results with an example each. Examples have what people said: mind who reads them.`,
+differing results with an example each. Where there is no shadow any more, it is the evidence of the last promotion.
+Examples have what people said: mind who reads them.`,
 		Example: `  labctl shadow report messaging > shadow.md
   labctl shadow report messaging --json > shadow.json`,
 		Args: cli.Takes("SERVICE"),
@@ -43,14 +47,38 @@ differing results with an example each. Examples have what people said: mind who
 }
 
 func runReport(ctx context.Context, opts *ReportOptions) error {
-	e, err := evidence(ctx, opts.Factory, opts.Service)
+	e, err := ask(ctx, opts.Factory, opts.Service)
+	if errors.Is(err, incluster.ErrNone) {
+		e, err = keptEvidence(ctx, opts)
+	}
 	if err != nil {
-		return err
+		return explainNone(err, opts.Service)
 	}
 	if opts.JSON {
 		return cli.WriteJSON(opts.Factory.IO.Out, e)
 	}
 	return writeReport(opts.Factory.IO.Out, e)
+}
+
+// keptEvidence gives that of the last promotion, where there is no shadow any more. The error is incluster.ErrNone where there
+// was none.
+func keptEvidence(ctx context.Context, opts *ReportOptions) (e shadow.Evidence, err error) {
+	l, err := app.Open(opts.Factory)
+	if err != nil {
+		return e, err
+	}
+	if _, err := l.Kubeconfig(ctx); err != nil { // the lab is not up
+		return e, incluster.ErrNone
+	}
+	s, err := inCluster(ctx, l, opts.Service)
+	if err != nil {
+		return e, err
+	}
+	p, err := s.Last(ctx)
+	if errors.Is(err, incluster.ErrNoPromotion) {
+		return e, incluster.ErrNone
+	}
+	return p.Evidence, err
 }
 
 // writeReport prints the evidence as Markdown.

@@ -34,13 +34,31 @@ and labctl compares what the two make of it. Start it in the lab's cluster, or w
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCmdStart(f, nil), newCmdStatus(f, nil), newCmdDiff(f, nil), newCmdReport(f, nil), newCmdAbort(f, nil))
+	cmd.AddCommand(newCmdStart(f, nil), newCmdStatus(f, nil), newCmdDiff(f, nil), newCmdReport(f, nil), newCmdPromote(f, nil), newCmdRollback(f, nil), newCmdAbort(f, nil))
 	return cmd
 }
 
 // evidence asks a shadow: the one of labctl dev where that runs one, else the one in the lab's cluster. service may be empty,
 // where there is no other.
-func evidence(ctx context.Context, f *cli.Factory, service string) (e shadow.Evidence, err error) {
+func evidence(ctx context.Context, f *cli.Factory, service string) (shadow.Evidence, error) {
+	e, err := ask(ctx, f, service)
+	return e, explainNone(err, service)
+}
+
+// explainNone says what to type where there is no shadow.
+func explainNone(err error, service string) error {
+	if !errors.Is(err, incluster.ErrNone) {
+		return err
+	}
+	what := "there is no shadow"
+	if service != "" {
+		what += " of " + service
+	}
+	return &cli.Error{What: what, Next: []string{"labctl shadow start messaging --working-tree", "labctl dev --shadow messaging=DIRECTORY"}}
+}
+
+// ask is evidence whose error is incluster.ErrNone where there is no shadow.
+func ask(ctx context.Context, f *cli.Factory, service string) (e shadow.Evidence, err error) {
 	dir, err := labDir(f)
 	if err != nil {
 		return e, err
@@ -53,15 +71,7 @@ func evidence(ctx context.Context, f *cli.Factory, service string) (e shadow.Evi
 	if err != nil {
 		return e, err
 	}
-	e, err = askCluster(ctx, l, service)
-	if errors.Is(err, incluster.ErrNone) {
-		what := "there is no shadow"
-		if service != "" {
-			what += " of " + service
-		}
-		return e, &cli.Error{What: what, Next: []string{"labctl shadow start messaging --working-tree", "labctl dev --shadow messaging=DIRECTORY"}}
-	}
-	return e, err
+	return askCluster(ctx, l, service)
 }
 
 // askDev asks the shadow of labctl dev. The error is fs.ErrNotExist where it runs none, and shadow.ErrAway where it was killed.

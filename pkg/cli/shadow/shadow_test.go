@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/cli"
@@ -42,6 +43,18 @@ func TestFlags(t *testing.T) {
 	cmd.SetArgs([]string{"messaging"})
 	require.NoError(t, cmd.Execute())
 	require.Equal(t, AbortOptions{Factory: f, Service: "messaging"}, *abort)
+
+	for _, make := range []func(*cli.Factory, func(*PromoteOptions) error) *cobra.Command{newCmdPromote, newCmdRollback} {
+		var promote *PromoteOptions
+		cmd = make(f, func(o *PromoteOptions) error { promote = o; return nil })
+		cmd.SetArgs([]string{"messaging", "--reason", "why", "--confirm", "prod"})
+		if cmd.Name() == "promote" {
+			require.ErrorContains(t, cmd.Execute(), "--force and --reason go together")
+			cmd.SetArgs([]string{"messaging", "--force", "--reason", "why", "--confirm", "prod", "--watch", "1s"})
+		}
+		require.NoError(t, cmd.Execute())
+		require.Equal(t, "messaging why prod", strings.Join([]string{promote.Service, promote.Reason, promote.Confirm}, " "))
+	}
 
 	var diff *DiffOptions
 	cmd = newCmdDiff(f, func(o *DiffOptions) error { diff = o; return nil })

@@ -100,3 +100,12 @@ func (s *Shapes) Clone() *Shapes {
 	}
 	return &c
 }
+
+// WithoutExamples gives the collector's counts alone.
+func (s *Shapes) WithoutExamples() *Shapes {
+	c := s.Clone()
+	for _, shape := range c.Shapes {
+		shape.Example = Example{}
+	}
+	return c
+}

@@ -46,9 +46,10 @@ type Start struct {
 
 // record is the Secret of a shadow: who has it, and what the comparer is asked with. It is made first and deleted last.
 type record struct {
-	About    shadow.About `json:"about"`
-	Comparer string       `json:"comparer"` // its image
-	Token    string       `json:"token"`
+	About     shadow.About `json:"about"`
+	Candidate string       `json:"candidate"` // its image
+	Comparer  string       `json:"comparer"`  // its image
+	Token     string       `json:"token"`
 }
 
 const (
@@ -76,7 +77,7 @@ func (s Shadow) read(ctx context.Context) (r record, err error) {
 // claim makes the record. The error is ErrThere, with who began it, where there is a shadow.
 func (s Shadow) claim(ctx context.Context, o Start) error {
 	token := rand.Text()
-	b, err := json.Marshal(record{About: o.About, Comparer: o.Comparer, Token: token})
+	b, err := json.Marshal(record{About: o.About, Candidate: o.Candidate, Comparer: o.Comparer, Token: token})
 	if err != nil {
 		return err
 	}
@@ -232,20 +233,31 @@ func (s Shadow) Abort(ctx context.Context, report event.Report) error {
 	for _, of := range topics.Sides() {
 		name := topics.Copy(s.Service, of)
 		report.Doing("stopping %s", name)
-		if err := s.Client.Delete(ctx, s.set(name), report); err != nil {
-			return fmt.Errorf("stop %s: %w", name, err)
+		if err := s.remove(ctx, name, report); err != nil {
+			return err
 		}
 	}
 	report.Doing("removing the topics and databases of the shadow")
 	if err := s.clean(ctx, r, report); err != nil {
 		return err
 	}
-	if err := s.Client.Delete(ctx, s.set(topics.Comparer(s.Service)), report); err != nil {
-		return fmt.Errorf("stop the comparer: %w", err)
+	if err := s.remove(ctx, topics.Comparer(s.Service), report); err != nil {
+		return err
 	}
 	err = s.Client.Core.CoreV1().Secrets(s.Namespace).Delete(ctx, s.recordName(), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove the secret %s: %w", s.recordName(), err)
+	}
+	return nil
+}
+
+// remove removes the objects of a part, and waits until its pods have ended.
+func (s Shadow) remove(ctx context.Context, part string, report event.Report) error {
+	if err := s.Client.Delete(ctx, s.set(part), report); err != nil {
+		return fmt.Errorf("stop %s: %w", part, err)
+	}
+	if err := s.Client.DeleteAll(ctx, corev1.SchemeGroupVersion.WithKind("Pod"), s.Namespace, workload.PodsOf(s.Service, part), report); err != nil {
+		return fmt.Errorf("stop the pods of %s: %w", part, err)
 	}
 	return nil
 }

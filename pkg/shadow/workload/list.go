@@ -26,6 +26,9 @@ func Kinds() []schema.GroupVersionKind {
 // Selector selects what belongs to a service's shadow.
 func Selector(service string) labels.Set { return labels.Set{Label: service} }
 
+// PodsOf selects the pods of a part of a service's shadow: a side, or the comparer.
+func PodsOf(service, part string) labels.Set { return labels.Set{nameLabel: part, Label: service} }
+
 // lister is what kube.Client does.
 type lister interface {
 	List(ctx context.Context, gvk schema.GroupVersionKind, namespace string, with labels.Set) ([]unstructured.Unstructured, error)
