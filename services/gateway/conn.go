@@ -91,10 +91,12 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 		g.Log.Debug("no upgrade", "error", err)
 		return nil // it is answered
 	}
-	c.timer = time.AfterFunc(g.HeartbeatTimeout, func() { c.close(wire.CloseNoHeartbeat, "the client said no hello") })
 	c.ending.Add(1)
 	g.connections.Inc()
 	g.opened.Add(1)
+	c.mu.Lock() // the timer may be due before it is known here
+	c.timer = time.AfterFunc(g.HeartbeatTimeout, func() { c.close(wire.CloseNoHeartbeat, "the client said no hello") })
+	c.mu.Unlock()
 	// A socket lives for hours. It needs nothing of the request that began it, which ends here, nor of the depth of its stack.
 	go c.serve() //nolint:gosec // G118: it outlives the request
 	return nil
