@@ -52,7 +52,7 @@ func TestUsersOfASecret(t *testing.T) {
 	}
 	require.NoError(t, create("groups", "g", "messages"))
 	require.ErrorIs(t, create("groups", "g", "presence"), kerr.TopicAuthorizationFailed)
-	require.NoError(t, create("groups-shadow", "s", "shadow.messages"))
+	require.NoError(t, create("groups-shadow", "s", "shadow.groups.messages"))
 	require.ErrorIs(t, create("groups-shadow", "s", "sessions"), kerr.TopicAuthorizationFailed)
 	require.NoError(t, create("admin", "a", "users"))
 	require.Error(t, create("auth", "g", "sessions"), "who is not in the Secret can't log in")

@@ -364,6 +364,8 @@ func TestADeletedAccount(t *testing.T) {
 
 	secret := func(m client.Message) bool { return strings.Contains(m.Body, "hush") }
 	b.until("the texts to go, live", func() bool {
+		b.device.mu.Lock() // not the hearer's
+		defer b.device.mu.Unlock()
 		n := 0
 		for _, m := range b.got {
 			if m.Kind == "delete" && m.Sender == gone {

@@ -149,8 +149,8 @@ func (w *world) start(name string) {
 	ln, err := net.Listen("tcp", p.addr)
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan error, 1)
-	go func() { ended <- p.unit.run(ctx, w.env(name), listeners{service: ln}, w.lab.log.With("service", name)) }()
+	ended, env := make(chan error, 1), w.env(name)
+	go func() { ended <- p.unit.run(ctx, env, listeners{service: ln}, w.lab.log.With("service", name)) }()
 	p.stop = func() {
 		cancel()
 		if err := <-ended; err != nil {
