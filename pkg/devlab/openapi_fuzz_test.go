@@ -88,8 +88,8 @@ type fuzzer struct {
 	right   bool // the request that is made now has nothing wrong
 	callers []*fuzzCaller
 	// befriend makes the first caller somebody's contact, unless one of them has blocked the other: what else is asked
-	// soon ends that again.
-	befriend func()
+	// soon ends that again. Until the end that it gives, that somebody is the only user who is known.
+	befriend func() (end func())
 	// known are values that mean something to the chat, by the name of the field or parameter.
 	known     map[string][]string
 	succeeded map[string]int // by route
@@ -118,9 +118,12 @@ func newFuzzer(t *testing.T, w *world, seed uint64) *fuzzer {
 	require.NoError(t, err)
 	_, err = other.RequestContact(ctx, plain.User.ID)
 	require.NoError(t, err)
-	z.befriend = func() {
+	z.befriend = func() func() {
 		_, _ = other.RequestContact(ctx, plain.User.ID)
 		_, _ = call(t, http.MethodPost, w.url+"/api/contacts/requests/"+other.User.ID+"/accept", z.callers[0].token, "")
+		all := z.known["user"]
+		z.known["user"] = []string{other.User.ID}
+		return func() { z.known["user"] = all }
 	}
 	phone.Close()
 	w.stored()
@@ -203,11 +206,13 @@ func (z *fuzzer) try(c *contract, o operation) {
 		return // a second rotation within seconds makes tokens that others can't verify yet
 	}
 	z.right = z.IntN(2) == 0
-	if id == "setNickname" {
-		z.befriend()
+	end := func() {}
+	if id == "setNickname" && z.right {
+		end = z.befriend()
 	}
 	z.succeeded[o.route] += 0 // it is tried
 	r := z.request(c, o, op)
+	end()
 	what := fmt.Sprintf("seed %d, request %d: %s", z.seed, z.made, r)
 	for _, secret := range slices.Concat(z.known["password"], z.known["refresh_token"]) {
 		what = strings.ReplaceAll(what, secret, "<secret>")
