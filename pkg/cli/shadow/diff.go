@@ -68,7 +68,11 @@ func writeDiff(out io.Writer, e shadow.Evidence) error {
 		if i > 0 {
 			_, _ = fmt.Fprintln(out)
 		}
-		_, _ = fmt.Fprintf(out, "%d results: %s\n  first %s, last %s; the first:\n", s.Count, s.Shape, s.First, s.Last)
+		_, _ = fmt.Fprintf(out, "%d results: %s\n  first %s, last %s", s.Count, s.Shape, s.First, s.Last)
+		if len(s.Example.Differences) > 0 { // kept evidence has none
+			_, _ = fmt.Fprint(out, "; the first:")
+		}
+		_, _ = fmt.Fprintln(out)
 		for _, d := range s.Example.Differences {
 			if err := writeDifference(out, d); err != nil {
 				return err

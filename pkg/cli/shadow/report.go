@@ -29,8 +29,8 @@ func newCmdReport(f *cli.Factory, runF func(*ReportOptions) error) *cobra.Comman
 		Use:   "report SERVICE",
 		Short: "Print the evidence of a shadow, to keep",
 		Long: `Print all that a verdict rests on, as Markdown: the policy, the conditions with their bounds, the copies, and the
-differing results with an example each. Where there is no shadow any more, it is the evidence of the last promotion.
-Examples have what people said: mind who reads them.`,
+differing results with an example each. Examples have what people said: mind who reads them. Where there is no shadow any
+more, it is the evidence of the last promotion, which has none.`,
 		Example: `  labctl shadow report messaging > shadow.md
   labctl shadow report messaging --json > shadow.json`,
 		Args: cli.Takes("SERVICE"),

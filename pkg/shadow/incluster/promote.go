@@ -114,16 +114,13 @@ func (s Shadow) promotionName() string { return "promotion-of-" + s.Service }
 
 const promotionKey = "promotion.json"
 
-// maxKept is how many bytes a config map may have, with room for what else is in it.
-const maxKept = 900 << 10
-
-// keep writes a promotion to the cluster. Examples of results that would not fit are left out.
+// keep writes a promotion to the cluster, without examples of results: they have what people said, who may want it
+// deleted (docs/adr/0024-deleting-accounts.md).
 func (s Shadow) keep(ctx context.Context, p Promotion) error {
-	b, err := json.Marshal(p)
-	if err == nil && len(b) > maxKept && p.Evidence.Differing != nil {
+	if p.Evidence.Differing != nil {
 		p.Evidence.Differing = p.Evidence.Differing.WithoutExamples()
-		b, err = json.Marshal(p)
 	}
+	b, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
