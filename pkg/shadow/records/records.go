@@ -147,27 +147,30 @@ func (r *Reader) Facts() Facts {
 	return r.facts
 }
 
-// Run reads until ctx ends, or the sink fails.
+// patience is how long the brokers may be away.
+const patience = 5 * time.Minute
+
+// Run reads until ctx ends, the sink fails, or the brokers are away for too long.
 func (r *Reader) Run(ctx context.Context) error {
 	defer r.client.Close()
 	var pending []checkpoint
-	looked := time.Time{}
+	looked, well := time.Time{}, time.Now()
 	for {
-		fetches := r.poll(ctx)
+		err := r.take(r.poll(ctx))
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err := r.take(fetches); err != nil {
-			return err
-		}
-		if time.Since(looked) >= checkEvery {
+		if err == nil && time.Since(looked) >= checkEvery {
 			looked = time.Now()
-			if err := r.look(ctx, &pending); err != nil {
-				if ctx.Err() != nil {
-					return nil
-				}
-				return err
-			}
+			err = r.look(ctx, &pending)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			well = time.Now()
+		case time.Since(well) > patience:
+			return err
 		}
 		if err := r.settle(&pending); err != nil {
 			return err

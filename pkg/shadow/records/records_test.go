@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/pkg/shadow/records"
 	"github.com/labctl/labctl/pkg/shadow/side"
@@ -60,6 +61,8 @@ func (s *sink) Advance(of side.Side, partition int32, upTo int64) error {
 // trial is a broker on which a test does what the sides do.
 type trial struct {
 	t      *testing.T
+	start  func() // the broker
+	broker *kafka.Broker
 	client *kgo.Client
 	admin  *kadm.Client
 	sink   *sink
@@ -68,14 +71,20 @@ type trial struct {
 
 func newTrial(t *testing.T, from map[int32]int64) *trial {
 	t.Helper()
-	broker, err := kafka.Start(kafka.Options{DataDir: t.TempDir(), Listen: "127.0.0.1:0"})
-	require.NoError(t, err)
-	t.Cleanup(broker.Close)
-	access := []kgo.Opt{kgo.SeedBrokers(broker.Addr())}
+	w := &trial{t: t, sink: newSink()}
+	dir, addr := t.TempDir(), freeport.Of(t).Addr()
+	w.start = func() {
+		var err error
+		w.broker, err = kafka.Start(kafka.Options{DataDir: dir, Listen: addr})
+		require.NoError(t, err)
+	}
+	w.start()
+	t.Cleanup(func() { w.broker.Close() })
+	access := []kgo.Opt{kgo.SeedBrokers(addr)}
 	client, err := kgo.NewClient(append(access, kgo.RecordPartitioner(kgo.ManualPartitioner()))...)
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
-	w := &trial{t: t, client: client, admin: kadm.NewClient(client), sink: newSink()}
+	w.client, w.admin = client, kadm.NewClient(client)
 	w.create(topics.Messages, topics.Users, topics.Dead)
 	w.write(topics.Users, "c", `{"of": "before"}`, "messages/0/0")
 	live, err := w.admin.ListEndOffsets(t.Context(), topics.Users, topics.Dead)
@@ -237,4 +246,23 @@ func TestCopies(t *testing.T) {
 			}
 		}
 	}))
+}
+
+// A broker that is away for a while ends nothing, and no result is lost or given twice.
+func TestBrokerIsAway(t *testing.T) {
+	w := newTrial(t, map[int32]int64{0: 0, 1: 0})
+	w.say(0, "send")
+	w.write(topics.Users, "c", `{"seq": 1}`, "messages/0/0")
+	w.commit(side.Live, 0, 1)
+	w.until(side.Live, 0, 0)
+	w.broker.Close()
+	w.start()
+	w.say(0, "send")
+	w.write(topics.Users, "c", `{"seq": 2}`, "messages/0/1")
+	w.commit(side.Live, 0, 2)
+	w.until(side.Live, 0, 1)
+	_, outputs := w.of(side.Live, "0/1")
+	require.Len(t, outputs, 1)
+	require.JSONEq(t, `{"seq": 2}`, string(outputs[0].Value))
+	require.Zero(t, w.reader.Facts().Lost[side.Live])
 }
