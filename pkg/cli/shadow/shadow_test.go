@@ -101,7 +101,9 @@ func TestStatus(t *testing.T) {
 	require.Regexp(t, `compared +1000 results; 99.00 % agree with live \(baseline: 100.00 %\)`, out.String())
 	require.Regexp(t, `verdict +fail: The candidate alone differed from live in 10 of 1000 results`, out.String())
 	require.Regexp(t, `candidate +3 +1 +50 MiB`, out.String())
-	require.Regexp(t, `differences +fail`, out.String())
+	require.Regexp(t, `(?m)^fail +differences  `, out.String())
+	require.NotRegexp(t, `(?m)^pass`, out.String(), "the report has those")
+	require.Regexp(t, `\d of \d+ conditions pass\.\n$`, out.String())
 }
 
 func TestExitCode(t *testing.T) {

@@ -138,11 +138,26 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	return writeOpen(out, v)
+}
+
+// writeOpen prints the conditions that do not pass, those that fail first. The report has all.
+func writeOpen(out io.Writer, v verdict.Verdict) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	passed := 0
 	_, _ = fmt.Fprintln(out)
-	_, _ = fmt.Fprintln(w, "CONDITION\tSTATE\tWHY")
-	for _, c := range v.Conditions {
-		_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", strings.TrimSpace(c.Name+" "+c.Kind), c.State, c.Why)
+	for _, state := range []verdict.State{verdict.Fail, verdict.Inconclusive, verdict.Pass} {
+		for _, c := range v.Conditions {
+			switch {
+			case c.State != state:
+			case state == verdict.Pass:
+				passed++
+			default:
+				_, _ = fmt.Fprintf(w, "%s\t%s\t%s\n", c.State, strings.TrimSpace(c.Name+" "+c.Kind), c.Why)
+			}
+		}
 	}
+	_, _ = fmt.Fprintf(w, "%d of %d conditions pass.\n", passed, len(v.Conditions))
 	return w.Flush()
 }
 
