@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -21,9 +22,9 @@ func TestComparerCanDoWhatAShadowNeeds(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.talk("before-")
 	w.handled("messaging")
-	user, shadow := topics.Comparer("messaging"), topics.Copy("messaging", topics.Candidate)
+	user, shadow, names := topics.Comparer("messaging"), topics.Copy("messaging", topics.Candidate), topics.NamesOf("messaging", topics.Candidate)
 
-	k, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.passwords[user]), kgo.ConsumeTopics(topics.Users, "shadow."+topics.Users))
+	k, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.passwords[user]), kgo.ConsumeTopics(topics.Users, names.Writes(topics.Users)))
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
 	broker := kadm.NewClient(k)
@@ -41,13 +42,15 @@ func TestComparerCanDoWhatAShadowNeeds(t *testing.T) {
 	w.handled("messaging")
 	w.handled(shadow)
 	require.Equal(t, w.documents("messaging", differing...), w.documents(shadow, differing...))
+	within, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
 	for read := map[string]bool{}; len(read) < 2; {
-		k.PollFetches(ctx).EachRecord(func(r *kgo.Record) { read[r.Topic] = true })
-		require.NoError(t, ctx.Err())
+		k.PollFetches(within).EachRecord(func(r *kgo.Record) { read[r.Topic] = true })
+		require.NoError(t, within.Err())
 	}
 
 	w.parts[shadow].stop()
-	for _, topic := range topics.Made("messaging", topics.NamesOf("messaging", topics.Candidate)) {
+	for _, topic := range topics.Made("messaging", names) {
 		r, err := broker.DeleteTopic(ctx, topic.Name)
 		require.NoError(t, errors.Join(err, r.Err), topic.Name)
 	}
