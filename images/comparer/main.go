@@ -66,10 +66,9 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	}
 	var begun atomic.Bool
 	var copied atomic.Int64
-	trial.Begun = func(context.Context) error {
+	trial.Begun = func(context.Context) {
 		begun.Store(true)
 		log.Info("compares from now on")
-		return nil
 	}
 	trial.Copied = func(documents int) { copied.Store(int64(documents)) }
 	var work, serving sync.WaitGroup

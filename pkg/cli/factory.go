@@ -69,6 +69,26 @@ func (f *Factory) Graph() (*stack.Graph, error) {
 	return g, nil
 }
 
+// LabDir gives the directory of the lab.hcl that is meant. Neither that nor the stacks are read. The error wraps stack.ErrNoLab.
+func (f *Factory) LabDir() (string, error) {
+	file := f.File
+	if file == "" {
+		found, err := stack.Find(f.WorkDir)
+		if err != nil {
+			return "", err
+		}
+		file = found
+	}
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return "", err
+	}
+	if _, err := os.Stat(file); err != nil {
+		return "", fmt.Errorf("%w: %w", stack.ErrNoLab, err)
+	}
+	return filepath.Dir(file), nil
+}
+
 // onlyTofu says whether the engine will be OpenTofu where lab.hcl leaves it open.
 func onlyTofu() bool {
 	if _, err := exec.LookPath("terraform"); err == nil {

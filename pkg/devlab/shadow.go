@@ -98,7 +98,7 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	var running sync.WaitGroup
 	defer running.Wait()
 	report.Doing("copying the database of %s", o.Service)
-	trial.Begun = func(ctx context.Context) error {
+	trial.Begun = func(ctx context.Context) {
 		for _, p := range processes {
 			running.Go(func() { p.keep(ctx, comparer) })
 		}
@@ -106,7 +106,6 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 			o.compared(comparer)
 		}
 		ready()
-		return nil
 	}
 	return comparer.Run(ctx, trial)
 }

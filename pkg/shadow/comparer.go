@@ -11,6 +11,7 @@ package shadow
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,14 @@ type About struct {
 	Rules  compare.Rules  `json:"rules"`
 }
 
+// Tagged names a version that is built with build tags.
+func Tagged(version string, tags []string) string {
+	if len(tags) == 0 {
+		return version
+	}
+	return version + " with the tags " + strings.Join(tags, ", ")
+}
+
 // Options are those of New.
 type Options struct {
 	// Service is the service.
@@ -53,9 +62,9 @@ type Comparer struct {
 	o        Options
 	handled  string // the topic whose records the service handles
 	comparer *compare.Comparer
+	join     *join.Join // calls joined, so it is not called with mu held
 
 	mu       sync.Mutex
-	join     *join.Join
 	monitor  *verdict.Monitor
 	shapes   *compare.Shapes
 	intended int64 // results that differ only where they are meant to
@@ -74,7 +83,7 @@ func New(o Options) (*Comparer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("shadow of %s: %w", o.Service, err)
 	}
-	for _, s := range []verdict.Side{verdict.Candidate, verdict.Baseline} {
+	for _, s := range side.All() {
 		monitor.SetRestarts(s, 0)
 	}
 	handled, _ := topics.Shared(o.Service)
@@ -86,11 +95,7 @@ func New(o Options) (*Comparer, error) {
 }
 
 // Close removes what did not fit into memory. The evidence stays.
-func (c *Comparer) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.join.Close()
-}
+func (c *Comparer) Close() error { return c.join.Close() }
 
 // Service is whose shadow it is.
 func (c *Comparer) Service() string { return c.o.Service }
@@ -101,8 +106,6 @@ func (c *Comparer) Add(s side.Side, r records.Result) error {
 	if err != nil {
 		return fmt.Errorf("result of %s for partition %d, offset %d: %w", s, r.Partition, r.Offset, err)
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.join.Add(s, join.Result{
 		Key: join.Key{Stream: c.stream(r.Partition), Offset: r.Offset}, Kind: r.Kind, Body: body, Latency: r.Latency, Error: r.Dead,
 	})
@@ -110,8 +113,6 @@ func (c *Comparer) Add(s side.Side, r records.Result) error {
 
 // Advance says that all results of a side and partition up to an offset have been added.
 func (c *Comparer) Advance(s side.Side, partition int32, upTo int64) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	return c.join.Advance(s, c.stream(partition), upTo)
 }
 
@@ -123,8 +124,10 @@ func (c *Comparer) stream(partition int32) string {
 // label names a record as its topic, partition and offset, as the header source does.
 func label(k join.Key) string { return k.Stream + "/" + strconv.FormatInt(k.Offset, 10) }
 
-// joined takes the results of the three sides for one record. The caller holds mu.
+// joined takes the results of the three sides for one record.
 func (c *Comparer) joined(j join.Joined) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if j.Dropped {
 		c.monitor.Dropped(1)
 		return nil
@@ -172,11 +175,6 @@ func body(r *join.Result) []byte {
 	return r.Body
 }
 
-// judged gives the sides that a verdict is about.
-func judged() map[side.Side]verdict.Side {
-	return map[side.Side]verdict.Side{side.Candidate: verdict.Candidate, side.Baseline: verdict.Baseline}
-}
-
 // sawFacts notes how far the sides have come.
 func (c *Comparer) sawFacts(f records.Facts) {
 	c.mu.Lock()
@@ -185,9 +183,7 @@ func (c *Comparer) sawFacts(f records.Facts) {
 		is := &c.sides[s]
 		c.monitor.Dropped(f.Lost[s] - is.Lost)
 		is.Lag, is.Lost, is.Repeated = f.Lag[s], f.Lost[s], f.Repeated[s]
-	}
-	for s, name := range judged() {
-		c.monitor.SetLag(name, f.Lag[s])
+		c.monitor.SetLag(s, is.Lag)
 	}
 }
 
@@ -200,9 +196,7 @@ func (c *Comparer) sawProcess(s side.Side, started float64, bytes int64) {
 	}
 	c.started[s] = started
 	c.sides[s].Memory = bytes
-	if name, ok := judged()[s]; ok {
-		c.monitor.SetMemory(name, bytes)
-	}
+	c.monitor.SetMemory(s, bytes)
 }
 
 // Ended says that a side's process has ended by itself. Who runs the process knows of it sooner, and why.
@@ -219,9 +213,7 @@ func (c *Comparer) Ended(s side.Side, err error) {
 // restarted counts a restart. The caller holds mu.
 func (c *Comparer) restarted(s side.Side) {
 	c.sides[s].Restarts++
-	if name, ok := judged()[s]; ok {
-		c.monitor.SetRestarts(name, int64(c.sides[s].Restarts))
-	}
+	c.monitor.SetRestarts(s, int64(c.sides[s].Restarts))
 }
 
 // fail says why nothing is compared any more.

@@ -2,7 +2,6 @@ package shadow
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -45,7 +44,7 @@ type Trial struct {
 	// Copied hears how many documents are copied.
 	Copied func(documents int)
 	// Begun is called when the candidate and the baseline may start.
-	Begun func(ctx context.Context) error
+	Begun func(ctx context.Context)
 }
 
 // Run compares until ctx ends.
@@ -85,9 +84,7 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 	g, run := errgroup.WithContext(ctx)
 	g.Go(func() error { return reader.Run(run) })
 	g.Go(func() error { return c.watch(run, t.Processes, reader.Facts) })
-	if err := t.Begun(run); err != nil {
-		return errors.Join(err, run.Err())
-	}
+	t.Begun(run)
 	return g.Wait()
 }
 

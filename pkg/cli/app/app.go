@@ -83,7 +83,7 @@ func Open(f *cli.Factory) (*Lab, error) {
 		passwords: argocd.Passwords{Dir: filepath.Join(g.ClusterDir(), "argocd")},
 		factory:   f, clusters: nodes, cacheDir: cacheDir,
 	}
-	user, host := l.Who()
+	user, host := Who(l.factory)
 	l.git.author = gitops.Author{Name: user, Email: user + "@" + host}
 	l.Engine = lab.New(g, lab.Deps{
 		Terraform: runner, Shell: runner, Resources: resources,
@@ -99,15 +99,15 @@ func Open(f *cli.Factory) (*Lab, error) {
 
 // Run gives the engine's options for one command.
 func (l *Lab) Run(command string, sink event.Sink) lab.Options {
-	user, host := l.Who()
+	user, host := Who(l.factory)
 	return lab.Options{Sink: sink, Command: command, User: user, Host: host}
 }
 
 // Who says who runs labctl, and where.
-func (l *Lab) Who() (user, host string) {
-	user = l.factory.Getenv("SUDO_USER")
+func Who(f *cli.Factory) (user, host string) {
+	user = f.Getenv("SUDO_USER")
 	if user == "" {
-		user = l.factory.Getenv("USER")
+		user = f.Getenv("USER")
 	}
 	if user == "" {
 		user = fmt.Sprintf("uid %d", os.Getuid())

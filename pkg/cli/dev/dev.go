@@ -16,7 +16,6 @@ import (
 	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/pkg/event"
-	"github.com/labctl/labctl/pkg/stack"
 	"github.com/labctl/labctl/services/frontend"
 )
 
@@ -133,24 +132,13 @@ func run(ctx context.Context, opts *Options) error {
 	return <-ended
 }
 
-// dataDir is .lab/dev beside lab.hcl. The stacks are not looked at: dev does not use them.
+// dataDir is .lab/dev beside lab.hcl.
 func dataDir(f *cli.Factory) (string, error) {
-	file := f.File
-	if file == "" {
-		found, err := stack.Find(f.WorkDir)
-		if err != nil {
-			return "", err
-		}
-		file = found
-	}
-	file, err := filepath.Abs(file)
+	lab, err := f.LabDir()
 	if err != nil {
 		return "", err
 	}
-	if _, err := os.Stat(file); err != nil {
-		return "", fmt.Errorf("%w: %w", stack.ErrNoLab, err)
-	}
-	dir := filepath.Join(filepath.Dir(file), ".lab", "dev")
+	dir := filepath.Join(lab, ".lab", "dev")
 	return dir, os.MkdirAll(dir, 0o700)
 }
 

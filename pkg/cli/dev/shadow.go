@@ -3,12 +3,12 @@ package dev
 import (
 	"context"
 	"os"
-	"os/user"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/labctl/labctl/pkg/cli"
+	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/gobuild"
@@ -36,17 +36,12 @@ func buildShadow(ctx context.Context, opts *Options, dir string, report event.Re
 	if err := gobuild.Build(ctx, gobuild.Options{Dir: tree, Package: programOf(service), Out: program, Tags: opts.Tags, Env: []string{"CGO_ENABLED=0"}}, report); err != nil {
 		return nil, err
 	}
-	version := "the working tree " + tree
-	if len(opts.Tags) > 0 {
-		version += " with the tags " + strings.Join(opts.Tags, ", ")
-	}
-	by := opts.Factory.Getenv("USER")
-	if u, err := user.Current(); err == nil && by == "" {
-		by = u.Username
-	}
+	user, host := app.Who(opts.Factory)
 	return &devlab.Shadow{
 		Options: shadow.Options{
-			Service: service, About: shadow.About{Version: version, By: by, At: time.Now(), Policy: verdict.Default(), Rules: rules},
+			Service: service, About: shadow.About{
+				Version: shadow.Tagged("the working tree "+tree, opts.Tags), By: user + " on " + host, At: time.Now(), Policy: verdict.Default(), Rules: rules,
+			},
 			Dir: filepath.Join(dir, "shadow", "open"), Now: time.Now,
 		},
 		Commands: map[side.Side][]string{side.Candidate: {program}, side.Baseline: {self, "part", service}},
@@ -89,17 +84,12 @@ func (o *Options) tried() (service, tree string) {
 
 // awaitShadow waits until results are compared.
 func awaitShadow(ctx context.Context, compared <-chan error, tried *devlab.Shadow, sink event.Sink) error {
-	begin := time.Now()
-	sink.Emit(event.Event{Kind: event.Started, Step: "shadow"})
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case err := <-compared:
-		if err != nil {
-			sink.Emit(event.Event{Kind: event.Failed, Step: "shadow", Message: "it did not start"})
-			return err
+	return app.During(sink, "shadow", func(event.Report) (string, error) {
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case err := <-compared:
+			return tried.Version + " gets the traffic of " + tried.Service, err
 		}
-	}
-	sink.Emit(event.Event{Kind: event.Done, Step: "shadow", Message: tried.Version + " gets the traffic of " + tried.Service, Elapsed: time.Since(begin)})
-	return nil
+	})
 }

@@ -46,7 +46,7 @@ const comparerDir = "images/comparer"
 
 // prepare builds what a shadow runs.
 func prepare(ctx context.Context, l *app.Lab, opts *StartOptions, report event.Report) (o incluster.Start, err error) {
-	user, host := l.Who()
+	user, host := app.Who(opts.Factory)
 	o.By, o.At = user+" on "+host, time.Now()
 	source := l.Graph.Lab.Source
 	if o.Comparer, err = l.Engine.BuildBeside(ctx, opts.Service, lab.Source{Name: "comparer", Root: source, Dir: comparerDir}, report); err != nil {
@@ -57,18 +57,16 @@ func prepare(ctx context.Context, l *app.Lab, opts *StartOptions, report event.R
 		return o, nil
 	}
 	from := source
-	o.Version = "the working tree " + source
+	what := "the working tree " + source
 	if opts.Ref != "" {
 		dir, hash, err := checkOut(ctx, source, opts.Ref)
 		if err != nil {
 			return o, err
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-		from, o.Version = dir, fmt.Sprintf("the commit %s (%s)", hash[:min(12, len(hash))], opts.Ref)
+		from, what = dir, fmt.Sprintf("the commit %s (%s)", hash[:min(12, len(hash))], opts.Ref)
 	}
-	if len(opts.Tags) > 0 {
-		o.Version += " with the tags " + strings.Join(opts.Tags, ", ")
-	}
+	o.Version = shadow.Tagged(what, opts.Tags)
 	place, _ := l.Engine.PlaceOf(opts.Service)
 	o.Candidate, err = l.Engine.BuildBeside(ctx, opts.Service, lab.Source{Name: opts.Service, Root: from, Dir: place.Dir, Tags: opts.Tags}, report)
 	return o, err

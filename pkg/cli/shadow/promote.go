@@ -99,19 +99,17 @@ func change(ctx context.Context, opts *PromoteOptions, command string, do func(c
 	if err != nil {
 		return err
 	}
-	user, host := l.Who()
+	user, host := app.Who(f)
 	return f.Progress(ctx, "shadow", opts.JSON, func(sink event.Sink) error {
-		begin := time.Now()
-		sink.Emit(event.Event{Kind: event.Started, Step: "shadow"})
 		roll := func(ctx context.Context, image string) error {
 			return l.Engine.ShipImage(ctx, opts.Service, image, l.Run("labctl shadow "+command+" "+opts.Service, sink))
 		}
-		done, err := do(ctx, s, roll, user+" on "+host, event.For(sink, "shadow"))
+		err := app.During(sink, "shadow", func(report event.Report) (string, error) {
+			return do(ctx, s, roll, user+" on "+host, report)
+		})
 		if err != nil {
-			sink.Emit(event.Event{Kind: event.Failed, Step: "shadow", Message: "not done"})
 			return explain(l, opts.Service, command, err)
 		}
-		sink.Emit(event.Event{Kind: event.Done, Step: "shadow", Message: done, Elapsed: time.Since(begin)})
 		return nil
 	})
 }

@@ -17,7 +17,6 @@ import (
 	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/incluster"
-	"github.com/labctl/labctl/pkg/stack"
 )
 
 // NewCmdShadow makes the command.
@@ -59,7 +58,7 @@ func explainNone(err error, service string) error {
 
 // ask is evidence whose error is incluster.ErrNone where there is no shadow.
 func ask(ctx context.Context, f *cli.Factory, service string) (e shadow.Evidence, err error) {
-	dir, err := labDir(f)
+	dir, err := f.LabDir()
 	if err != nil {
 		return e, err
 	}
@@ -88,20 +87,6 @@ func askDev(ctx context.Context, dir, service string) (e shadow.Evidence, err er
 		return e, fs.ErrNotExist
 	}
 	return at.Evidence(ctx)
-}
-
-// labDir is where lab.hcl is. The stacks are not looked at.
-func labDir(f *cli.Factory) (string, error) {
-	file := f.File
-	if file == "" {
-		found, err := stack.Find(f.WorkDir)
-		if err != nil {
-			return "", err
-		}
-		file = found
-	}
-	file, err := filepath.Abs(file)
-	return filepath.Dir(file), err
 }
 
 // takes gives the name of the service that is asked about, which may be left out.

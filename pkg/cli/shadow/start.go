@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -80,23 +79,20 @@ func runStart(ctx context.Context, opts *StartOptions) error {
 		return err
 	}
 	return f.Progress(ctx, "shadow", opts.JSON, func(sink event.Sink) error {
-		begin := time.Now()
-		sink.Emit(event.Event{Kind: event.Started, Step: "shadow"})
-		report := event.For(sink, "shadow")
-		o, err := prepare(ctx, l, opts, report)
-		if err == nil {
+		if err := app.During(sink, "shadow", func(report event.Report) (string, error) {
+			o, err := prepare(ctx, l, opts, report)
+			if err != nil {
+				return "", err
+			}
 			o.Policy, o.Rules = verdict.Default(), rules
-			err = s.Start(ctx, o, report)
-		}
-		if err != nil {
-			sink.Emit(event.Event{Kind: event.Failed, Step: "shadow", Message: "not started"})
+			return o.Version + " gets the traffic of " + opts.Service, s.Start(ctx, o, report)
+		}); err != nil {
 			next := []string{"labctl shadow abort " + opts.Service}
 			if errors.Is(err, incluster.ErrThere) {
 				next = append([]string{"labctl shadow status " + opts.Service}, next...)
 			}
 			return &cli.Error{What: "the shadow of " + opts.Service + " is not started", Err: err, Next: l.After(err, next...)}
 		}
-		sink.Emit(event.Event{Kind: event.Done, Step: "shadow", Message: o.Version + " gets the traffic of " + opts.Service, Elapsed: time.Since(begin)})
 		sink.Emit(event.Event{Kind: event.Result, Message: fmt.Sprintf("See how it does:\n  %s", l.Line("labctl shadow status "+opts.Service))})
 		return nil
 	})

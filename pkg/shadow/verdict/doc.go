@@ -55,7 +55,7 @@
 // policy's share.
 //
 // A verdict is of all results so far, and more of them may change it. These probabilities are for a caller who acts
-// upon the first verdict, and for one who waits as long as the results please.
+// upon the first verdict, and also for a caller who chooses by the results when to stop.
 //
 // A result that a side lacks, or that is an error there and not in live, is one that differs.
 //

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/labctl/labctl/pkg/shadow/side"
 )
 
 // Pair is what the copies made of one record or request, each compared with what live made of it.
@@ -18,15 +20,6 @@ type Pair struct {
 	// From the record or request to its result. 0 is unknown; then neither side's counts.
 	CandidateLatency, BaselineLatency time.Duration
 }
-
-// Side is one of the copies.
-type Side string
-
-// The copies that are compared. Live has none of these facts: it runs under other conditions.
-const (
-	Candidate Side = "candidate"
-	Baseline  Side = "baseline"
-)
 
 const (
 	// otherKind has the results of no kind, and of kinds that came after the policy's places were taken.
@@ -157,17 +150,21 @@ func (m *Monitor) Dropped(n int64) { m.tally.Dropped += max(n, 0) }
 func (m *Monitor) Late(n int64) { m.tally.Late += max(n, 0) }
 
 // SetLag sets how many records a copy is behind now.
-func (m *Monitor) SetLag(s Side, records int64) { m.operations(s).Lag = max(records, 0) }
+func (m *Monitor) SetLag(s side.Side, records int64) { m.operations(s).Lag = max(records, 0) }
 
 // SetRestarts sets how often a copy has restarted so far.
-func (m *Monitor) SetRestarts(s Side, n int64) { m.operations(s).Restarts = max(n, 0) }
+func (m *Monitor) SetRestarts(s side.Side, n int64) { m.operations(s).Restarts = max(n, 0) }
 
 // SetMemory sets how many bytes of memory a copy uses now.
-func (m *Monitor) SetMemory(s Side, bytes int64) { m.operations(s).Memory = max(bytes, 0) }
+func (m *Monitor) SetMemory(s side.Side, bytes int64) { m.operations(s).Memory = max(bytes, 0) }
 
-func (m *Monitor) operations(s Side) *operations {
-	if s == Candidate {
+// operations gives where the facts of a side are kept. Those of live are dropped: it runs under other conditions.
+func (m *Monitor) operations(s side.Side) *operations {
+	switch s {
+	case side.Candidate:
 		return &m.tally.Candidate
+	case side.Baseline:
+		return &m.tally.Baseline
 	}
-	return &m.tally.Baseline
+	return &operations{}
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/shadow/side"
 )
 
 // find gives a condition of a verdict.
@@ -192,9 +194,9 @@ func TestOrderAndJSON(t *testing.T) {
 		}
 		one, other := newMonitor(t, Default()), newMonitor(t, Default())
 		for _, m := range []*Monitor{one, other} {
-			m.SetLag(Candidate, 5)
-			m.SetRestarts(Baseline, 2)
-			m.SetMemory(Baseline, 1<<20)
+			m.SetLag(side.Candidate, 5)
+			m.SetRestarts(side.Baseline, 2)
+			m.SetMemory(side.Baseline, 1<<20)
 			m.Dropped(3)
 			m.Late(2)
 		}
@@ -307,12 +309,12 @@ func TestRemainingWithALag(t *testing.T) {
 	p.Lag, p.Restarts = 10, 0
 	m := newMonitor(t, p)
 	observe(m, 1000, Pair{})
-	for _, side := range []Side{Candidate, Baseline} {
+	for _, side := range []side.Side{side.Candidate, side.Baseline} {
 		m.SetLag(side, 100)
 		m.SetRestarts(side, 0)
 	}
 	require.InDelta(t, 2361, m.Verdict().Remaining, 20)
-	m.SetRestarts(Baseline, 1)
+	m.SetRestarts(side.Baseline, 1)
 	require.EqualValues(t, Never, m.Verdict().Remaining)
 }
 
@@ -324,15 +326,15 @@ func TestOperations(t *testing.T) {
 		why       string
 	}{
 		"no lag known":          {func(*Monitor) {}, "lag", Inconclusive, "The lag of both copies must be known, and is not yet."},
-		"one lag known":         {func(m *Monitor) { m.SetLag(Candidate, 0) }, "lag", Inconclusive, "must be known"},
-		"no lag":                {func(m *Monitor) { m.SetLag(Candidate, 0); m.SetLag(Baseline, 1000) }, "lag", Pass, "The candidate is 0 records behind and the baseline 1000; 1000 are allowed."},
-		"the candidate lags":    {func(m *Monitor) { m.SetLag(Candidate, 1001); m.SetLag(Baseline, 0) }, "lag", Inconclusive, "The candidate is 1001 records behind"},
-		"the baseline lags":     {func(m *Monitor) { m.SetLag(Candidate, 0); m.SetLag(Baseline, 1001) }, "lag", Inconclusive, "the baseline 1001"},
-		"no restarts":           {func(m *Monitor) { m.SetRestarts(Candidate, 0); m.SetRestarts(Baseline, 0) }, "restarts", Pass, "0 are allowed"},
-		"the candidate crashes": {func(m *Monitor) { m.SetRestarts(Candidate, 1); m.SetRestarts(Baseline, 0) }, "restarts", Fail, "The candidate's restarts are 1 and the baseline's 0"},
-		"both crash":            {func(m *Monitor) { m.SetRestarts(Candidate, 2); m.SetRestarts(Baseline, 2) }, "restarts", Inconclusive, "the baseline's 2"},
-		"a little memory":       {func(m *Monitor) { m.SetMemory(Candidate, 70<<20); m.SetMemory(Baseline, 10<<20) }, "memory", Pass, "The candidate uses 70 MiB of memory and the baseline 10 MiB; 2 times as much is allowed, or 64 MiB more."},
-		"too much memory":       {func(m *Monitor) { m.SetMemory(Candidate, 201<<20); m.SetMemory(Baseline, 100<<20) }, "memory", Fail, "201 MiB"},
+		"one lag known":         {func(m *Monitor) { m.SetLag(side.Candidate, 0) }, "lag", Inconclusive, "must be known"},
+		"no lag":                {func(m *Monitor) { m.SetLag(side.Candidate, 0); m.SetLag(side.Baseline, 1000) }, "lag", Pass, "The candidate is 0 records behind and the baseline 1000; 1000 are allowed."},
+		"the candidate lags":    {func(m *Monitor) { m.SetLag(side.Candidate, 1001); m.SetLag(side.Baseline, 0) }, "lag", Inconclusive, "The candidate is 1001 records behind"},
+		"the baseline lags":     {func(m *Monitor) { m.SetLag(side.Candidate, 0); m.SetLag(side.Baseline, 1001) }, "lag", Inconclusive, "the baseline 1001"},
+		"no restarts":           {func(m *Monitor) { m.SetRestarts(side.Candidate, 0); m.SetRestarts(side.Baseline, 0) }, "restarts", Pass, "0 are allowed"},
+		"the candidate crashes": {func(m *Monitor) { m.SetRestarts(side.Candidate, 1); m.SetRestarts(side.Baseline, 0) }, "restarts", Fail, "The candidate's restarts are 1 and the baseline's 0"},
+		"both crash":            {func(m *Monitor) { m.SetRestarts(side.Candidate, 2); m.SetRestarts(side.Baseline, 2) }, "restarts", Inconclusive, "the baseline's 2"},
+		"a little memory":       {func(m *Monitor) { m.SetMemory(side.Candidate, 70<<20); m.SetMemory(side.Baseline, 10<<20) }, "memory", Pass, "The candidate uses 70 MiB of memory and the baseline 10 MiB; 2 times as much is allowed, or 64 MiB more."},
+		"too much memory":       {func(m *Monitor) { m.SetMemory(side.Candidate, 201<<20); m.SetMemory(side.Baseline, 100<<20) }, "memory", Fail, "201 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMonitor(t, Default())

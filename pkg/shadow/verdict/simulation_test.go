@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/test/scope"
 )
 
@@ -137,7 +138,7 @@ func TestIdenticalVersionsSeldomFail(t *testing.T) {
 func TestCleanCandidatePasses(t *testing.T) {
 	m, s := newMonitor(t, Default()), newService(1, 0, 0)
 	s.kinds = 20
-	for _, side := range []Side{Candidate, Baseline} {
+	for _, side := range []side.Side{side.Candidate, side.Baseline} {
 		m.SetLag(side, 3)
 		m.SetRestarts(side, 0)
 		m.SetMemory(side, 50<<20)
