@@ -2,7 +2,7 @@
 // (docs/adr/0026-shadows.md). The copies are like the live service but for what must differ, whoever installed that
 // one: Helm, Argo CD or a person.
 //
-// The functions neither read nor change a cluster, except for List.
+// The functions neither read nor change a cluster.
 package workload
 
 import (
@@ -109,9 +109,10 @@ func containerOf(spec *corev1.PodSpec, service string) *corev1.Container {
 }
 
 // selector selects the pods. No live selector does, since the live name is among what those ask for.
-func (c part) selector() map[string]string {
-	return map[string]string{nameLabel: c.name, Label: c.o.Service}
-}
+func (c part) selector() map[string]string { return PodsOf(c.o.Service, c.name) }
+
+// PodsOf selects the pods of a part of a service's shadow: a side, or the comparer.
+func PodsOf(service, part string) labels.Set { return labels.Set{nameLabel: part, Label: service} }
 
 // partOf says which application the live service is part of. The chat closes all pods that are part of it.
 func (c part) partOf() map[string]string {
