@@ -67,7 +67,8 @@ func (r *restorer) loadConversations(ctx context.Context, batch []input) (unfini
 }
 
 // isDone says whether the last message of a conversation follows from this record or a later one. Then the record was handled before, if it is one that may
-// become a message: what is stored was published, and before it all that comes before it (docs/adr/0018). A read takes no seq, so this says nothing of it.
+// become a message: messaging publishes a message before it stores it, and publishes in the order of records (docs/adr/0018). A read takes no seq, so this says
+// nothing of it.
 //
 // The sequencer finds that a record is done without its key, its target and the message that it repeats. So the restorer loads none of them: of a partition that
 // is replayed most records are done, and each would cost two reads. A record that is done when its batch is loaded is done when it is applied, since the
