@@ -21,9 +21,17 @@ import (
 // ready pods. It ends with stop, or with the pod; port is the service's.
 func (c *Client) Forward(ctx context.Context, namespace, service string, port int32) (address string, stop func(), err error) {
 	pod, target, err := c.behind(ctx, namespace, service, port)
+	if err == nil {
+		address, stop, err = c.ForwardPod(ctx, namespace, pod, target)
+	}
 	if err != nil {
 		return "", nil, fmt.Errorf("reach service %s in namespace %s: %w", service, namespace, err)
 	}
+	return address, stop, nil
+}
+
+// ForwardPod is Forward to a pod's own port.
+func (c *Client) ForwardPod(ctx context.Context, namespace, pod string, port int32) (address string, stop func(), err error) {
 	transport, upgrader, err := spdy.RoundTripperFor(c.Config)
 	if err != nil {
 		return "", nil, err
@@ -32,7 +40,7 @@ func (c *Client) Forward(ctx context.Context, namespace, service string, port in
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, url)
 	stopping, ready, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	var said strings.Builder // read when all has ended
-	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", target)}, stopping, ready, io.Discard, &said)
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("0:%d", port)}, stopping, ready, io.Discard, &said)
 	if err != nil {
 		return "", nil, err
 	}
@@ -48,10 +56,10 @@ func (c *Client) Forward(ctx context.Context, namespace, service string, port in
 	select {
 	case <-ready:
 	case <-ended:
-		return "", nil, fmt.Errorf("reach service %s in namespace %s by pod %s: %w %s", service, namespace, pod, failure, said.String())
+		return "", nil, fmt.Errorf("reach pod %s: %w %s", pod, failure, said.String())
 	case <-ctx.Done():
 		end()
-		return "", nil, fmt.Errorf("reach service %s in namespace %s by pod %s: %w", service, namespace, pod, ctx.Err())
+		return "", nil, fmt.Errorf("reach pod %s: %w", pod, ctx.Err())
 	}
 	ports, err := forwarder.GetPorts()
 	if err != nil {
@@ -102,12 +110,17 @@ func containerPort(p *corev1.Pod, port intstr.IntOrString) (int32, error) {
 	if port.Type == intstr.Int {
 		return port.IntVal, nil
 	}
+	return ContainerPort(p, port.StrVal)
+}
+
+// ContainerPort gives the number of a pod's port of that name.
+func ContainerPort(p *corev1.Pod, name string) (int32, error) {
 	for _, c := range p.Spec.Containers {
 		for _, have := range c.Ports {
-			if have.Name == port.StrVal {
+			if have.Name == name {
 				return have.ContainerPort, nil
 			}
 		}
 	}
-	return 0, fmt.Errorf("pod %s has no port %s", p.Name, port.StrVal)
+	return 0, fmt.Errorf("pod %s has no port %s", p.Name, name)
 }

@@ -107,7 +107,7 @@ func TestWatch(t *testing.T) {
 	c := newComparer(t, compare.Rules{})
 	metrics := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		require.Equal(t, "/metrics", r.URL.Path)
-		_, _ = fmt.Fprint(w, "# HELP x\nx{a=\"b\"} 1\nprocess_resident_memory_bytes 3.3554432e+07\nprocess_start_time_seconds 1.7e+09\n")
+		_, _ = fmt.Fprint(w, "# TYPE x counter\nx{a=\"b\"} 1\n# TYPE process_resident_memory_bytes gauge\nprocess_resident_memory_bytes 3.3554432e+07\n")
 	}))
 	t.Cleanup(metrics.Close)
 	ctx, stop := context.WithCancel(t.Context())

@@ -1,13 +1,14 @@
 package shadow
 
 import (
-	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
-	"strconv"
-	"strings"
 	"time"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/labctl/labctl/pkg/shadow/records"
 	"github.com/labctl/labctl/pkg/shadow/side"
@@ -32,8 +33,8 @@ func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, fa
 	defer tick.Stop()
 	for {
 		for s, url := range processes {
-			if m, err := metrics(ctx, client, url+"/metrics"); err == nil {
-				c.sawProcess(s, m[startMetric], int64(m[memoryMetric]))
+			if m, err := Metrics(ctx, client, url); err == nil {
+				c.sawProcess(s, gauge(m[startMetric]), int64(gauge(m[memoryMetric])))
 			}
 		}
 		c.sawFacts(facts())
@@ -45,9 +46,23 @@ func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, fa
 	}
 }
 
-// metrics reads the metrics that have no labels.
-func metrics(ctx context.Context, client *http.Client, url string) (map[string]float64, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+func gauge(m *dto.MetricFamily) float64 {
+	if len(m.GetMetric()) == 0 {
+		return 0
+	}
+	return m.Metric[0].GetGauge().GetValue()
+}
+
+const (
+	metricsTime = 5 * time.Second
+	maxMetrics  = 16 << 20 // bytes
+)
+
+// Metrics reads what a service says at its port of health, by name. base is such as http://host:8081.
+func Metrics(ctx context.Context, client *http.Client, base string) (families map[string]*dto.MetricFamily, err error) {
+	ctx, cancel := context.WithTimeout(ctx, metricsTime)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -57,14 +72,12 @@ func metrics(ctx context.Context, client *http.Client, url string) (map[string]f
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s: %s", url, resp.Status)
+		return nil, fmt.Errorf("metrics of %s: %s", base, resp.Status)
 	}
-	found := map[string]float64{}
-	for lines := bufio.NewScanner(resp.Body); lines.Scan(); {
-		name, value, ok := strings.Cut(lines.Text(), " ")
-		if v, err := strconv.ParseFloat(value, 64); ok && err == nil {
-			found[name] = v
-		}
+	var parser expfmt.TextParser
+	families, err = parser.TextToMetricFamilies(io.LimitReader(resp.Body, maxMetrics))
+	if err != nil {
+		return nil, fmt.Errorf("metrics of %s: %w", base, err)
 	}
-	return found, nil
+	return families, nil
 }

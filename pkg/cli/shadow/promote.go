@@ -32,8 +32,8 @@ func newCmdPromote(f *cli.Factory, runF func(*PromoteOptions) error) *cobra.Comm
 		Use:   "promote SERVICE",
 		Short: "Give a shadow's version the place of the live one",
 		Long: `Roll the live service out with the version that passed, under the live consumer group, and end the shadow. The evidence is kept
-in the cluster. If a pod of the new version ends, or is not ready any more, within the time of --watch, the version before
-comes back.
+in the cluster. If, within the time of --watch, a pod of the new version ends or is not ready any more, or more requests and
+records fail than before, the version before comes back.
 
 Without a pass the version is promoted with --force and a reason, which is kept with the evidence. The next ` + "`labctl up`" + `
 builds the service from the source again: bring the change there, too.`,

@@ -10,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/kube"
@@ -20,12 +19,14 @@ import (
 
 // Promotion is a version that took the place of another. The last one of a service is kept in the cluster.
 type Promotion struct {
-	From     string          `json:"from"` // the image before
-	To       string          `json:"to"`
-	By       string          `json:"by"`
-	At       time.Time       `json:"at"`
-	Reason   string          `json:"reason,omitempty"` // why it was promoted without a pass
-	Undone   string          `json:"undone,omitempty"` // why it was rolled back
+	From   string    `json:"from"` // the image before
+	To     string    `json:"to"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Reason string    `json:"reason,omitempty"` // why it was promoted without a pass
+	Undone string    `json:"undone,omitempty"` // why it was rolled back
+	// Errors is the share of requests and records that the version before could not handle.
+	Errors   float64         `json:"errors"`
 	Evidence shadow.Evidence `json:"evidence"`
 }
 
@@ -63,7 +64,11 @@ func (s Shadow) Promote(ctx context.Context, by, reason string, watch time.Durat
 			return p, fmt.Errorf("%w but %s: %s", ErrNoPass, e.Verdict.State, e.Verdict.Why)
 		}
 		from := s.imageOf(live.Deployment.Spec.Template.Spec)
-		p = Promotion{From: from, To: r.Candidate, By: by, At: time.Now(), Reason: reason, Evidence: e}
+		before, err := s.counted(ctx, live.Deployment)
+		if err != nil {
+			return p, err
+		}
+		p = Promotion{From: from, To: r.Candidate, By: by, At: time.Now(), Reason: reason, Errors: before.share(), Evidence: e}
 		if err := s.keep(ctx, p); err != nil {
 			return p, err
 		}
@@ -73,7 +78,7 @@ func (s Shadow) Promote(ctx context.Context, by, reason string, watch time.Durat
 		return p, s.undo(ctx, p, err, roll, report)
 	}
 	report.Doing("watching %s for %s", s.Service, watch)
-	if err := s.watch(ctx, watch); err != nil {
+	if err := s.watch(ctx, watch, p.Errors); err != nil {
 		return p, s.undo(ctx, p, err, roll, report)
 	}
 	return p, s.Abort(ctx, report)
@@ -161,40 +166,4 @@ func (s Shadow) imageOf(spec corev1.PodSpec) string {
 		}
 	}
 	return ""
-}
-
-// lookEvery is the time between two looks of watch.
-const lookEvery = time.Second
-
-// watch looks at the live service for a while. The error says what went bad: a container that ended, or pods that are not
-// ready any more.
-func (s Shadow) watch(ctx context.Context, limit time.Duration) error {
-	tick := time.NewTicker(lookEvery)
-	defer tick.Stop()
-	for end := time.Now().Add(limit); time.Now().Before(end); {
-		d, err := s.Client.Core.AppsV1().Deployments(s.Namespace).Get(ctx, s.Service, metav1.GetOptions{})
-		if err != nil {
-			return fmt.Errorf("look at the live %s: %w", s.Service, err)
-		}
-		if d.Status.ReadyReplicas < d.Status.Replicas {
-			return fmt.Errorf("of %d pods of %s %d are ready", d.Status.Replicas, s.Service, d.Status.ReadyReplicas)
-		}
-		pods, err := s.Client.Core.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(d.Spec.Selector.MatchLabels).String()})
-		if err != nil {
-			return fmt.Errorf("look at the pods of %s: %w", s.Service, err)
-		}
-		for _, p := range pods.Items {
-			for _, c := range p.Status.ContainerStatuses {
-				if c.RestartCount > 0 && c.LastTerminationState.Terminated != nil {
-					return fmt.Errorf("the container of pod %s ended with code %d (%s)", p.Name, c.LastTerminationState.Terminated.ExitCode, c.LastTerminationState.Terminated.Reason)
-				}
-			}
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-tick.C:
-		}
-	}
-	return nil
 }

@@ -115,8 +115,8 @@ func (c part) ports() (all []networkingv1.NetworkPolicyPort) {
 	return all
 }
 
-// healthPort is the name of the port with health and metrics, where no ingress leads.
-const healthPort = "health"
+// HealthPort is the name of the port with health and metrics, where no ingress leads.
+const HealthPort = "health"
 
 func healthRules(rules []networkingv1.NetworkPolicyIngressRule) (health []networkingv1.NetworkPolicyIngressRule) {
 	for _, r := range rules {
@@ -129,5 +129,5 @@ func healthRules(rules []networkingv1.NetworkPolicyIngressRule) (health []networ
 
 // onHealth says whether a rule opens the port of health alone.
 func onHealth(ports []networkingv1.NetworkPolicyPort) bool {
-	return len(ports) == 1 && ports[0].Port != nil && ports[0].Port.StrVal == healthPort
+	return len(ports) == 1 && ports[0].Port != nil && ports[0].Port.StrVal == HealthPort
 }
