@@ -86,6 +86,9 @@ func (s *messaging) history(r *http.Request, user string) (func() (any, error), 
 }
 
 func (s *messaging) readHistory(ctx context.Context, user string, asked span) (any, error) {
+	if err := checkHistory(); err != nil {
+		return nil, err
+	}
 	id, limit := asked.conversation, asked.limit
 	if asked.before != nil {
 		before := *asked.before

@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
+	"github.com/labctl/labctl/services/client"
 	"github.com/labctl/labctl/test/scope"
 )
 
@@ -86,6 +89,37 @@ func (l *testLab) promoted(t *testing.T) {
 	out, code = l.try(t.Context(), "shadow", "rollback", "messaging")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "it was undone (it never frees memory)")
+	l.undone(t)
+}
+
+// undone promotes a version that fails to answer a tenth of the requests for history: the version before comes back by itself.
+func (l *testLab) undone(t *testing.T) {
+	before := l.image("messaging")
+	l.run("shadow", "start", "messaging", "--working-tree", "--tags", "faulty_history")
+	talk := startTalk(t, l.url())
+	talk.more(1)
+	asking, stop := context.WithCancel(t.Context())
+	var asks sync.WaitGroup
+	asks.Go(func() {
+		for each := time.NewTicker(50 * time.Millisecond); ; {
+			select {
+			case <-asking.Done():
+				each.Stop()
+				return
+			case <-each.C:
+				_, _, _ = talk.alice.History(asking, talk.conversation, client.Page{Limit: 1}) // errors of the fault are among them
+			}
+		}
+	})
+	out, code := l.try(t.Context(), "shadow", "promote", "messaging", "--force", "--reason", "a test of the way", "--watch", "2m")
+	stop()
+	asks.Wait()
+	require.Equal(t, 1, code, out)
+	require.Regexp(t, `it was rolled back: of \d+ requests and records \d+ failed`, out)
+	require.Equal(t, before, l.image("messaging"))
+	talk.more(20)
+	talk.finish()
+	l.run("shadow", "abort", "messaging")
 }
 
 // objects names what there is in the chat's namespace, but for what comes and goes by itself.
