@@ -17,6 +17,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
+	"github.com/labctl/labctl/test/scope"
 )
 
 // release is the record that releases a conversation.
@@ -66,7 +67,7 @@ func TestQuarantineLosesNothing(t *testing.T) {
 	const n, early = 150, 120 // records, and where the conversation is released in vain
 	for name := range faults(newCrowd(0)) {
 		t.Run(name, func(t *testing.T) {
-			for seed := range uint64(3) {
+			for seed := range scope.Of[uint64](1, 4) {
 				c := newCrowd(300 + seed)
 				fault, records := faults(c)[name], c.records(t, n)
 				for _, r := range records[early:] {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/labctl/labctl/services/internal/store"
 	"github.com/labctl/labctl/services/internal/wire"
+	"github.com/labctl/labctl/test/scope"
 )
 
 // crowd says things at random, seeded: what people do, what they may not do, and what comes again.
@@ -241,7 +242,7 @@ func dump(t *testing.T, d *database) (all string) {
 
 // Whatever the batches, and also where they are decided long before they are stored, the effects are the same.
 func TestBatchesDoNotMatter(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range scope.Of[uint64](2, 8) {
 		records := newCrowd(seed).records(t, 300)
 		want, end := reference(t, records)
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // to be repeated
@@ -267,7 +268,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 
 // An instance is killed at any write of the database, again and again. Whoever goes on from the last commit comes to the same.
 func TestCrashesDoNotMatter(t *testing.T) {
-	for seed := range uint64(4) {
+	for seed := range scope.Of[uint64](2, 8) {
 		records := newCrowd(100+seed).records(t, 150)
 		want, end := reference(t, records)
 		random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // to be repeated
@@ -307,7 +308,7 @@ func TestCrashesDoNotMatter(t *testing.T) {
 // Instances are killed again and again, while users leave a group and come back. What a device hears is in order, but for what it has heard before.
 func TestCrashesKeepTheOrder(t *testing.T) {
 	again := 0
-	for seed := range uint64(4) {
+	for seed := range scope.Of[uint64](2, 8) {
 		c := newCrowd(500 + seed)
 		records := c.records(t, 200)
 		random := rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // to be repeated
@@ -498,7 +499,7 @@ func TestAnotherInstanceIsAhead(t *testing.T) {
 
 // Two instances decide the same records at once, as where one was paused and goes on after the other has taken over. Both come to the same.
 func TestTwoInstancesDoNotMatter(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range scope.Of[uint64](1, 4) {
 		records := newCrowd(200+seed).records(t, 250)
 		want, _ := reference(t, records)
 		d := newTestDatabase(t)
