@@ -242,7 +242,7 @@ func dump(t *testing.T, d *database) (all string) {
 
 // Whatever the batches, and also where they are decided long before they are stored, the effects are the same.
 func TestBatchesDoNotMatter(t *testing.T) {
-	for seed := range scope.Of[uint64](2, 8) {
+	for seed := range scope.Of[uint64](2, 6) {
 		records := newCrowd(seed).records(t, 300)
 		want, end := reference(t, records)
 		random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // to be repeated
@@ -268,7 +268,7 @@ func TestBatchesDoNotMatter(t *testing.T) {
 
 // An instance is killed at any write of the database, again and again. Whoever goes on from the last commit comes to the same.
 func TestCrashesDoNotMatter(t *testing.T) {
-	for seed := range scope.Of[uint64](2, 8) {
+	for seed := range scope.Of[uint64](2, 6) {
 		records := newCrowd(100+seed).records(t, 150)
 		want, end := reference(t, records)
 		random := rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // to be repeated
@@ -308,7 +308,7 @@ func TestCrashesDoNotMatter(t *testing.T) {
 // Instances are killed again and again, while users leave a group and come back. What a device hears is in order, but for what it has heard before.
 func TestCrashesKeepTheOrder(t *testing.T) {
 	again := 0
-	for seed := range scope.Of[uint64](2, 8) {
+	for seed := range scope.Of[uint64](2, 6) {
 		c := newCrowd(500 + seed)
 		records := c.records(t, 200)
 		random := rand.New(rand.NewPCG(seed, 5)) //nolint:gosec // to be repeated
