@@ -266,6 +266,33 @@ func TestPresenceIsRebuilt(t *testing.T) {
 	a.hears(carol.User.ID, "online", "online", "offline")
 }
 
+// A lease that is committed counts on: that somebody was there before says how long they have until they are away.
+func TestPresenceReadsWhatIsCommitted(t *testing.T) {
+	w := newWorld(t, "presence")
+	alice, bob := w.user("alice"), w.user("bob")
+	a := w.watcher(alice)
+	w.acquainted(a.device, bob)
+	l := newLeases(w)
+	l.say(bob.User.ID, "g1", 1, 0)
+	l.say(bob.User.ID, "g1", 1, 1)
+	a.hears(bob.User.ID, "online")
+	root := kadm.NewClient(l.kafka)
+	eventually(t, "presence to commit the first lease", func() bool {
+		committed, err := root.FetchOffsets(t.Context(), "presence")
+		require.NoError(t, err)
+		done := false
+		committed.Each(func(o kadm.OffsetResponse) { done = done || o.At == 1 })
+		return done
+	})
+	w.parts["presence"].stop()
+	w.start("presence")
+	w.ready()
+	l.pass(29 * time.Second)
+	require.Equal(t, "online", w.state(alice, bob.User.ID).State)
+	l.pass(2 * time.Second)
+	a.hears(bob.User.ID, "online", "away")
+}
+
 // One of two instances is killed: the other one takes its users over, and says nothing that is not new.
 func TestAnInstanceOfPresenceIsKilled(t *testing.T) {
 	w := newWorld(t, "presence")

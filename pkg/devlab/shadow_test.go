@@ -70,8 +70,8 @@ func (w *world) counted() (urls map[string]string, c *calls) {
 	return urls, c
 }
 
-// noticeable is all that others than a shadow could notice: of topics, how far they go (but for presence's, which go on by themselves), of consumer groups,
-// what they have committed, and which databases there are.
+// noticeable is all that others than a shadow could notice: of topics, how far they go, of consumer groups, what they have committed (but for presence's,
+// which go on by themselves), and which databases there are.
 func (w *world) noticeable() map[string]string {
 	w.t.Helper()
 	ctx := w.t.Context()
@@ -106,6 +106,9 @@ func (w *world) noticeable() map[string]string {
 	require.NoError(w.t, err)
 	for name, g := range groups {
 		found["group "+name] = fmt.Sprintf("%s, %d members", g.State, len(g.Members))
+		if name == topics.Presence {
+			continue
+		}
 		committed, err := root.FetchOffsets(ctx, name)
 		require.NoError(w.t, err)
 		committed.Each(func(o kadm.OffsetResponse) {

@@ -1,8 +1,12 @@
 // Package presence knows who is online, from the leases that gateways keep renewing in the topic presence.
 //
-// Instances share the topic as the consumer group "presence" and never commit: each time, a partition is read from
-// its beginning, which compaction and retention keep near. So the state survives any instance. The database holds the last
-// word on each user for whoever asks, with the time until which it is good.
+// Instances share the topic as the consumer group "presence". Each time, a partition is read from its beginning, which
+// compaction and retention keep near, so the state survives any instance. The database holds the last word on each user
+// for whoever asks, with the time until which it is good.
+//
+// A lease leads to at most one change at once, and to others when it ends. It is committed when nothing can follow from
+// it any more: there is a later one, or it has ended. Nobody reads from a commit on, but it says how far presence has
+// come: a shadow is compared by it (docs/adr/0026-shadows.md).
 package presence
 
 import (
@@ -117,7 +121,7 @@ func Run(ctx context.Context, c Config) error {
 		}
 	}
 	resets := bus.Resets(m)
-	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(c.Kafka.Member(bus.Presence, nil), bus.CountResets(c.Log, resets, nil),
+	p.kafka, err = bus.Open(c.Kafka, "presence", c.Log, append(c.Kafka.Member(bus.Presence, p.start), bus.CountResets(c.Log, resets, nil),
 		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
@@ -192,6 +196,17 @@ func (p *presence) work(ctx context.Context) error {
 	return nil
 }
 
+// start has partitions read from their beginning, whatever is committed.
+func (p *presence) start(_ context.Context, offsets map[int32]kgo.Offset) error {
+	for n := range offsets {
+		offsets[n] = kgo.NewOffset().AtStart()
+		if first, ok := p.Kafka.Start[n]; ok {
+			offsets[n] = kgo.NewOffset().At(first)
+		}
+	}
+	return nil
+}
+
 // read takes leases in.
 func (p *presence) read(fetches kgo.Fetches) {
 	fetches.EachError(func(topic string, partition int32, err error) {
@@ -214,10 +229,13 @@ func (p *presence) read(fetches kgo.Fetches) {
 		}
 		u := s.users[l.User]
 		if u == nil {
-			u = &user{leases: map[string]lease{}}
+			u = newUser(l, r.Offset)
 			s.users[l.User] = u
 		}
-		u.take(l, string(bus.Source(r).Value), p.TTL, p.Grace)
+		u.take(l, r.Offset, p.TTL, p.Grace)
+		if !s.caughtUp {
+			u.changes = nil // another instance may have told them; what counts is what is so in the end
+		}
 		p.leases.Inc()
 	})
 }
@@ -256,11 +274,12 @@ func (p *presence) review(ctx context.Context) {
 			continue
 		}
 		for id, u := range s.users {
-			if is := u.status(id, now); u.known && !u.said.differs(is, now) && !u.said.stale(is, now, p.TTL/2) {
+			u.pass(now)
+			if is := u.status(id); u.known && len(u.changes) == 0 && !u.said.differs(is, u.now) && !u.said.stale(is, u.now, p.TTL/2) {
 				continue // nothing to say; while it stays so, it is written again at half time only
 			}
 			g.Go(func() error {
-				if err := p.settle(ctx, id, u, now); err != nil {
+				if err := p.settle(ctx, n, id, u); err != nil {
 					p.Log.Warn("presence of a user waits", "user", id, "error", err)
 				}
 				return nil
@@ -268,18 +287,36 @@ func (p *presence) review(ctx context.Context) {
 		}
 	}
 	_ = g.Wait() // none returns an error
-	for _, s := range p.shards {
-		for id, u := range s.users {
-			if u.known && u.said.State == wire.StateOffline && len(u.leases) == 0 {
-				delete(s.users, id)
-			}
+	p.commit()
+}
+
+// commit says how far all is told that can follow. The caller holds mu.
+func (p *presence) commit() {
+	done := map[int32]kgo.EpochOffset{}
+	for n, s := range p.shards {
+		if !s.caughtUp {
+			continue
 		}
+		next := max(s.next, s.end)
+		for id, u := range s.users {
+			if u.isOver() {
+				delete(s.users, id)
+				continue
+			}
+			next = u.open(next)
+		}
+		done[n] = kgo.EpochOffset{Epoch: -1, Offset: next}
 	}
+	p.kafka.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{p.Kafka.Reads(bus.Presence): done})
+}
+
+// source names a lease of a partition.
+func (p *presence) source(partition int32, offset int64) string {
+	return string(bus.Source(&kgo.Record{Topic: p.Kafka.Reads(bus.Presence), Partition: partition, Offset: offset}).Value)
 }
 
 // settle makes what is said of a user what is so.
-func (p *presence) settle(ctx context.Context, id string, u *user, now time.Time) error {
-	is := u.status(id, now)
+func (p *presence) settle(ctx context.Context, partition int32, id string, u *user) error {
 	if !u.known {
 		said, ok, err := store.Get[status](ctx, p.users(), id)
 		if err != nil {
@@ -289,10 +326,16 @@ func (p *presence) settle(ctx context.Context, id string, u *user, now time.Time
 			said.State = wire.StateOffline
 		}
 		u.said, u.known = said, true
+		if len(u.changes) > 0 && u.changes[0].state == said.State {
+			u.changes = u.changes[1:]
+		}
 	}
-	// Others may have been told the one and, by asking after its time, the other.
-	change := u.said.differs(is, now)
-	if !change && !u.said.stale(is, now, p.TTL/2) {
+	is := u.status(id)
+	is.Source = p.source(partition, u.newest)
+	if len(u.changes) == 0 && u.said.differs(is, u.now) {
+		u.changes = append(u.changes, u.is) // others may have been told this and, by asking after its time, another
+	}
+	if len(u.changes) == 0 && !u.said.stale(is, u.now, p.TTL/2) {
 		return nil
 	}
 	if err := store.Upsert(ctx, p.users(), id, bson.D{{Key: "$set", Value: bson.D{
@@ -301,12 +344,13 @@ func (p *presence) settle(ctx context.Context, id string, u *user, now time.Time
 	}}}); err != nil {
 		return err
 	}
-	if change {
-		if err := p.tell(ctx, is); err != nil {
+	for ; len(u.changes) > 0; u.changes = u.changes[1:] {
+		c := u.changes[0]
+		if err := p.tell(ctx, id, c, p.source(partition, c.source)); err != nil {
 			return err
 		}
 		// Only now: who takes over after a crash in between tells it once more.
-		if err := store.Upsert(ctx, p.users(), id, bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: is.State}}}}); err != nil {
+		if err := store.Upsert(ctx, p.users(), id, bson.D{{Key: "$set", Value: bson.D{{Key: "state", Value: c.state}}}}); err != nil {
 			return err
 		}
 	}

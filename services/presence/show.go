@@ -43,19 +43,19 @@ func (p *presence) audience(ctx context.Context, user string) ([]string, error) 
 	}), nil
 }
 
-// tell lets a user's audience see a change.
-func (p *presence) tell(ctx context.Context, s status) error {
-	audience, err := p.audience(ctx, s.ID)
+// tell lets a user's audience see a change. source is the record from which it follows.
+func (p *presence) tell(ctx context.Context, user string, c change, source string) error {
+	audience, err := p.audience(ctx, user)
 	if err != nil {
 		return err
 	}
 	value := wire.Encode(wire.PresenceFrame{
-		Type: wire.FramePresence, User: s.ID, Online: s.State != wire.StateOffline, State: s.State, At: wire.At(s.Seen),
+		Type: wire.FramePresence, User: user, Online: c.state != wire.StateOffline, State: c.state, At: wire.At(c.seen),
 	})
 	if len(audience) > 0 {
-		record := bus.For(s.ID, audience, value)
+		record := bus.For(user, audience, value)
 		record.Topic = p.Kafka.Writes(record.Topic)
-		record.Headers = append(record.Headers, kgo.RecordHeader{Key: topics.SourceHeader, Value: []byte(s.Source)})
+		record.Headers = append(record.Headers, kgo.RecordHeader{Key: topics.SourceHeader, Value: []byte(source)})
 		if err := p.kafka.ProduceSync(ctx, record).FirstErr(); err != nil {
 			return fmt.Errorf("tell %d users: %w", len(audience), err)
 		}

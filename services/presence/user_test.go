@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"math/rand/v2"
 	"testing"
 	"time"
 
@@ -43,25 +44,88 @@ func TestStates(t *testing.T) {
 		start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
 		second := func(n int) time.Time { return start.Add(time.Duration(n) * time.Second) }
 		for at, want := range tc.want {
-			u := &user{leases: map[string]lease{}}
-			for _, l := range tc.words {
-				u.take(wire.Lease{Gateway: l.gateway, Devices: l.devices, Away: l.away, At: wire.At(second(l.at))}, "", time.Minute, 30*time.Second)
+			u := newUser(wire.Lease{}, 0)
+			for i, l := range tc.words {
+				u.take(wire.Lease{Gateway: l.gateway, Devices: l.devices, Away: l.away, At: wire.At(second(l.at))}, int64(i), time.Minute, 30*time.Second)
 			}
-			require.Equal(t, want, u.status("u", second(at)).State, "%s, after %d s", name, at)
+			u.pass(second(at))
+			require.Equal(t, want, u.status("u").State, "%s, after %d s", name, at)
+			require.Equal(t, want, u.status("u").at(second(at)), "%s, after %d s", name, at)
 		}
 	}
 }
 
 func TestDevices(t *testing.T) {
-	u := &user{leases: map[string]lease{}}
 	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
-	u.take(wire.Lease{Gateway: "a", Devices: 3, Away: 2, Sessions: map[string]bool{"phone": true, "laptop": false}, At: wire.At(start)}, "presence/0/1", time.Minute, 30*time.Second)
-	u.take(wire.Lease{Gateway: "b", Devices: 2, Away: 1, Sessions: map[string]bool{"phone": false, "tablet": true}, At: wire.At(start.Add(time.Second))}, "presence/0/2", time.Minute, 30*time.Second)
-	require.Equal(t, map[string]string{"phone": wire.StateOnline, "laptop": wire.StateOnline, "tablet": wire.StateAway}, u.status("u", start.Add(2*time.Second)).Devices)
-	require.Equal(t, "presence/0/2", u.status("u", start.Add(2*time.Second)).Source)
-	u.take(wire.Lease{Gateway: "a", At: wire.At(start.Add(-time.Second))}, "presence/0/3", time.Minute, 30*time.Second)
-	require.Equal(t, "presence/0/2", u.status("u", start.Add(2*time.Second)).Source, "a word that comes too late changes nothing")
-	require.Equal(t, map[string]string{"phone": wire.StateOnline, "tablet": wire.StateAway}, u.status("u", start.Add(time.Minute)).Devices, "a gateway has died")
+	u := newUser(wire.Lease{}, 0)
+	devices := func(at time.Time) map[string]string {
+		u.pass(at)
+		return u.status("u").Devices
+	}
+	u.take(wire.Lease{Gateway: "a", Devices: 3, Away: 2, Sessions: map[string]bool{"phone": true, "laptop": false}, At: wire.At(start)}, 1, time.Minute, 30*time.Second)
+	u.take(wire.Lease{Gateway: "b", Devices: 2, Away: 1, Sessions: map[string]bool{"phone": false, "tablet": true}, At: wire.At(start.Add(time.Second))}, 2, time.Minute, 30*time.Second)
+	require.Equal(t, map[string]string{"phone": wire.StateOnline, "laptop": wire.StateOnline, "tablet": wire.StateAway}, devices(start.Add(2*time.Second)))
+	require.EqualValues(t, 2, u.newest)
+	u.take(wire.Lease{Gateway: "a", At: wire.At(start.Add(-time.Second))}, 3, time.Minute, 30*time.Second)
+	require.EqualValues(t, 2, u.newest, "a word that comes too late changes nothing")
+	require.Equal(t, map[string]string{"phone": wire.StateOnline, "tablet": wire.StateAway}, devices(start.Add(time.Minute)), "a gateway has died")
+}
+
+// Whenever somebody looks, the same leases lead to the same changes, each because of the same lease.
+func TestChangesFollowFromTheLeases(t *testing.T) {
+	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	for seed := range uint64(300) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		var leases []wire.Lease
+		for at := start; len(leases) < 30; at = at.Add([]time.Duration{0, 7, 20, 40}[r.IntN(4)] * time.Second) {
+			devices := r.IntN(3)
+			leases = append(leases, wire.Lease{Gateway: []string{"a", "b"}[r.IntN(2)], Devices: devices, Away: r.IntN(devices + 1), At: wire.At(at)})
+		}
+		changes := func(looks int) []change {
+			u := newUser(leases[0], 0)
+			for i, l := range leases {
+				for range looks { // each somewhere between the lease before and this one
+					u.pass(u.now.Add(time.Duration(r.Int64N(int64(max(1, l.At.Sub(u.now)))))))
+				}
+				u.take(l, int64(i), time.Minute, 30*time.Second)
+			}
+			u.pass(start.Add(time.Hour))
+			return u.changes
+		}
+		want := changes(0)
+		require.NotEmpty(t, want)
+		require.Equal(t, want, changes(3), "seed %d", seed)
+	}
+}
+
+// A lease is open until nothing can follow from it any more.
+func TestOpenLeases(t *testing.T) {
+	start := time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC)
+	take := func(u *user, at, devices, away int, source int64) {
+		u.take(wire.Lease{Gateway: "a", Devices: devices, Away: away, At: wire.At(start.Add(time.Duration(at) * time.Second))}, source, time.Minute, 30*time.Second)
+	}
+	u := newUser(wire.Lease{}, 0)
+	is := func(at int, told bool, want int64, why string) {
+		t.Helper()
+		u.pass(start.Add(time.Duration(at) * time.Second))
+		if told {
+			u.changes = nil
+		}
+		require.Equal(t, want, u.open(100), why)
+	}
+	take(u, 0, 1, 0, 10)
+	is(0, true, 0, "what others know is not known")
+	u.known = true
+	is(0, true, 10, "it ends")
+	take(u, 15, 1, 0, 11)
+	is(15, true, 11, "it goes on")
+	take(u, 20, 1, 1, 12)
+	take(u, 30, 1, 1, 13)
+	is(49, true, 12, "it says until when somebody is there")
+	is(50, false, 12, "nobody has been told")
+	is(50, true, 13, "it says until when somebody is away")
+	is(90, false, 13, "nobody has been told")
+	is(90, true, 100, "it is over")
 }
 
 // Of a partition whose last records retention has taken, the clock says when it was read to its end.

@@ -22,7 +22,7 @@ import (
 //	groups     asks auth for deleted accounts, and confirms           off, as with messaging and presence
 //	messaging  is a member of a consumer group, commits               in KAFKA_GROUP, which must be another than the live one
 //	messaging  replays dead letters, releases from quarantine         refused: it does not read what it writes
-//	presence   is a member of a consumer group                        in KAFKA_GROUP, which must be another than the live one
+//	presence   is a member of a consumer group, commits               in KAFKA_GROUP, which must be another than the live one
 //	presence   asks messaging and groups who may see a user           the same: it changes nothing
 
 // shadowVariable is what shadowFromEnv reads.
