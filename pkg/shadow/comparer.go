@@ -9,6 +9,7 @@
 package shadow
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -133,10 +134,13 @@ func (c *Comparer) joined(j join.Joined) error {
 		return nil
 	}
 	live, candidate, baseline := j.Results[side.Live], j.Results[side.Candidate], j.Results[side.Baseline]
+	if j.Same && live.Kind == "" {
+		return nil // that nothing follows on all sides is no evidence: most leases only renew one, and would drown the others
+	}
 	kind := ""
 	for _, r := range j.Results {
 		if r != nil {
-			kind = r.Kind // of all the same: the record's
+			kind = cmp.Or(r.Kind, kind) // of all the same where anything follows: the record's
 		}
 	}
 	pair := verdict.Pair{
@@ -183,7 +187,7 @@ func (c *Comparer) sawFacts(f records.Facts) {
 		is := &c.sides[s]
 		c.monitor.Dropped(f.Lost[s] - is.Lost)
 		is.Lag, is.Lost, is.Repeated = f.Lag[s], f.Lost[s], f.Repeated[s]
-		c.monitor.SetLag(s, is.Lag)
+		c.monitor.SetLag(s, max(0, is.Lag-f.Lag[side.Live])) // live may have records that are not done yet, too: open leases
 	}
 }
 

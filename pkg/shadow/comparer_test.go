@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,6 +59,35 @@ func TestComparison(t *testing.T) {
 	require.Equal(t, []string{"messages/0/4 send: a changed", "messages/0/5 send: $ missing"}, shapes)
 	require.InDelta(t, 1, e.Verdict.Agreement.Baseline, 1e-9, "noise is left out on both sides")
 	require.NotEqual(t, verdict.Pass, e.Verdict.State)
+}
+
+// That nothing follows from a record on any side is no evidence, and what follows on one side alone is.
+func TestRecordsFromWhichNothingFollows(t *testing.T) {
+	c := newComparer(t, compare.Rules{})
+	for offset, kinds := range [][]string{{"", "", ""}, {"presence", "", "presence"}, {"", "presence", ""}} {
+		for i, s := range side.All() {
+			require.NoError(t, c.Add(s, records.Result{Offset: int64(offset), Kind: kinds[i], Body: []byte(`{"outputs": [` + map[bool]string{true: "1"}[kinds[i] != ""] + `]}`)}))
+			require.NoError(t, c.Advance(s, 0, int64(offset)))
+		}
+	}
+	e := c.Evidence()
+	require.EqualValues(t, 2, e.Verdict.Samples)
+	var shapes []string
+	for _, s := range e.Differing.Shapes {
+		shapes = append(shapes, s.Shape)
+	}
+	require.Equal(t, []string{"presence: outputs[*] missing", "presence: outputs[*] extra"}, shapes)
+}
+
+// A copy need not be ahead of live, which waits with some records, too.
+func TestLag(t *testing.T) {
+	c := newComparer(t, compare.Rules{})
+	c.sawFacts(records.Facts{Lag: [side.Count]int64{5000, 5003, 4000}})
+	e := c.Evidence()
+	require.EqualValues(t, 5003, e.Sides["candidate"].Lag)
+	i := slices.IndexFunc(e.Verdict.Conditions, func(c verdict.Condition) bool { return c.Name == "lag" })
+	require.InDelta(t, 3, e.Verdict.Conditions[i].Value, 1e-9)
+	require.Equal(t, verdict.Pass, e.Verdict.Conditions[i].State)
 }
 
 // Evidence is a copy: what is compared meanwhile does not change it.

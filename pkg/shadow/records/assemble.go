@@ -91,7 +91,10 @@ func (a *assembler) result(n int32, in input) (Result, error) {
 	slices.SortStableFunc(all, func(x, y written) int {
 		return cmp.Or(cmp.Compare(x.Topic, y.Topic), cmp.Compare(x.Key, y.Key))
 	})
-	r := Result{Partition: n, Offset: in.offset, Kind: in.kind}
+	r := Result{Partition: n, Offset: in.offset}
+	if len(all) > 0 {
+		r.Kind = in.kind
+	}
 	outputs := make([]Output, len(all))
 	for i, w := range all {
 		outputs[i] = w.Output

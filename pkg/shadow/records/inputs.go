@@ -25,8 +25,8 @@ func (in *inputs) add(r *kgo.Record) {
 	var record struct {
 		Type string `json:"type"`
 	}
-	if json.Unmarshal(r.Value, &record) != nil || len(record.Type) > maxKind {
-		record.Type = "" // one that can never be handled
+	if json.Unmarshal(r.Value, &record) != nil || record.Type == "" || len(record.Type) > maxKind {
+		record.Type = r.Topic // a lease, or a record that can never be handled
 	}
 	in.list = append(in.list, input{r.Offset, record.Type, r.Timestamp})
 	in.next = r.Offset + 1

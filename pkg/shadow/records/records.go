@@ -42,7 +42,7 @@ type Options struct {
 type Result struct {
 	Partition int32
 	Offset    int64
-	Kind      string        // the type of the record, such as send
+	Kind      string        // the type of the record, such as send, or its topic; empty where nothing follows from it
 	Body      []byte        // JSON: {"outputs": [...]}, see Output
 	Latency   time.Duration // from the record to the last output; 0 where there is none
 	Dead      bool          // the record went to the dead letters

@@ -199,6 +199,7 @@ func TestResults(t *testing.T) {
 	w.until(side.Live, 1, 0)
 	third, outputs := w.of(side.Live, "0/3")
 	require.Empty(t, outputs, "nothing is a result, too")
+	require.Empty(t, third.Kind)
 	require.Zero(t, third.Latency)
 	require.JSONEq(t, `{"outputs": []}`, string(third.Body))
 }

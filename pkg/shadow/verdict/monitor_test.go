@@ -327,7 +327,7 @@ func TestOperations(t *testing.T) {
 	}{
 		"no lag known":          {func(*Monitor) {}, "lag", Inconclusive, "The lag of both copies must be known, and is not yet."},
 		"one lag known":         {func(m *Monitor) { m.SetLag(side.Candidate, 0) }, "lag", Inconclusive, "must be known"},
-		"no lag":                {func(m *Monitor) { m.SetLag(side.Candidate, 0); m.SetLag(side.Baseline, 1000) }, "lag", Pass, "The candidate is 0 records behind and the baseline 1000; 1000 are allowed."},
+		"no lag":                {func(m *Monitor) { m.SetLag(side.Candidate, 0); m.SetLag(side.Baseline, 1000) }, "lag", Pass, "The candidate is 0 records behind live and the baseline 1000; 1000 are allowed."},
 		"the candidate lags":    {func(m *Monitor) { m.SetLag(side.Candidate, 1001); m.SetLag(side.Baseline, 0) }, "lag", Inconclusive, "The candidate is 1001 records behind"},
 		"the baseline lags":     {func(m *Monitor) { m.SetLag(side.Candidate, 0); m.SetLag(side.Baseline, 1001) }, "lag", Inconclusive, "the baseline 1001"},
 		"no restarts":           {func(m *Monitor) { m.SetRestarts(side.Candidate, 0); m.SetRestarts(side.Baseline, 0) }, "restarts", Pass, "0 are allowed"},

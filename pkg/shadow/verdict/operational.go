@@ -73,7 +73,7 @@ func lagCondition(limit, candidate, baseline int64) *fact {
 	}
 	worst := max(candidate, baseline)
 	f := newFact("lag", passIf(worst <= limit), float64(worst), float64(limit),
-		"The candidate is %d records behind and the baseline %d; %d are allowed.", candidate, baseline, limit)
+		"The candidate is %d records behind live and the baseline %d; %d are allowed.", candidate, baseline, limit)
 	f.transient = true
 	return f
 }

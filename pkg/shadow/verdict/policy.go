@@ -39,7 +39,7 @@ type Policy struct {
 	LiveErrors float64 `json:"liveErrors"`
 	// Latency has the quantiles to compare with the baseline's. Without any, latencies are not judged.
 	Latency []Quantile `json:"latency"`
-	// Lag is how many records a copy may be behind. Below 0: not judged.
+	// Lag is how many records a copy may be behind live. Below 0: not judged.
 	Lag int64 `json:"lag"`
 	// Restarts is how many restarts a copy may have. The candidate fails with more than that many beyond the
 	// baseline's. Below 0: not judged.
