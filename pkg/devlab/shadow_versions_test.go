@@ -20,11 +20,11 @@ import (
 	"github.com/labctl/labctl/test/scope"
 )
 
-// version builds messaging with build tags.
-func version(t *testing.T, tags string) (program string) {
+// version builds a service with build tags.
+func version(t *testing.T, service, tags string) (program string) {
 	t.Helper()
-	program = filepath.Join(t.TempDir(), "messaging")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-gcflags=all=-dwarf=false", "-tags=timetzdata,"+tags, "-o", program, "./services/messaging/cmd/messaging")
+	program = filepath.Join(t.TempDir(), service)
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-gcflags=all=-dwarf=false", "-tags=timetzdata,"+tags, "-o", program, "./services/"+service+"/cmd/"+service)
 	cmd.Dir = "../.."
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
@@ -32,17 +32,19 @@ func version(t *testing.T, tags string) (program string) {
 	return program
 }
 
-// try gives a version the traffic of the chat, until there is a verdict.
-func (w *world) try(candidate, baseline string) shadow.Evidence {
+// try has a version beside the chat for as long as traffic takes, and gives what is known then.
+func (w *world) try(service, candidate, baseline string, traffic func(context.Context, *shadow.Comparer)) shadow.Evidence {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(w.t.Context())
 	defer stop()
 	ready, ended := make(chan error, 1), make(chan error, 1)
 	comparers := make(chan *shadow.Comparer, 1)
+	rules, err := shadow.ReadRules("../..", service)
+	require.NoError(w.t, err)
 	go func() {
 		ended <- w.lab.runShadow(ctx, Shadow{
 			Options: shadow.Options{
-				Service: "messaging", About: shadow.About{Version: candidate, By: "a test", At: time.Now(), Policy: verdict.Default()}, Dir: filepath.Join(w.t.TempDir(), "open"), Now: time.Now,
+				Service: service, About: shadow.About{Version: candidate, By: "a test", At: time.Now(), Policy: verdict.Default(), Rules: rules}, Dir: filepath.Join(w.t.TempDir(), "open"), Now: time.Now,
 			},
 			Commands: map[side.Side][]string{side.Candidate: {candidate}, side.Baseline: {baseline}},
 			Ready:    func(err error) { ready <- err },
@@ -55,7 +57,17 @@ func (w *world) try(candidate, baseline string) shadow.Evidence {
 		stop()
 		require.NoError(w.t, <-ended)
 	}()
-	for seed := uint64(1); ; seed++ {
+	traffic(ctx, c)
+	e := c.Evidence()
+	require.Empty(w.t, e.Error)
+	return e
+}
+
+// chat is what people say, until there is a verdict.
+func (w *world) chat(ctx context.Context, c *shadow.Comparer) {
+	w.t.Helper()
+	for seed := uint64(1); c.Evidence().Verdict.State == verdict.Inconclusive; seed++ {
+		require.Less(w.t, seed, uint64(20), "no verdict: %+v", c.Evidence())
 		shape, err := load.ParseShape("rooms:10")
 		require.NoError(w.t, err)
 		res, err := load.Run(ctx, load.Options{
@@ -64,12 +76,6 @@ func (w *world) try(candidate, baseline string) shadow.Evidence {
 		})
 		require.NoError(w.t, err)
 		require.True(w.t, res.Verdict.Kept(), "the live chat keeps its promise: %+v", res.Verdict)
-		e := c.Evidence()
-		require.Empty(w.t, e.Error)
-		if e.Verdict.State != verdict.Inconclusive {
-			return e
-		}
-		require.Less(w.t, seed, uint64(20), "no verdict: %+v", e)
 	}
 }
 
@@ -89,7 +95,7 @@ func (w *world) left() (names []string) {
 // The same version passes. One that drops edits, one that swaps messages and one that never frees memory fail, and the evidence says why.
 // Afterwards there is nothing left of them.
 func TestShadowsOfVersions(t *testing.T) {
-	same := version(t, "")
+	same := version(t, "messaging", "")
 	w := newWorld(t)
 	w.talk("before-")
 	w.handled("messaging")
@@ -112,9 +118,9 @@ func TestShadowsOfVersions(t *testing.T) {
 			}
 			candidate := same
 			if tt.tags != "" {
-				candidate = version(t, tt.tags)
+				candidate = version(t, "messaging", tt.tags)
 			}
-			e := w.try(candidate, same)
+			e := w.try("messaging", candidate, same, w.chat)
 			require.Equal(t, tt.state, e.Verdict.State, "%s\n%+v", e.Verdict.Why, e.Differing)
 			if tt.condition != "" {
 				failed := false

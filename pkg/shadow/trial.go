@@ -16,11 +16,12 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/seed"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/messaging"
+	"github.com/labctl/labctl/services/presence"
 )
 
 // copyOrders has the services that can be tried, and in which order their collections are copied.
 func copyOrders() map[string][]string {
-	return map[string][]string{"messaging": messaging.CopyOrder()}
+	return map[string][]string{"messaging": messaging.CopyOrder(), "presence": presence.CopyOrder()}
 }
 
 // Services gives the services that can be tried.

@@ -52,7 +52,7 @@ func (p *presence) tell(ctx context.Context, user string, c change, source strin
 	value := wire.Encode(wire.PresenceFrame{
 		Type: wire.FramePresence, User: user, Online: c.state != wire.StateOffline, State: c.state, At: wire.At(c.seen),
 	})
-	if len(audience) > 0 {
+	if len(audience) > 0 && isHeard(c.state) {
 		record := bus.For(user, audience, value)
 		record.Topic = p.Kafka.Writes(record.Topic)
 		record.Headers = append(record.Headers, kgo.RecordHeader{Key: topics.SourceHeader, Value: []byte(source)})
