@@ -7,7 +7,7 @@
 //	DATA_DIR    for what does not fit into memory (/data)
 //	LISTEN      address to bind (:8080)
 //	CANDIDATE_URL, BASELINE_URL
-//	            where the sides are; their metrics are at the port HEALTH_PORT (8081)
+//	            where the sides are asked what the live service was; their metrics are at the port HEALTH_PORT (8081)
 //
 // It reaches Kafka and MongoDB by the variables that services have (docs/configuration.md).
 package main
@@ -30,6 +30,7 @@ import (
 
 	"github.com/labctl/labctl/images/internal/part"
 	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/connect"
 	"github.com/labctl/labctl/services/topics"
@@ -50,11 +51,11 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	if err := json.Unmarshal([]byte(getenv("ABOUT")), &about); err != nil {
 		return part.Server{}, fmt.Errorf("ABOUT is no JSON as expected: %w", err)
 	}
-	trial, err := trialFrom(getenv, service)
+	comparer, err := shadow.New(shadow.Options{Service: service, About: about, Dir: filepath.Join(cmp.Or(getenv("DATA_DIR"), "/data"), "open"), Now: time.Now})
 	if err != nil {
 		return part.Server{}, err
 	}
-	comparer, err := shadow.New(shadow.Options{Service: service, About: about, Dir: filepath.Join(cmp.Or(getenv("DATA_DIR"), "/data"), "open"), Now: time.Now})
+	trial, err := trialFrom(getenv, comparer)
 	if err != nil {
 		return part.Server{}, err
 	}
@@ -83,6 +84,8 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", comparer.Handler(token))
+	// The ingress has no token. Network policies let in who may ask the live service.
+	mux.Handle("POST "+exchange.Path, trial.Requests.Handler())
 	mux.Handle("POST /clean", shadow.Authorized(token, func(w http.ResponseWriter, r *http.Request) {
 		stop()
 		work.Wait()
@@ -111,8 +114,8 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 }
 
 // trialFrom reads how the databases and the sides are reached.
-func trialFrom(getenv func(string) string, service string) (t shadow.Trial, err error) {
-	user := topics.Comparer(service)
+func trialFrom(getenv func(string) string, comparer *shadow.Comparer) (t shadow.Trial, err error) {
+	user := topics.Comparer(comparer.Service())
 	if t.Kafka, err = connect.Kafka(user, getenv); err != nil {
 		return t, err
 	}
@@ -120,12 +123,15 @@ func trialFrom(getenv func(string) string, service string) (t shadow.Trial, err 
 		return t, err
 	}
 	t.Processes = map[side.Side]string{}
+	urls := map[side.Side]string{}
 	for s, variable := range map[side.Side]string{side.Candidate: "CANDIDATE_URL", side.Baseline: "BASELINE_URL"} {
 		u, err := url.Parse(getenv(variable))
 		if err != nil || u.Hostname() == "" {
 			return t, fmt.Errorf("%s is %q, which is no address of a side", variable, getenv(variable))
 		}
+		urls[s] = u.String()
 		t.Processes[s] = "http://" + net.JoinHostPort(u.Hostname(), cmp.Or(getenv("HEALTH_PORT"), "8081"))
 	}
-	return t, nil
+	t.Requests, err = comparer.Replayer(urls)
+	return t, err
 }

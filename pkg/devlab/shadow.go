@@ -75,6 +75,7 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	}
 	defer func() { err = errors.Join(err, comparer.Close()) }()
 	var processes []*process
+	addresses := map[side.Side]string{}
 	for s, command := range o.Commands {
 		names := side.NamesOf(o.Service)[s]
 		p, err := l.process(o.Service, names.Group, command, map[string]string{
@@ -86,8 +87,11 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 		}
 		p.side = s
 		defer p.release()
-		trial.Processes[s] = p.health
+		trial.Processes[s], addresses[s] = p.health, p.url
 		processes = append(processes, p)
+	}
+	if trial.Requests, err = comparer.Replayer(addresses); err != nil {
+		return err
 	}
 	stop, err := l.serveEvidence(ctx, comparer)
 	if err != nil {
@@ -137,12 +141,13 @@ func (l *lab) serveEvidence(ctx context.Context, comparer *shadow.Comparer) (sto
 
 // process is a side that runs as a process of its own.
 type process struct {
-	side         side.Side
-	name, health string
-	command      []string
-	env          []string
-	log          io.Writer
-	release      func()
+	side        side.Side
+	name        string
+	url, health string
+	command     []string
+	env         []string
+	log         io.Writer
+	release     func()
 }
 
 // process makes a side. Its log is beside the chat's.
@@ -163,7 +168,7 @@ func (l *lab) process(service, name string, command []string, own, urls map[stri
 			}
 		}
 	}
-	p.health = "http://" + addresses[1]
+	p.url, p.health = "http://"+addresses[0], "http://"+addresses[1]
 	live := l.variables(service, l.broker.Addr(), l.db.Addr(), urls)
 	maps.Copy(live, own)
 	live["LISTEN"], live["HEALTH"] = addresses[0], addresses[1]

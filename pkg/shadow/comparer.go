@@ -9,8 +9,10 @@
 package shadow
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,7 +70,9 @@ type Comparer struct {
 	mu       sync.Mutex
 	monitor  *verdict.Monitor
 	shapes   *compare.Shapes
-	intended int64 // results that differ only where they are meant to
+	intended int64            // results that differ only where they are meant to
+	requests int64            // results that are answers to requests
+	leftOut  map[string]int64 // requests that were not compared, by the reasons of package exchange
 	sides    [side.Count]SideFacts
 	started  [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
 	failed   error               // why nothing is compared any more
@@ -133,14 +137,19 @@ func (c *Comparer) joined(j join.Joined) error {
 		c.monitor.Dropped(1)
 		return nil
 	}
-	live, candidate, baseline := j.Results[side.Live], j.Results[side.Candidate], j.Results[side.Baseline]
-	if j.Same && live.Kind == "" {
+	if j.Same && j.Results[side.Live].Kind == "" {
 		return nil // that nothing follows on all sides is no evidence: most leases only renew one, and would drown the others
 	}
+	return c.observe(label(j.Key), j.Results)
+}
+
+// observe compares what the three sides made of a record or a request, and counts it. The caller holds mu.
+func (c *Comparer) observe(label string, results [side.Count]*join.Result) error {
+	live, candidate, baseline := results[side.Live], results[side.Candidate], results[side.Baseline]
 	kind := ""
-	for _, r := range j.Results {
+	for _, r := range results {
 		if r != nil {
-			kind = cmp.Or(r.Kind, kind) // of all the same where anything follows: the record's
+			kind = cmp.Or(r.Kind, kind) // of all the same where anything follows: the record's or the request's
 		}
 	}
 	pair := verdict.Pair{
@@ -155,15 +164,15 @@ func (c *Comparer) joined(j join.Joined) error {
 	if baseline != nil {
 		pair.BaselineError, pair.BaselineLatency = baseline.Error, baseline.Latency
 	}
-	if !j.Same {
-		bodies := compare.Bodies{Live: body(live), Candidate: body(candidate), Baseline: body(baseline)}
+	bodies := compare.Bodies{Live: body(live), Candidate: body(candidate), Baseline: body(baseline)}
+	if !bytes.Equal(bodies.Live, bodies.Candidate) || !bytes.Equal(bodies.Live, bodies.Baseline) {
 		contrast, err := c.comparer.Contrast(bodies.Live, bodies.Candidate, bodies.Baseline)
 		if err != nil {
-			return fmt.Errorf("compare the results for %s: %w", label(j.Key), err)
+			return fmt.Errorf("compare the results for %s: %w", label, err)
 		}
 		pair.CandidateDiffers, pair.BaselineDiffers = len(contrast.Candidate) > 0, len(contrast.Baseline) > 0
 		if pair.CandidateDiffers {
-			c.shapes.Add(label(j.Key), kind, contrast.Candidate, bodies)
+			c.shapes.Add(label, kind, contrast.Candidate, bodies)
 		} else if len(contrast.Intended) > 0 {
 			c.intended++
 		}
@@ -233,7 +242,8 @@ func (c *Comparer) Evidence() Evidence {
 	defer c.mu.Unlock()
 	e := Evidence{
 		Service: c.o.Service, Version: c.o.Version, By: c.o.By, Started: c.o.At, At: c.o.Now(),
-		Verdict: c.monitor.Verdict(), Sides: map[string]SideFacts{}, Differing: c.shapes.Clone(), Intended: c.intended, Rules: c.o.Rules,
+		Verdict: c.monitor.Verdict(), Sides: map[string]SideFacts{}, Differing: c.shapes.Clone(), Intended: c.intended,
+		Requests: c.requests, LeftOut: maps.Clone(c.leftOut), Rules: c.o.Rules,
 	}
 	for _, s := range side.All() {
 		e.Sides[s.String()] = c.sides[s]

@@ -142,15 +142,15 @@ func TestWatch(t *testing.T) {
 	t.Cleanup(metrics.Close)
 	ctx, stop := context.WithCancel(t.Context())
 	var looked atomic.Int32
-	require.NoError(t, c.watch(ctx, map[side.Side]string{side.Candidate: metrics.URL, side.Baseline: "http://127.0.0.1:1"}, func() records.Facts {
+	require.NoError(t, c.watch(ctx, map[side.Side]string{side.Candidate: metrics.URL, side.Baseline: "http://127.0.0.1:1"}, func() {
 		looked.Add(1)
+		c.sawFacts(records.Facts{Lag: [side.Count]int64{0, 7, 8}})
 		stop()
-		return records.Facts{Lag: [side.Count]int64{0, 7, 8}}
 	}))
 	require.EqualValues(t, 1, looked.Load())
 	e := c.Evidence()
-	require.EqualValues(t, 32<<20, e.Sides["candidate"].Memory)
 	require.EqualValues(t, 7, e.Sides["candidate"].Lag)
+	require.EqualValues(t, 32<<20, e.Sides["candidate"].Memory)
 	require.Zero(t, e.Sides["baseline"].Memory, "one that does not answer has none")
 }
 

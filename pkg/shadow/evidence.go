@@ -20,6 +20,10 @@ type Evidence struct {
 	// Differing are the results that differ, by their shapes, and Intended how many differ only where they are meant to.
 	Differing *compare.Shapes `json:"differing"`
 	Intended  int64           `json:"intended"`
+	// Requests is how many of the results are answers to requests, and LeftOut how many requests were not compared, by
+	// the reasons of package exchange.
+	Requests int64            `json:"requests,omitempty"`
+	LeftOut  map[string]int64 `json:"leftOut,omitempty"`
 
 	// Rules say what may differ. The policy is in the verdict.
 	Rules compare.Rules `json:"rules"`

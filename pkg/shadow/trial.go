@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/labctl/labctl/pkg/shadow/records"
+	"github.com/labctl/labctl/pkg/shadow/replay"
 	"github.com/labctl/labctl/pkg/shadow/seed"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/messaging"
@@ -42,6 +43,8 @@ type Trial struct {
 	DB    *mongo.Client
 	// Processes are the base addresses of the sides' metrics.
 	Processes map[side.Side]string
+	// Requests asks the sides what the live service was asked.
+	Requests *replay.Replayer
 	// Copied hears how many documents are copied.
 	Copied func(documents int)
 	// Begun is called when the candidate and the baseline may start.
@@ -56,15 +59,34 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 			c.fail(err)
 		}
 	}()
-	client, err := kgo.NewClient(t.Kafka...)
+	reader, err := c.begin(ctx, t)
 	if err != nil {
 		return err
+	}
+	g, run := errgroup.WithContext(ctx)
+	g.Go(func() error { return reader.Run(run) })
+	g.Go(func() error { t.Requests.Run(run); return nil })
+	g.Go(func() error {
+		return c.watch(run, t.Processes, func() {
+			c.sawFacts(reader.Facts())
+			c.sawRequests(t.Requests.Counts())
+		})
+	})
+	t.Begun(run)
+	return g.Wait()
+}
+
+// begin gives the sides the live state, and reads the records from then on.
+func (c *Comparer) begin(ctx context.Context, t Trial) (*records.Reader, error) {
+	client, err := kgo.NewClient(t.Kafka...)
+	if err != nil {
+		return nil, err
 	}
 	defer client.Close()
 	kafka := kadm.NewClient(client)
 	begun, err := seed.HasBegun(ctx, kafka, c.o.Service)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var start seed.Start
 	if begun {
@@ -74,19 +96,11 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 		start, err = seed.Take(ctx, c.o.Service, kafka, t.DB, copyOrders()[c.o.Service], t.Copied)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	reader, err := records.Open(records.Options{
+	return records.Open(records.Options{
 		Kafka: t.Kafka, Service: c.o.Service, Sides: side.NamesOf(c.o.Service), From: start.Counted, Live: start.Live,
 	}, c)
-	if err != nil {
-		return err
-	}
-	g, run := errgroup.WithContext(ctx)
-	g.Go(func() error { return reader.Run(run) })
-	g.Go(func() error { return c.watch(run, t.Processes, reader.Facts) })
-	t.Begun(run)
-	return g.Wait()
 }
 
 // Clean removes what the sides have in Kafka and in the database. They must have ended.

@@ -10,7 +10,6 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 
-	"github.com/labctl/labctl/pkg/shadow/records"
 	"github.com/labctl/labctl/pkg/shadow/side"
 )
 
@@ -24,9 +23,9 @@ const (
 	startMetric  = "process_start_time_seconds"
 )
 
-// watch looks at how the sides are until ctx ends: facts gives how far they have come, and processes has the base address
-// of each side's metrics.
-func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, facts func() records.Facts) error {
+// watch looks at how the sides are until ctx ends: processes has the base address of each side's metrics, and also looks
+// at all else.
+func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, also func()) error {
 	client := &http.Client{Timeout: watchEvery}
 	defer client.CloseIdleConnections()
 	tick := time.NewTicker(watchEvery)
@@ -37,7 +36,7 @@ func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, fa
 				c.sawProcess(s, gauge(m[startMetric]), int64(gauge(m[memoryMetric])))
 			}
 		}
-		c.sawFacts(facts())
+		also()
 		select {
 		case <-ctx.Done():
 			return nil

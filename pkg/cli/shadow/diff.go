@@ -25,8 +25,9 @@ func newCmdDiff(f *cli.Factory, runF func(*DiffOptions) error) *cobra.Command {
 		Use:   "diff SERVICE",
 		Short: "Show where a shadow's version differs from the live one",
 		Long: `Show the results that differ, grouped by where and how they do, with one example each. A result is all that a version
-wrote because of one record, and the record is named: its topic's partition and offset. What differs between two copies of
-the live version, too, is left out. The exit code is 2 if there is a difference.`,
+wrote because of one record, or its answer to a request. A record is named by its topic's partition and offset, a request
+by the id that logs have of it. What differs between two copies of the live version, too, is left out. The exit code is 2
+if there is a difference.`,
 		Example: `  labctl shadow diff messaging
   labctl shadow diff messaging --json | jq '.shapes[].shape'`,
 		Args: cli.Takes("SERVICE"),

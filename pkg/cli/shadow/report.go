@@ -86,9 +86,15 @@ func writeReport(out io.Writer, e shadow.Evidence) error {
 	v := e.Verdict
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Shadow of %s: %s\n\n%s\n\n", e.Service, v.State, v.Why)
-	fmt.Fprintf(&b, "- candidate: %s\n- began: %s, by %s\n- looked at: %s\n- compared: %d results; %s of the candidate's and %s of the baseline's agree with live\n\n",
+	fmt.Fprintf(&b, "- candidate: %s\n- began: %s, by %s\n- looked at: %s\n- compared: %d results; %s of the candidate's and %s of the baseline's agree with live\n",
 		e.Version, e.Started.UTC().Format(time.RFC3339), e.By, e.At.UTC().Format(time.RFC3339), v.Samples, percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))
-	b.WriteString("## Conditions\n\n| condition | state | value | lower | upper | limit | results | why |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	if e.Requests > 0 {
+		fmt.Fprintf(&b, "- requests: %d of the results are answers to requests\n", e.Requests)
+	}
+	if len(e.LeftOut) > 0 {
+		fmt.Fprintf(&b, "- left out: %s\n", leftOut(e))
+	}
+	b.WriteString("\n## Conditions\n\n| condition | state | value | lower | upper | limit | results | why |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	for _, c := range v.Conditions {
 		fmt.Fprintf(&b, "| %s | %s | %.5g | %.5g | %.5g | %.5g | %d | %s |\n", strings.TrimSpace(c.Name+" "+c.Kind), c.State, c.Value, c.Lower, c.Upper, c.Limit, c.Samples, c.Why)
 	}

@@ -104,6 +104,18 @@ func TestStatus(t *testing.T) {
 	require.Regexp(t, `(?m)^fail +differences  `, out.String())
 	require.NotRegexp(t, `(?m)^pass`, out.String(), "the report has those")
 	require.Regexp(t, `\d of \d+ conditions pass\.\n$`, out.String())
+	require.NotContains(t, out.String(), "requests", "there were none")
+
+	out.Reset()
+	require.NoError(t, writeStatus(&out, withRequests(judged(t, 1000))))
+	require.Regexp(t, `requests +40 of the results are answers to requests\n`, out.String())
+	require.Regexp(t, `left out +12 requests: excepted 2, method 10\n`, out.String())
+}
+
+// withRequests adds what is known of requests.
+func withRequests(e shadow.Evidence) shadow.Evidence {
+	e.Requests, e.LeftOut = 40, map[string]int64{"method": 10, "excepted": 2}
+	return e
 }
 
 func TestExitCode(t *testing.T) {
@@ -127,10 +139,11 @@ func TestDiff(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	var out bytes.Buffer
-	require.NoError(t, writeReport(&out, judged(t, 1000)))
+	require.NoError(t, writeReport(&out, withRequests(judged(t, 1000))))
 	for _, want := range []string{
 		"# Shadow of messaging: fail\n", "- candidate: the working tree ../my-change\n", "- began: 2026-11-30T12:00:00Z, by ann\n",
 		"| differences | fail |", "alpha 0.05, prior 10, tolerance 0.001", "outputs[0] missing",
+		"- requests: 40 of the results are answers to requests\n", "- left out: 12 requests: excepted 2, method 10\n",
 	} {
 		require.Contains(t, out.String(), want)
 	}

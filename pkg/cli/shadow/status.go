@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -115,6 +117,12 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 		agree = fmt.Sprintf("; %s agree with live (baseline: %s)", percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))
 	}
 	_, _ = fmt.Fprintf(w, "compared\t%d results%s\n", v.Samples, agree)
+	if e.Requests > 0 {
+		_, _ = fmt.Fprintf(w, "requests\t%d of the results are answers to requests\n", e.Requests)
+	}
+	if len(e.LeftOut) > 0 {
+		_, _ = fmt.Fprintf(w, "left out\t%s\n", leftOut(e))
+	}
 	if e.Intended > 0 {
 		_, _ = fmt.Fprintf(w, "intended\t%d results differ only where they are meant to\n", e.Intended)
 	}
@@ -139,6 +147,17 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 		return err
 	}
 	return writeOpen(out, v)
+}
+
+// leftOut says how many requests were not compared, and why.
+func leftOut(e shadow.Evidence) string {
+	var all int64
+	var reasons []string
+	for _, reason := range slices.Sorted(maps.Keys(e.LeftOut)) {
+		all += e.LeftOut[reason]
+		reasons = append(reasons, fmt.Sprintf("%s %d", reason, e.LeftOut[reason]))
+	}
+	return fmt.Sprintf("%d requests: %s", all, strings.Join(reasons, ", "))
 }
 
 // writeOpen prints the conditions that do not pass, those that fail first. The report has all.
