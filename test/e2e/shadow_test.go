@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
 	"github.com/labctl/labctl/services/client"
 	"github.com/labctl/labctl/test/scope"
@@ -31,6 +32,10 @@ func (l *testLab) shadowed(t *testing.T) {
 	talk := startTalk(t, l.url())
 	l.run("load", "--rate", "40", "--duration", "15s", "--users", "20")
 	talk.finish()
+	for range 20 {
+		_, _, err := talk.alice.History(t.Context(), talk.conversation, client.Page{Limit: 10})
+		require.NoError(t, err)
+	}
 	var e shadow.Evidence
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		out, code := l.try(t.Context(), "shadow", "status", "messaging", "--json")
@@ -38,10 +43,12 @@ func (l *testLab) shadowed(t *testing.T) {
 		require.NoError(c, json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &e))
 		require.Greater(c, e.Verdict.Samples, int64(200))
 		require.Zero(c, e.Sides["candidate"].Lag)
+		require.GreaterOrEqual(c, e.Requests, int64(20), "what the ingress was asked is compared, too")
 	}, 2*time.Minute, time.Second)
 	require.Empty(t, e.Error)
 	require.Equal(t, verdict.Fail, e.Verdict.State, e.Verdict.Why)
-	require.InDelta(t, 1, e.Verdict.Agreement.Baseline, 1e-9, "the live version comes to the same twice")
+	require.InDelta(t, 1, e.Verdict.Agreement.Baseline, 0.05, "the live version comes to the same twice, but for requests that read what is being written")
+	require.Zero(t, e.LeftOut[exchange.Dropped], e.LeftOut)
 	require.Zero(t, e.Sides["candidate"].Restarts+e.Sides["baseline"].Restarts)
 	require.Positive(t, e.Sides["candidate"].Memory)
 	out, code = l.try(t.Context(), "shadow", "diff", "messaging")
@@ -125,7 +132,7 @@ func (l *testLab) undone(t *testing.T) {
 // objects names what there is in the chat's namespace, but for what comes and goes by itself.
 func (l *testLab) objects(t *testing.T) (names []string) {
 	t.Helper()
-	for line := range strings.Lines(l.run("kubectl", "-n", "chat", "get", "deployments,services,networkpolicies,serviceaccounts,secrets,configmaps", "--output=name")) {
+	for line := range strings.Lines(l.run("kubectl", "-n", "chat", "get", "deployments,services,ingresses,networkpolicies,serviceaccounts,secrets,configmaps", "--output=name")) {
 		if line = strings.TrimSpace(line); strings.Contains(line, "/") {
 			names = append(names, line)
 		}

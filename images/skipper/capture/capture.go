@@ -6,7 +6,7 @@
 // the service gave them:
 //
 //	… -> copyRequestHeader(`X-Flow-Id`, `X-Request-Id`) ->
-//	capture("http://shadow-messaging.chat.svc:8080", "service=messaging", "path=/api/messages")
+//	capture("http://messaging-comparer.chat.svc:8080", "service=messaging", "path=/api/messages")
 //
 // The first argument is the comparer's address. The others may come in any order, all but service more than once:
 //
@@ -126,7 +126,7 @@ func parse(args []any) (*filter, error) {
 		if i == 0 {
 			u, err := url.Parse(text)
 			if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
-				return nil, fmt.Errorf("the first argument is %q, and not the address of a comparer, such as http://shadow-messaging.chat.svc:8080", text)
+				return nil, fmt.Errorf("the first argument is %q, and not the address of a comparer, such as http://messaging-comparer.chat.svc:8080", text)
 			}
 			f.base, f.service = strings.TrimSuffix(text, "/"), u.Hostname()
 			continue

@@ -114,11 +114,15 @@ func (s Shadow) live(ctx context.Context) (l workload.Live, err error) {
 	if err != nil {
 		return l, fmt.Errorf("look at the network policies beside %s: %w", s.Service, err)
 	}
-	return workload.Live{Deployment: *d, Service: *service, Policies: policies.Items}, nil
+	ingresses, err := s.Client.Core.NetworkingV1().Ingresses(s.Namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return l, fmt.Errorf("look at the ingresses beside %s: %w", s.Service, err)
+	}
+	return workload.Live{Deployment: *d, Service: *service, Policies: policies.Items, Ingresses: ingresses.Items}, nil
 }
 
-// Start starts the comparer, which copies the live state, and then the candidate and the baseline. What it has made is
-// there after an error, too; Abort removes it.
+// Start starts the comparer, which copies the live state, then the candidate and the baseline, and last has the ingress
+// copy requests. What it has made is there after an error, too; Abort removes it.
 func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 	if err := shadow.Check(s.Service); err != nil {
 		return err
@@ -129,6 +133,10 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 	}
 	options := workload.Options{Service: s.Service, CandidateImage: o.Candidate, ComparerImage: o.Comparer, Owner: s.Owner}
 	comparer, err := s.comparer(live, options, o.About)
+	if err != nil {
+		return err
+	}
+	ingresses, err := workload.Ingresses(live, options)
 	if err != nil {
 		return err
 	}
@@ -150,8 +158,17 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 			return err
 		}
 	}
-	return nil
+	if len(ingresses) == 0 {
+		report.Warn("Skipper serves no Ingress of %s, so its answers to requests are not compared", s.Service)
+		return nil
+	}
+	report.Doing("copying the requests for %s", s.Service)
+	return s.apply(ctx, requests(s.Service), ingresses, report)
 }
+
+// requests names the part of a shadow by which the ingress copies requests. It comes last and goes first, so that the
+// ingress copies to nobody who is not there.
+func requests(service string) string { return service + "-requests" }
 
 // comparer gives the comparer's objects with what it is told. more are variables beside.
 func (s Shadow) comparer(live workload.Live, o workload.Options, about shadow.About, more ...corev1.EnvVar) ([]runtime.Object, error) {
@@ -223,12 +240,16 @@ func (s Shadow) Evidence(ctx context.Context) (e shadow.Evidence, err error) {
 	return e, err
 }
 
-// Abort ends the shadow and removes all that it has: the copies first, then, by a comparer that does nothing else, what
-// they have in Kafka and in the database, then the comparer. Where it was ended half-way it goes on.
+// Abort ends the shadow and removes all that it has: first the ingress copies nothing more, then the copies end, then, by
+// a comparer that does nothing else, goes what they have in Kafka and in the database, then the comparer. Where it was
+// ended half-way it goes on.
 func (s Shadow) Abort(ctx context.Context, report event.Report) error {
 	r, err := s.read(ctx)
 	if err != nil {
 		return err
+	}
+	if err := s.Client.Delete(ctx, s.set(requests(s.Service)), report); err != nil {
+		return fmt.Errorf("stop copying the requests for %s: %w", s.Service, err)
 	}
 	for _, of := range topics.Sides() {
 		name := topics.Copy(s.Service, of)

@@ -37,6 +37,7 @@ type Live struct {
 	Deployment appsv1.Deployment
 	Service    corev1.Service
 	Policies   []networkingv1.NetworkPolicy // all of the namespace
+	Ingresses  []networkingv1.Ingress       // likewise
 }
 
 // Options say what is tried.

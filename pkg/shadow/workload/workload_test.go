@@ -31,13 +31,20 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-// release is the chat with the values of a file of the chart.
+// filters are those of the live Ingress, as in stacks/*/5-release.
+const filters = "flowId(`reuse`) -> readTimeout(`40s`)"
+
+// release is the chat, behind Skipper, with the values of a file of the chart.
 func release(t *testing.T, file string) chart.Release {
 	t.Helper()
 	text, err := os.ReadFile(filepath.Join("../../../charts/chat/ci", file+"-values.yaml"))
 	require.NoError(t, err)
 	var values map[string]any
 	require.NoError(t, syaml.Unmarshal(text, &values))
+	values["ingress"] = map[string]any{
+		"className": "skipper", "host": "chat.example.org", "tlsSecret": "chat-tls",
+		"annotations": map[string]any{"zalando.org/skipper-filter": filters, "cert-manager.io/cluster-issuer": "of-the-lab"},
+	}
 	return chart.Release{Name: "chat", Namespace: "chat", ChartDir: "../../../charts/chat", Values: values}
 }
 
@@ -78,6 +85,8 @@ func live(objects []runtime.Object, service string) (l workload.Live) {
 			}
 		case *networkingv1.NetworkPolicy:
 			l.Policies = append(l.Policies, *o)
+		case *networkingv1.Ingress:
+			l.Ingresses = append(l.Ingresses, *o)
 		}
 	}
 	return l
@@ -99,9 +108,11 @@ func shadow(t *testing.T, l workload.Live, service string) (all []runtime.Object
 		require.NoError(t, err)
 		all = append(all, objects...)
 	}
-	objects, err := workload.Comparer(l, options(service))
+	comparer, err := workload.Comparer(l, options(service))
 	require.NoError(t, err)
-	return append(all, objects...)
+	ingresses, err := workload.Ingresses(l, options(service))
+	require.NoError(t, err)
+	return slices.Concat(all, comparer, ingresses)
 }
 
 // The objects of a shadow, as they come from the chart's.
@@ -252,7 +263,9 @@ func TestNothingLiveKnowsTheShadow(t *testing.T) {
 				"app.kubernetes.io/name": m.GetLabels()["app.kubernetes.io/name"], "app.kubernetes.io/part-of": "chat", workload.Label: service,
 				"labctl/lab": "chat", "labctl/environment": "local", "labctl/stack": "5-release",
 			}, m.GetLabels())
-			require.Empty(t, m.GetAnnotations())
+			if _, ingress := o.(*networkingv1.Ingress); !ingress {
+				require.Empty(t, m.GetAnnotations())
+			}
 			require.Empty(t, m.GetUID())
 			require.Empty(t, m.GetResourceVersion())
 		}
@@ -290,6 +303,11 @@ func TestWhatCannotBeShadowed(t *testing.T) {
 			_, err := workload.Side(l, options(tt.service), topics.Candidate)
 			require.ErrorContains(t, err, tt.want)
 			_, err = workload.Comparer(l, options(tt.service))
+			require.ErrorContains(t, err, tt.want)
+			if tt.name == "tokens" {
+				return // no matter of an Ingress
+			}
+			_, err = workload.Ingresses(l, options(tt.service))
 			require.ErrorContains(t, err, tt.want)
 		})
 	}
