@@ -3,6 +3,7 @@ package devlab
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/verdict"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -22,7 +25,7 @@ func TestComparerCanDoWhatAShadowNeeds(t *testing.T) {
 	w, ctx := newWorld(t), t.Context()
 	w.talk("before-")
 	w.handled("messaging")
-	user, shadow, names := topics.Comparer("messaging"), topics.Copy("messaging", topics.Candidate), topics.NamesOf("messaging", topics.Candidate)
+	user, candidate, names := topics.Comparer("messaging"), topics.Copy("messaging", topics.Candidate), topics.NamesOf("messaging", topics.Candidate)
 
 	k, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.passwords[user]), kgo.ConsumeTopics(topics.Users, names.Writes(topics.Users)))
 	require.NoError(t, err)
@@ -30,18 +33,18 @@ func TestComparerCanDoWhatAShadowNeeds(t *testing.T) {
 	broker := kadm.NewClient(k)
 	live, err := broker.FetchOffsets(ctx, "messaging")
 	require.NoError(t, err)
-	require.NoError(t, broker.CommitAllOffsets(ctx, shadow, live.Offsets()))
+	require.NoError(t, broker.CommitAllOffsets(ctx, candidate, live.Offsets()))
 	c, err := mongo.Connect(options.Client().ApplyURI(w.lab.databaseURI(w.lab.dbAddr, user)))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Disconnect(context.Background()) })
-	copyDatabase(t, c.Database("messaging"), c.Database(shadow))
+	copyDatabase(t, c.Database("messaging"), c.Database(candidate))
 
 	w.shadowOf("messaging", nil)
 	w.ready()
 	w.talk("meanwhile-")
 	w.handled("messaging")
-	w.handled(shadow)
-	require.Equal(t, w.documents("messaging", differing...), w.documents(shadow, differing...))
+	w.handled(candidate)
+	require.Equal(t, w.documents("messaging", differing...), w.documents(candidate, differing...))
 	within, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for read := map[string]bool{}; len(read) < 2; {
@@ -49,17 +52,112 @@ func TestComparerCanDoWhatAShadowNeeds(t *testing.T) {
 		require.NoError(t, within.Err())
 	}
 
-	w.parts[shadow].stop()
+	w.parts[candidate].stop()
 	for _, topic := range topics.Made("messaging", names) {
 		r, err := broker.DeleteTopic(ctx, topic.Name)
 		require.NoError(t, errors.Join(err, r.Err), topic.Name)
 	}
-	r, err := broker.DeleteGroup(ctx, shadow)
+	r, err := broker.DeleteGroup(ctx, candidate)
 	require.NoError(t, errors.Join(err, r.Err))
-	require.NoError(t, c.Database(shadow).Drop(ctx))
+	require.NoError(t, c.Database(candidate).Drop(ctx))
 	for what := range w.noticeable() {
 		require.NotContains(t, what, "shadow")
 	}
+}
+
+// compared is a comparer that is at work.
+type compared struct {
+	*shadow.Comparer
+	stop func()
+}
+
+// compare starts a comparer of messaging, and waits until it compares.
+func (w *world) compare(about shadow.About, trial shadow.Trial) compared {
+	w.t.Helper()
+	c, err := shadow.New(shadow.Options{Service: "messaging", About: about, Dir: w.t.TempDir(), Now: time.Now})
+	require.NoError(w.t, err)
+	begun, ended := make(chan struct{}), make(chan error, 1)
+	trial.Begun = func(context.Context) { close(begun) }
+	ctx, cancel := context.WithCancel(w.t.Context())
+	go func() { ended <- c.Run(ctx, trial) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		require.NoError(w.t, errors.Join(<-ended, c.Close()))
+	})
+	w.t.Cleanup(stop)
+	select {
+	case <-begun:
+	case err := <-ended:
+		ended <- err
+		w.t.Fatal(err)
+	}
+	return compared{c, stop}
+}
+
+// until waits until so many results are counted.
+func (c compared) until(t *testing.T, samples int64) shadow.Evidence {
+	t.Helper()
+	for limit := time.After(time.Minute); ; {
+		e := c.Evidence()
+		require.Empty(t, e.Error)
+		if e.Verdict.Samples >= samples {
+			return e
+		}
+		select {
+		case <-limit:
+			t.Fatalf("%d results are counted of %d", e.Verdict.Samples, samples)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// A comparer that takes the place of another goes on where that one stopped: each record counts once, also those that
+// came while there was none. In the end there is nothing left of the evidence.
+func TestAComparerGoesOnWhereAnotherStopped(t *testing.T) {
+	w, ctx := newWorld(t), t.Context()
+	w.talk("before-")
+	w.handled("messaging")
+	before := w.left()
+	user := topics.Comparer("messaging")
+	db, err := mongo.Connect(options.Client().ApplyURI(w.lab.databaseURI(w.lab.dbAddr, user)))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = db.Disconnect(context.Background()) })
+	trial := shadow.Trial{Kafka: []kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.passwords[user])}, DB: db}
+	about := shadow.About{Version: "a version", By: "a test", At: time.Now(), Policy: verdict.Default()}
+	said := func() (n int64) {
+		ends, err := kadm.NewClient(w.kafka()).ListEndOffsets(ctx, topics.Messages)
+		require.NoError(t, err)
+		ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
+		return n
+	}
+	counted := said()
+
+	first := w.compare(about, trial)
+	for _, side := range topics.Sides() {
+		w.sideOf("messaging", side, nil)
+	}
+	w.ready()
+	w.talk("first-")
+	first.until(t, 1)
+	first.stop()
+	w.talk("meanwhile-")
+	second := w.compare(about, trial)
+	w.talk("after-")
+	second.until(t, said()-counted)
+	second.stop()
+	third := w.compare(about, trial)
+	e := third.until(t, said()-counted)
+	require.Equal(t, said()-counted, e.Verdict.Samples)
+	require.Empty(t, e.Differing.Shapes)
+	require.Empty(t, e.Unsaved)
+	require.Contains(t, w.left(), user)
+	third.stop()
+
+	for _, side := range topics.Sides() {
+		w.parts[topics.Copy("messaging", side)].stop()
+	}
+	require.NoError(t, trial.Clean(ctx, "messaging"))
+	require.ElementsMatch(t, before, w.left())
 }
 
 // copyDatabase copies all documents.

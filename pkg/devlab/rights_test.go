@@ -227,7 +227,8 @@ func TestEachUserHasOnlyItsOwnDatabases(t *testing.T) {
 			for _, name := range strings.Fields(copies) {
 				rights[name] = struct{ write, read, drop string }{write: name}
 			}
-			rights[service+"-comparer"] = struct{ write, read, drop string }{write: copies, read: service, drop: copies}
+			own := copies + " " + service + "-comparer"
+			rights[service+"-comparer"] = struct{ write, read, drop string }{write: own, read: service, drop: own}
 		}
 	}
 	ctx := t.Context()

@@ -21,11 +21,16 @@ import (
 	"github.com/labctl/labctl/services/topics"
 )
 
-// shadowOf starts the candidate of a shadow of a service, as the user whom every lab has for it. more are variables of
-// its own.
+// shadowOf starts the candidate of a shadow of a service. more are variables of its own.
 func (w *world) shadowOf(service string, more map[string]string) {
 	w.t.Helper()
-	name, names := topics.Copy(service, topics.Candidate), topics.NamesOf(service, topics.Candidate)
+	w.sideOf(service, topics.Candidate, more)
+}
+
+// sideOf starts a side of a shadow of a service, as the user whom every lab has for it.
+func (w *world) sideOf(service, side string, more map[string]string) {
+	w.t.Helper()
+	name, names := topics.Copy(service, side), topics.NamesOf(service, side)
 	own := map[string]string{
 		"KAFKA_USER": name, "KAFKA_PASSWORD": w.lab.passwords[name], "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
 		"MONGODB_DATABASE": name, "MONGODB_URI": w.lab.databaseURI(w.lab.dbAddr, name), "SIDE_EFFECTS": "off",

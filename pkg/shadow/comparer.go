@@ -73,9 +73,12 @@ type Comparer struct {
 	intended int64            // results that differ only where they are meant to
 	requests int64            // results that are answers to requests
 	leftOut  map[string]int64 // requests that were not compared, by the reasons of package exchange
-	sides    [side.Count]SideFacts
-	started  [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
-	failed   error               // why nothing is compared any more
+	// leftOutBefore is what an earlier comparer of the shadow has counted of them.
+	leftOutBefore map[string]int64
+	sides         [side.Count]SideFacts
+	started       [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
+	failed        error               // why nothing is compared any more
+	unsaved       error               // why the last snapshot is not saved
 }
 
 // New makes the comparer of a shadow that begins.
@@ -236,6 +239,13 @@ func (c *Comparer) fail(err error) {
 	c.failed = err
 }
 
+// saved says whether a snapshot is saved.
+func (c *Comparer) saved(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.unsaved = err
+}
+
 // Evidence gives what is known now.
 func (c *Comparer) Evidence() Evidence {
 	c.mu.Lock()
@@ -250,6 +260,9 @@ func (c *Comparer) Evidence() Evidence {
 	}
 	if c.failed != nil {
 		e.Error = c.failed.Error()
+	}
+	if c.unsaved != nil {
+		e.Unsaved = c.unsaved.Error()
 	}
 	return e
 }

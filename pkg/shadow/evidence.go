@@ -29,6 +29,8 @@ type Evidence struct {
 	Rules compare.Rules `json:"rules"`
 	// Error is why nothing is compared any more.
 	Error string `json:"error,omitempty"`
+	// Unsaved is why a comparer that starts again would not know all of this.
+	Unsaved string `json:"unsaved,omitempty"`
 }
 
 // SideFacts are what is known of a side beside its results.

@@ -133,6 +133,9 @@ func (c *Comparer) sawRequests(n replay.Counts) {
 	maps.DeleteFunc(left, func(_ string, n int64) bool { return n == 0 })
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for reason, n := range c.leftOutBefore {
+		left[reason] += n
+	}
 	c.monitor.Dropped(left[exchange.Dropped] - c.leftOut[exchange.Dropped])
 	c.leftOut = left
 }

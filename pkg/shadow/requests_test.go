@@ -17,6 +17,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/shadow/compare"
 	"github.com/labctl/labctl/pkg/shadow/exchange"
+	"github.com/labctl/labctl/pkg/shadow/records"
 	"github.com/labctl/labctl/pkg/shadow/replay"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
@@ -191,4 +192,28 @@ func TestKindOf(t *testing.T) {
 	} {
 		require.Equal(t, want, kindOf(exchange.Request{Method: http.MethodGet, Target: target}))
 	}
+}
+
+// A comparer that goes on where another stopped knows how many requests that one has compared, and left out.
+func TestRequestsOfBefore(t *testing.T) {
+	first, ok := newSides(t), said{200, `{}`}
+	first.ask(t, "/api/messages", ok, ok, ok)
+	first.batch(t, exchange.Line{LeftOut: map[string]int64{exchange.Method: 3, exchange.Dropped: 1}})
+	first.sawRequests(first.requests.Counts())
+	saved, err := first.snapshot(records.Position{First: map[int32]int64{}})
+	require.NoError(t, err)
+
+	second := newSides(t)
+	_, known, err := second.resume(saved)
+	require.NoError(t, err)
+	require.True(t, known)
+	second.batch(t, exchange.Line{LeftOut: map[string]int64{exchange.Method: 2}})
+	for range 2 {
+		second.sawRequests(second.requests.Counts())
+	}
+	second.ask(t, "/api/messages", ok, ok, ok)
+	e := second.Evidence()
+	require.EqualValues(t, 2, e.Requests)
+	require.Equal(t, map[string]int64{exchange.Method: 5, exchange.Dropped: 1}, e.LeftOut)
+	require.InDelta(t, 1, condition(t, e, "dropped").Value, 1e-9, "counted once")
 }

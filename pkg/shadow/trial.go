@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -43,7 +44,7 @@ type Trial struct {
 	DB    *mongo.Client
 	// Processes are the base addresses of the sides' metrics.
 	Processes map[side.Side]string
-	// Requests asks the sides what the live service was asked.
+	// Requests asks the sides what the live service was asked; nil: no requests are compared.
 	Requests *replay.Replayer
 	// Copied hears how many documents are copied.
 	Copied func(documents int)
@@ -59,48 +60,96 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 			c.fail(err)
 		}
 	}()
-	reader, err := c.begin(ctx, t)
+	client, err := kgo.NewClient(t.Kafka...)
 	if err != nil {
 		return err
 	}
-	g, run := errgroup.WithContext(ctx)
-	g.Go(func() error { return reader.Run(run) })
-	g.Go(func() error { t.Requests.Run(run); return nil })
-	g.Go(func() error {
-		return c.watch(run, t.Processes, func() {
-			c.sawFacts(reader.Facts())
-			c.sawRequests(t.Requests.Counts())
-		})
-	})
-	t.Begun(run)
-	return g.Wait()
+	defer client.Close()
+	kept := storeOf(t.DB, c.o.Service)
+	begin, err := c.begin(ctx, t, kadm.NewClient(client), kept)
+	if err != nil {
+		return err
+	}
+	return c.compare(ctx, t, begin, newSaver(c, kept, saveEvery))
 }
 
-// begin gives the sides the live state, and reads the records from then on.
-func (c *Comparer) begin(ctx context.Context, t Trial) (*records.Reader, error) {
-	client, err := kgo.NewClient(t.Kafka...)
+// begin gives where the comparison begins. A comparer that is not the first one of its shadow goes on where the one
+// before has saved that it was.
+func (c *Comparer) begin(ctx context.Context, t Trial, kafka *kadm.Client, kept store) (p records.Position, err error) {
+	saved, begun, err := c.lookBack(ctx, kafka, kept)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	defer client.Close()
-	kafka := kadm.NewClient(client)
-	begun, err := seed.HasBegun(ctx, kafka, c.o.Service)
-	if err != nil {
-		return nil, err
+	p, ok, err := c.resume(saved)
+	if ok || err != nil {
+		return p, err
 	}
 	var start seed.Start
 	if begun {
-		// This comparer is not the first one: the sides keep what they have, and the records from now on count.
+		// Nothing was saved: the sides keep what they have, and the records from now on count.
 		start, err = seed.Now(ctx, c.o.Service, kafka)
 	} else if err = seed.Clean(ctx, kafka, t.DB, c.o.Service); err == nil { // what a run that was killed has left
 		start, err = seed.Take(ctx, c.o.Service, kafka, t.DB, copyOrders()[c.o.Service], t.Copied)
 	}
-	if err != nil {
-		return nil, err
+	return records.Begin(start.Counted, start.Live), err
+}
+
+const (
+	// patience is how long the databases may be away when a comparer begins: with a node, all start again at once.
+	patience = 5 * time.Minute
+	// askAgain is the time between two tries.
+	askAgain = time.Second
+)
+
+// lookBack gives what a comparer before this one has saved, and whether the sides are at work already.
+func (c *Comparer) lookBack(ctx context.Context, kafka *kadm.Client, kept store) (saved []byte, begun bool, err error) {
+	within, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		if saved, err = kept.load(within); err == nil {
+			if begun, err = seed.HasBegun(within, kafka, c.o.Service); err == nil {
+				return saved, begun, nil
+			}
+		}
+		select {
+		case <-within.Done():
+			return nil, false, err
+		case <-time.After(askAgain):
+		}
 	}
-	return records.Open(records.Options{
-		Kafka: t.Kafka, Service: c.o.Service, Sides: side.NamesOf(c.o.Service), From: start.Counted, Live: start.Live,
+}
+
+// compare compares from a position on, until ctx ends.
+func (c *Comparer) compare(ctx context.Context, t Trial, begin records.Position, s *saver) error {
+	var reader *records.Reader
+	reader, err := records.Open(records.Options{
+		Kafka: t.Kafka, Service: c.o.Service, Sides: side.NamesOf(c.o.Service), Begin: begin,
+		Settled: func() { s.take(reader.Position) },
 	}, c)
+	if err != nil {
+		return err
+	}
+	s.now(ctx, begin) // so that another comparer knows that the shadow has begun
+	g, run := errgroup.WithContext(ctx)
+	g.Go(func() error { return reader.Run(run) })
+	if t.Requests != nil {
+		g.Go(func() error { t.Requests.Run(run); return nil })
+	}
+	g.Go(func() error {
+		return c.watch(run, t.Processes, func() {
+			c.sawFacts(reader.Facts())
+			if t.Requests != nil {
+				c.sawRequests(t.Requests.Counts())
+			}
+		})
+	})
+	g.Go(func() error { s.run(run); return nil })
+	t.Begun(run)
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	s.now(ctx, reader.Position())
+	return nil
 }
 
 // Clean removes what the sides have in Kafka and in the database. They must have ended.

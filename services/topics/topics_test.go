@@ -122,7 +122,7 @@ func TestEachUserHasAPassword(t *testing.T) {
 	}
 }
 
-// A comparer writes nowhere but in the databases of the copies, and commits for no live group.
+// A comparer writes nowhere but in the databases of the copies and its own, and commits for no live group.
 func TestRightsOfAComparer(t *testing.T) {
 	u, ok := topics.UserOf("messaging-comparer")
 	require.True(t, ok)
@@ -137,7 +137,7 @@ func TestRightsOfAComparer(t *testing.T) {
 			Groups: []string{"messaging-shadow", "messaging-baseline"}, SeeGroups: []string{"messaging"}, RemoveGroups: []string{"messaging-shadow", "messaging-baseline"},
 		},
 		MongoDB: topics.Databases{
-			Read: []string{"messaging"}, Write: []string{"messaging-shadow", "messaging-baseline"}, Drop: []string{"messaging-shadow", "messaging-baseline"},
+			Read: []string{"messaging"}, Write: []string{"messaging-shadow", "messaging-baseline", "messaging-comparer"}, Drop: []string{"messaging-shadow", "messaging-baseline", "messaging-comparer"},
 		},
 	}, u)
 	for _, service := range topics.Shadowed() {

@@ -79,8 +79,8 @@ func own(service, database string) (d Databases) {
 }
 
 // comparer reads what the three sides write, and writes nothing live. It sets the groups of the copies to the commits
-// of the live one, for which Kafka wants the right to read the topic, and copies the live database. At the end it
-// removes what the copies have made.
+// of the live one, for which Kafka wants the right to read the topic, and copies the live database. It saves the evidence
+// in a database of its own. At the end it removes that, and what the copies have made.
 func comparer(service string) User {
 	u := User{Name: Comparer(service)}
 	live := RightsOf(service, Names{})
@@ -97,6 +97,7 @@ func comparer(service string) User {
 		u.Kafka.RemoveGroups = append(u.Kafka.RemoveGroups, c.Groups...)
 		u.MongoDB.Write = append(u.MongoDB.Write, own(service, Copy(service, side)).Write...)
 	}
+	u.MongoDB.Write = append(u.MongoDB.Write, own(service, u.Name).Write...)
 	u.MongoDB.Drop = u.MongoDB.Write
 	return u
 }

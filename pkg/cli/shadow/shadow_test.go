@@ -110,6 +110,12 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, writeStatus(&out, withRequests(judged(t, 1000))))
 	require.Regexp(t, `requests +40 of the results are answers to requests\n`, out.String())
 	require.Regexp(t, `left out +12 requests: excepted 2, method 10\n`, out.String())
+
+	out.Reset()
+	e := judged(t, 0)
+	e.Error, e.Unsaved = "the brokers are away", "the database is away"
+	require.NoError(t, writeStatus(&out, e))
+	require.Regexp(t, `(?m)^stopped +the brokers are away\nnot saved +the database is away$`, out.String())
 }
 
 // withRequests adds what is known of requests.

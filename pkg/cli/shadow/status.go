@@ -130,6 +130,9 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	if e.Error != "" {
 		_, _ = fmt.Fprintf(w, "stopped\t%s\n", e.Error)
 	}
+	if e.Unsaved != "" {
+		_, _ = fmt.Fprintf(w, "not saved\t%s\n", e.Unsaved)
+	}
 	if err := w.Flush(); err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ const (
 	Missing Change = "missing" // live has it
 	Extra   Change = "extra"   // live does not have it
 	Type    Change = "type"    // such as a string in place of a number, or of null
-	// Truncated stands for all differences after the first maxDifferences.
+	// Truncated stands for all differences that were left out, since there are so many.
 	Truncated Change = "truncated"
 )
 

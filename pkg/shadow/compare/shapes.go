@@ -7,8 +7,10 @@ import (
 )
 
 const (
-	maxShapePaths  = 8
-	maxExampleBody = 8 << 10 // bytes of each body of a shape's example
+	maxShapePaths = 8
+	// Of a shape's example: the bytes of each body, and the differences.
+	maxExampleBody        = 8 << 10
+	maxExampleDifferences = 10
 )
 
 // Shape names results that differ in the same way: by their kind, and by where and how they differ. It leaves out what
@@ -48,7 +50,7 @@ type ShapeCount struct {
 	Example Example `json:"example"`
 }
 
-// Example is the first result of a shape. Of a long body it has a string with the begin, which says that it was cut.
+// Example is the first result of a shape. Of many differences it has the first ones, and of a long body it has a string with the begin, which says that it was cut.
 type Example struct {
 	Differences []Difference    `json:"differences"`
 	Live        json.RawMessage `json:"live,omitempty"`
@@ -77,9 +79,17 @@ func (s *Shapes) Add(key, kind string, differences []Difference, bodies Bodies) 
 		return
 	}
 	s.Shapes = append(s.Shapes, &ShapeCount{Shape: shape, Count: 1, First: key, Last: key, Example: Example{
-		Differences: slices.Clone(differences),
+		Differences: exampleDifferences(differences),
 		Live:        exampleBody(bodies.Live), Candidate: exampleBody(bodies.Candidate), Baseline: exampleBody(bodies.Baseline),
 	}})
+}
+
+// exampleDifferences gives the first ones: a few show what is wrong.
+func exampleDifferences(all []Difference) []Difference {
+	if len(all) <= maxExampleDifferences {
+		return slices.Clone(all)
+	}
+	return append(slices.Clone(all[:maxExampleDifferences]), Difference{Path: "$", Change: Truncated})
 }
 
 // exampleBody copies, since the caller may use the body's memory again.

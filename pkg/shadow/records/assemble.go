@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -17,10 +18,12 @@ import (
 
 // assembler puts together what one side wrote because of each record.
 type assembler struct {
-	side  side.Side
-	given map[int32]int64 // of each partition: the results before this offset were given
-	open  map[int32]map[int64][]written
-	last  map[place]int64 // of each key: the last record from which something with that key follows
+	side side.Side
+	// Of each partition: the results before given were given, and those before complete are complete. Both are the same
+	// but for results that an earlier reader has given.
+	given, complete map[int32]int64
+	open            map[int32]map[int64][]written
+	last            map[place]int64 // of each key: the last record from which something with that key follows
 }
 
 // written is an output, and when it was written.
@@ -35,13 +38,16 @@ type place struct {
 	partition  int32
 }
 
-func newAssembler(s side.Side) *assembler {
-	return &assembler{side: s, given: map[int32]int64{}, open: map[int32]map[int64][]written{}, last: map[place]int64{}}
+func newAssembler(s side.Side, begin Position) *assembler {
+	a := &assembler{side: s, given: maps.Clone(begin.First), complete: maps.Clone(begin.First), open: map[int32]map[int64][]written{}, last: map[place]int64{}}
+	maps.Copy(a.complete, begin.Complete[s])
+	return a
 }
 
-// add takes an output. ok is false where its result was complete.
-func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record) (ok bool) {
-	if offset < a.given[n] {
+// add takes an output. ok is false where its result was complete before, which it was not for one that is known: an
+// earlier reader has read that one in time.
+func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record, isKnown bool) (ok bool) {
+	if offset < a.complete[n] && !isKnown {
 		return false
 	}
 	o := Output{Topic: topic, Key: string(r.Key), Value: valueOf(r.Value)}
@@ -113,7 +119,7 @@ func (a *assembler) result(n int32, in input) (Result, error) {
 
 // advance forgets what was given.
 func (a *assembler) advance(n int32, before int64) {
-	a.given[n] = before
+	a.given[n], a.complete[n] = before, max(before, a.complete[n])
 	for offset := range a.open[n] {
 		if offset < before {
 			delete(a.open[n], offset)

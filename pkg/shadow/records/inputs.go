@@ -9,11 +9,7 @@ import (
 )
 
 // inputs are the records of a partition whose results are not complete on all sides.
-type inputs struct {
-	first int64 // of those that count
-	list  []input
-	next  int64
-}
+type inputs struct{ list []input }
 
 type input struct {
 	offset int64
@@ -29,14 +25,10 @@ func (in *inputs) add(r *kgo.Record) {
 		record.Type = r.Topic // a lease, or a record that can never be handled
 	}
 	in.list = append(in.list, input{r.Offset, record.Type, r.Timestamp})
-	in.next = r.Offset + 1
 }
 
 // maxKind is the length in bytes of the longest kind.
 const maxKind = 32
-
-// end gives the offset after the last record.
-func (in *inputs) end() int64 { return max(in.first, in.next) }
 
 // between gives the records from one offset to before another.
 func (in *inputs) between(from, before int64) []input {

@@ -10,13 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/labctl/labctl/pkg/shadow/side"
@@ -31,11 +28,11 @@ type Options struct {
 	Service string
 	// Sides are the names that set each side apart.
 	Sides [side.Count]topics.Names
-	// From are the first records whose results count: partition to offset.
-	From map[int32]int64
-	// Live is where the live side's topics are read from: topic to partition to offset, at or before what follows from
-	// the records of From.
-	Live kadm.ListedOffsets
+	// Begin is where the reader begins.
+	Begin Position
+	// Settled, if any, is called by Run after it has given results. There is the place to keep the reader's Position
+	// beside what was made of the results.
+	Settled func()
 }
 
 // Result is what one side made of one record.
@@ -93,8 +90,8 @@ type Reader struct {
 	sink   Sink
 	inputs map[int32]*inputs
 	sides  [side.Count]*assembler
-	next   map[string]map[int32]int64 // of each topic that is read: the offset of the next record
-	waits  map[string]bool            // topics that are not there yet
+	read   map[string]map[int32]*partition // of each topic that is read
+	waits  map[string]bool                 // topics that are not there yet
 
 	mu    sync.Mutex
 	facts Facts
@@ -112,32 +109,38 @@ func Open(o Options, sink Sink) (*Reader, error) {
 	}
 	r := &Reader{
 		o: o, input: shared.Name, client: client, admin: kadm.NewClient(client), sink: sink,
-		inputs: map[int32]*inputs{}, next: map[string]map[int32]int64{}, waits: map[string]bool{},
-	}
-	begin := map[string]map[int32]kgo.Offset{r.input: {}}
-	r.next[r.input] = map[int32]int64{}
-	for n, offset := range o.From {
-		r.inputs[n] = &inputs{first: offset}
-		begin[r.input][n] = kgo.NewOffset().At(offset)
-		r.next[r.input][n] = offset
+		inputs: map[int32]*inputs{}, read: map[string]map[int32]*partition{}, waits: map[string]bool{},
+		facts: Facts{Lost: o.Begin.Lost, Repeated: o.Begin.Repeated},
 	}
 	for _, s := range side.All() {
-		r.sides[s] = newAssembler(s)
+		r.sides[s] = newAssembler(s, o.Begin)
 		for _, topic := range topics.Outputs(o.Service) {
 			name := o.Sides[s].Writes(topic)
-			if s != side.Live {
+			if places, ok := o.Begin.Topics[name]; ok {
+				r.consume(name, places)
+			} else if s != side.Live {
 				r.waits[name] = true
-				continue
-			}
-			begin[name], r.next[name] = map[int32]kgo.Offset{}, map[int32]int64{}
-			for _, l := range o.Live[name] {
-				begin[name][l.Partition] = kgo.NewOffset().At(l.Offset)
-				r.next[name][l.Partition] = l.Offset
 			}
 		}
 	}
-	client.AddConsumePartitions(begin)
+	places := map[int32]Place{}
+	for n, offset := range o.Begin.First {
+		r.inputs[n] = &inputs{}
+		places[n] = Place{From: offset}
+	}
+	r.consume(r.input, places)
 	return r, nil
+}
+
+// consume begins to read a topic.
+func (r *Reader) consume(topic string, places map[int32]Place) {
+	from := map[int32]kgo.Offset{}
+	r.read[topic] = map[int32]*partition{}
+	for n, p := range places {
+		from[n] = kgo.NewOffset().At(p.From)
+		r.read[topic][n] = at(p)
+	}
+	r.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{topic: from})
 }
 
 // Facts gives what is known now.
@@ -175,6 +178,9 @@ func (r *Reader) Run(ctx context.Context) error {
 		if err := r.settle(&pending); err != nil {
 			return err
 		}
+		if r.o.Settled != nil {
+			r.o.Settled()
+		}
 	}
 }
 
@@ -194,40 +200,42 @@ func (r *Reader) take(fetches kgo.Fetches) error {
 		}
 	})
 	fetches.EachRecord(func(rec *kgo.Record) {
-		next, known := r.next[rec.Topic]
-		if !known {
+		p := r.read[rec.Topic][rec.Partition]
+		if p == nil {
 			return
 		}
-		r.count(rec, next[rec.Partition])
-		next[rec.Partition] = rec.Offset + 1
-		if rec.Topic == r.input {
-			if in := r.inputs[rec.Partition]; in != nil {
-				in.add(rec)
-			}
-			return
-		}
-		topic, n, offset, ok := sourceOf(rec)
-		if in := r.inputs[n]; !ok || topic != r.input || in == nil || offset < r.o.From[n] {
-			return // it follows from something else, or from before the beginning
-		}
-		s, name := r.sideOf(rec.Topic)
-		if !r.sides[s].add(name, n, offset, rec) {
-			r.mu.Lock()
-			r.facts.Repeated[s]++
-			r.mu.Unlock()
+		gap := rec.Offset - p.next
+		p.next = rec.Offset + 1
+		if rec.Topic != r.input {
+			r.takeOutput(rec, p, gap)
+		} else if in := r.inputs[rec.Partition]; in != nil {
+			in.add(rec)
 		}
 	})
 	return failed
 }
 
-// count says what was deleted before it was read.
-func (r *Reader) count(rec *kgo.Record, expected int64) {
-	if gap := rec.Offset - expected; gap > 0 && rec.Topic != r.input {
-		s, _ := r.sideOf(rec.Topic)
+// takeOutput takes a record of a side's topic, before which some were deleted before they were read.
+func (r *Reader) takeOutput(rec *kgo.Record, p *partition, deleted int64) {
+	s, name := r.sideOf(rec.Topic)
+	r.mu.Lock()
+	r.facts.Lost[s] += max(0, deleted)
+	r.mu.Unlock()
+	topic, n, offset, ok := sourceOf(rec)
+	if !ok || topic != r.input || r.inputs[n] == nil || offset < r.o.Begin.Counted[n] {
+		return // it follows from something else, or from before the beginning
+	}
+	isKnown := rec.Offset < p.known
+	if isKnown && offset < r.o.Begin.First[n] {
+		return // an earlier reader has given its result
+	}
+	f := follower{offset: rec.Offset, input: n, source: offset}
+	if f.repeated = p.repetitions[rec.Offset] || !r.sides[s].add(name, n, offset, rec, isKnown); f.repeated && !isKnown {
 		r.mu.Lock()
-		r.facts.Lost[s] += gap
+		r.facts.Repeated[s]++
 		r.mu.Unlock()
 	}
+	p.open = append(p.open, f)
 }
 
 // sideOf gives whose a topic is, and its name in the table.
@@ -240,100 +248,6 @@ func (r *Reader) sideOf(topic string) (side.Side, string) {
 		}
 	}
 	return side.Live, topic
-}
-
-// checkpoint is how far a side had come at some time: what it had committed, and where its topics ended after that.
-type checkpoint struct {
-	side      side.Side
-	committed map[int32]int64
-	ends      map[string]map[int32]int64
-}
-
-// look notes how far the sides have come.
-func (r *Reader) look(ctx context.Context, pending *[]checkpoint) error {
-	// The commits first: what they say is done is in topics that are there then, before the ends that are asked for then.
-	var found []checkpoint
-	for _, s := range side.All() {
-		committed, err := r.admin.FetchOffsets(ctx, r.o.Sides[s].Group)
-		if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // the side has not joined it yet
-			return fmt.Errorf("ask for the commits of the group %s: %w", r.o.Sides[s].Group, err)
-		}
-		c := checkpoint{side: s, committed: map[int32]int64{}, ends: map[string]map[int32]int64{}}
-		for n := range r.inputs {
-			if at, ok := committed.Lookup(r.input, n); ok {
-				c.committed[n] = at.At
-			}
-		}
-		found = append(found, c)
-	}
-	if err := r.find(ctx); err != nil {
-		return err
-	}
-	ends, err := r.admin.ListEndOffsets(ctx, slices.Collect(maps.Keys(r.next))...)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return fmt.Errorf("ask for the ends of the topics of %s: %w", r.o.Service, err)
-	}
-	var lag [side.Count]int64
-	for _, c := range found {
-		ends.Each(func(l kadm.ListedOffset) {
-			if l.Topic == r.input {
-				if in := r.inputs[l.Partition]; in != nil {
-					lag[c.side] += max(0, l.Offset-max(c.committed[l.Partition], r.o.From[l.Partition]))
-				}
-				return
-			}
-			if s, _ := r.sideOf(l.Topic); s == c.side {
-				of := c.ends[l.Topic]
-				if of == nil {
-					of = map[int32]int64{}
-					c.ends[l.Topic] = of
-				}
-				of[l.Partition] = l.Offset
-			}
-		})
-	}
-	r.mu.Lock()
-	r.facts.Lag = lag
-	r.mu.Unlock()
-	for _, c := range found {
-		if !r.isWaited(c.side) && !slices.ContainsFunc(*pending, func(p checkpoint) bool { return p.side == c.side }) {
-			*pending = append(*pending, c)
-		}
-	}
-	return nil
-}
-
-// isWaited says whether a topic of a side is not there yet, or the client does not know yet that it is.
-func (r *Reader) isWaited(s side.Side) bool {
-	return slices.ContainsFunc(topics.Outputs(r.o.Service), func(topic string) bool { return r.waits[r.o.Sides[s].Writes(topic)] })
-}
-
-// find begins to read topics that have come to be.
-func (r *Reader) find(ctx context.Context) error {
-	if len(r.waits) == 0 {
-		return nil
-	}
-	there, err := r.admin.ListTopics(ctx, slices.Collect(maps.Keys(r.waits))...)
-	if err != nil {
-		return fmt.Errorf("look for the topics of the shadow of %s: %w", r.o.Service, err)
-	}
-	for _, t := range there {
-		if t.Err != nil || len(t.Partitions) == 0 {
-			continue
-		}
-		from := map[int32]kgo.Offset{}
-		r.next[t.Topic] = map[int32]int64{}
-		for n := range t.Partitions {
-			from[n] = kgo.NewOffset().AtStart()
-			r.next[t.Topic][n] = 0
-		}
-		r.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{t.Topic: from})
-		delete(r.waits, t.Topic)
-	}
-	return nil
 }
 
 // settle gives the sink the results that are complete.
@@ -352,40 +266,23 @@ func (r *Reader) settle(pending *[]checkpoint) error {
 	}
 	*pending = left
 	for n, in := range r.inputs {
-		first := in.end()
-		for _, a := range r.sides {
-			first = min(first, max(a.given[n], in.first))
+		in.trim(r.first(n))
+	}
+	for _, of := range r.read {
+		for _, p := range of {
+			p.trim(r.first)
 		}
-		in.trim(first)
 	}
 	return nil
 }
 
-// reached says whether all is read that a checkpoint asks for.
-func (r *Reader) reached(c checkpoint) bool {
-	for topic, of := range c.ends {
-		for n, end := range of {
-			if r.next[topic][n] < end {
-				return false
-			}
-		}
-	}
-	for n, committed := range c.committed {
-		if r.next[r.input][n] < committed {
-			return false
-		}
-	}
-	return true
-}
-
 // give gives the sink a side's results before an offset.
 func (r *Reader) give(s side.Side, n int32, before int64) error {
-	a, in := r.sides[s], r.inputs[n]
-	from := max(a.given[n], in.first)
-	if before <= from {
+	a := r.sides[s]
+	if before <= a.given[n] {
 		return nil
 	}
-	for _, i := range in.between(from, before) {
+	for _, i := range r.inputs[n].between(a.given[n], before) {
 		result, err := a.result(n, i)
 		if err != nil {
 			return err

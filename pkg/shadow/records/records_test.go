@@ -90,7 +90,7 @@ func newTrial(t *testing.T, from map[int32]int64) *trial {
 	live, err := w.admin.ListEndOffsets(t.Context(), topics.Users, topics.Dead)
 	require.NoError(t, err)
 	w.reader, err = records.Open(records.Options{
-		Kafka: access, Service: "messaging", Sides: side.NamesOf("messaging"), From: from, Live: live,
+		Kafka: access, Service: "messaging", Sides: side.NamesOf("messaging"), Begin: records.Begin(from, live),
 	}, w.sink)
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.Background())

@@ -198,8 +198,8 @@ func copyCollection(ctx context.Context, from *mongo.Collection, copies []*mongo
 	return n, flush()
 }
 
-// Clean removes all that the candidate and the baseline of a service have in Kafka and in the database. What is not there
-// is no error.
+// Clean removes all that the candidate, the baseline and the comparer of a service have in Kafka and in the database. What
+// is not there is no error.
 func Clean(ctx context.Context, kafka *kadm.Client, db *mongo.Client, service string) error {
 	names := side.NamesOf(service)
 	there, err := kafka.ListTopics(ctx)
@@ -222,6 +222,9 @@ func Clean(ctx context.Context, kafka *kadm.Client, db *mongo.Client, service st
 		if err := db.Database(names[s].Group).Drop(ctx); err != nil {
 			return fmt.Errorf("drop the database %s: %w", names[s].Group, err)
 		}
+	}
+	if err := db.Database(topics.Comparer(service)).Drop(ctx); err != nil {
+		return fmt.Errorf("drop the database %s: %w", topics.Comparer(service), err)
 	}
 	return nil
 }
