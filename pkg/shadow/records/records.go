@@ -54,7 +54,7 @@ type Output struct {
 	Reason string `json:"reason,omitempty"`
 	// Disordered says that the side wrote what follows from a later record of the partition before it, with the same key.
 	Disordered bool `json:"disordered,omitempty"`
-	// Times is how often the side wrote it, where that is more than once.
+	// Times is how often the side wrote it, where that is more than once, and not because it handled the record again.
 	Times int `json:"times,omitempty"`
 	// Value is JSON as it was written, or a string of what is none.
 	Value json.RawMessage `json:"value"`
@@ -77,7 +77,7 @@ type Facts struct {
 	Lag [side.Count]int64
 	// Lost is how many records of a side's topics were deleted before they were read.
 	Lost [side.Count]int64
-	// Repeated is how many outputs came again after their result was complete, as after a crash of the side.
+	// Repeated is how many outputs came again because a side handled records once more, as after a crash.
 	Repeated [side.Count]int64
 }
 
@@ -225,12 +225,14 @@ func (r *Reader) takeOutput(rec *kgo.Record, p *partition, deleted int64) {
 	if !ok || topic != r.input || r.inputs[n] == nil || offset < r.o.Begin.Counted[n] {
 		return // it follows from something else, or from before the beginning
 	}
-	isKnown := rec.Offset < p.known
+	a, isKnown := r.sides[s], rec.Offset < p.known
+	isAgain := a.follow(stretch{name, rec.Partition, n}, offset)
 	if isKnown && offset < r.o.Begin.First[n] {
 		return // an earlier reader has given its result
 	}
 	f := follower{offset: rec.Offset, input: n, source: offset}
-	if f.repeated = p.repetitions[rec.Offset] || !r.sides[s].add(name, n, offset, rec, isKnown); f.repeated && !isKnown {
+	isLate := offset < a.complete[n] && !isKnown
+	if f.repeated = isLate || p.repetitions[rec.Offset] || !a.add(name, n, offset, rec, isAgain); f.repeated && !isKnown {
 		r.mu.Lock()
 		r.facts.Repeated[s]++
 		r.mu.Unlock()

@@ -213,7 +213,7 @@ func TestCopies(t *testing.T) {
 	users, dead := "shadow.messaging."+topics.Users, "shadow.messaging."+topics.Dead
 	w.create(users, dead)
 	w.write(users, "c", `{"seq": 2}`, "messages/0/1")
-	w.write(users, "c", `{"seq": 1}`, "messages/0/0")
+	w.write(users, "c", `{"seq": 2}`, "messages/0/1")
 	w.write(users, "c", `{"seq": 1}`, "messages/0/0")
 	w.write(dead, "c", "no JSON", "messages/0/2")
 	w.commit(side.Candidate, 0, 3)
@@ -221,10 +221,11 @@ func TestCopies(t *testing.T) {
 
 	_, outputs := w.of(side.Candidate, "0/0")
 	require.Len(t, outputs, 1)
-	require.Equal(t, 2, outputs[0].Times)
+	require.Zero(t, outputs[0].Times)
 	require.True(t, outputs[0].Disordered)
 	_, outputs = w.of(side.Candidate, "0/1")
-	require.Zero(t, outputs[0].Times)
+	require.Len(t, outputs, 1)
+	require.Equal(t, 2, outputs[0].Times)
 	require.False(t, outputs[0].Disordered)
 	letter, outputs := w.of(side.Candidate, "0/2")
 	require.True(t, letter.Dead)
@@ -247,6 +248,48 @@ func TestCopies(t *testing.T) {
 			}
 		}
 	}))
+}
+
+// A side that handles records once more writes the same again, which is no difference: consumers take it once.
+func TestHandledAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		isOther  bool  // another process does it
+		repeated int64 // how many outputs
+		records  []int
+	}{
+		"by another process":                      {true, 1, []int{1}},
+		"by the same one, which has gone back":    {false, 2, []int{0, 1}},
+		"by another one, which has gone back":     {true, 2, []int{0, 1}},
+		"by another one, which then goes on well": {true, 2, []int{0, 1, 2}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTrial(t, map[int32]int64{0: 0, 1: 0})
+			for i := range 3 {
+				w.say(0, "send")
+				if i < 2 {
+					w.write(topics.Users, "c", fmt.Sprintf(`{"seq": %d}`, i), fmt.Sprintf("messages/0/%d", i))
+				}
+			}
+			if tt.isOther {
+				client, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+				require.NoError(t, err)
+				defer client.Close()
+				w.client = client
+			}
+			for _, i := range tt.records {
+				w.write(topics.Users, "c", fmt.Sprintf(`{"seq": %d}`, i), fmt.Sprintf("messages/0/%d", i))
+			}
+			w.commit(side.Live, 0, 3)
+			w.until(side.Live, 0, 2)
+			for i := range 2 {
+				_, outputs := w.of(side.Live, fmt.Sprintf("0/%d", i))
+				require.Len(t, outputs, 1)
+				require.Zero(t, outputs[0].Times)
+				require.False(t, outputs[0].Disordered)
+			}
+			require.Equal(t, tt.repeated, w.reader.Facts().Repeated[side.Live])
+		})
+	}
 }
 
 // A broker that is away for a while ends nothing, and no result is lost or given twice.
