@@ -318,10 +318,23 @@ func (d *device) show(room int, seq int64, n int32, now time.Duration) {
 	s := &d.r.said[n]
 	d.shown.Add(now - d.r.due(s))
 	d.r.shown.Add(1)
-	d.r.lastShow.Store(int64(now))
+	d.r.delivered(now)
 	members := d.r.rooms[s.room].members
 	if d.r.devices[members[s.sender]*d.r.Devices+s.device] == d {
 		d.answer(int(n), Stored, seq, now)
+	}
+}
+
+// delivered notes that a device has shown a message.
+func (r *runner) delivered(now time.Duration) {
+	before := r.lastShow.Swap(int64(now))
+	if before == 0 {
+		return // the first one
+	}
+	for gap := int64(now) - before; ; {
+		if longest := r.gap.Load(); gap <= longest || r.gap.CompareAndSwap(longest, gap) {
+			return
+		}
 	}
 }
 

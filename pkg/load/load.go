@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/url"
 	"strconv"
@@ -31,14 +32,16 @@ type Options struct {
 	Rate    float64 // of what all do in a second; 0: nothing, only connections
 	// Duration is how long messages are sent for. Settle is how long the last ones may take after it.
 	Duration, Settle time.Duration
-	Seed             uint64
-	Key              []byte         // of the users' passwords
-	Size             int            // bytes of a message's text, about
-	Storm            bool           // break all sockets at once in the middle
-	NoHistory        bool           // do not read the history at the end
-	PID              int            // of a gateway on this machine, to read its memory
-	PIDs             map[string]int // of processes on this machine, by name, to read their processor time
-	Report           event.Report
+	// Stop, if it is closed, ends the sending before Duration is over.
+	Stop      <-chan struct{}
+	Seed      uint64
+	Key       []byte         // of the users' passwords
+	Size      int            // bytes of a message's text, about
+	Storm     bool           // break all sockets at once in the middle
+	NoHistory bool           // do not read the history at the end
+	PID       int            // of a gateway on this machine, to read its memory
+	PIDs      map[string]int // of processes on this machine, by name, to read their processor time
+	Report    event.Report
 }
 
 // Result is what a run has measured. Latencies count from the time at which a message was due, so a generator or a server
@@ -52,10 +55,11 @@ type Result struct {
 	Seconds     float64 `json:"seconds"`
 
 	Mix                string  `json:"mix"`
-	Sent               int64   `json:"sent"`      // messages; the marks of what was read are not counted
-	Stored             Latency `json:"stored"`    // due until the sending device has the acknowledgement
-	Delivered          Latency `json:"delivered"` // due until a device has it, of all devices
-	Late               Latency `json:"late"`      // due until sent: how late the generator was
+	Sent               int64   `json:"sent"`           // messages; the marks of what was read are not counted
+	Stored             Latency `json:"stored"`         // due until the sending device has the acknowledgement
+	Delivered          Latency `json:"delivered"`      // due until a device has it, of all devices
+	Late               Latency `json:"late"`           // due until sent: how late the generator was
+	LongestGap         float64 `json:"longest_gap_ms"` // between two deliveries, on whatever device
 	StoredPerSecond    float64 `json:"stored_per_second"`
 	DeliveredPerSecond float64 `json:"delivered_per_second"`
 
@@ -94,9 +98,11 @@ type runner struct {
 	caughtUp          atomic.Int64 // devices
 	answered, shown   atomic.Int64
 	lastAck, lastShow atomic.Int64 // nanoseconds since begin
+	gap               atomic.Int64 // nanoseconds; the longest between two deliveries
 
-	mu    sync.Mutex
-	other map[int32]Message // what came that is not as it was said
+	mu      sync.Mutex
+	other   map[int32]Message // what came that is not as it was said
+	lastDue time.Duration     // what is due later is not sent
 }
 
 // said is a message of this run, or what a reader says. What is sent is known before, but for the seq of what it points to; the sending device's
@@ -134,7 +140,7 @@ func Run(ctx context.Context, o Options) (Result, error) {
 		return Result{}, fmt.Errorf("load: %q is no address such as http://127.0.0.1:8090", o.Address)
 	}
 	rng := rand.New(rand.NewPCG(o.Seed, 0)) //nolint:gosec // a seed that is to be repeated
-	r := &runner{Options: o, address: address, name: "r" + strconv.FormatInt(time.Now().UnixMilli(), 36), byName: map[string]int{}, other: map[int32]Message{}}
+	r := &runner{Options: o, address: address, name: "r" + strconv.FormatInt(time.Now().UnixMilli(), 36), byName: map[string]int{}, other: map[int32]Message{}, lastDue: math.MaxInt64}
 	r.rooms = o.Shape.rooms(o.Users, rng)
 	r.conversations, r.base, r.shownBefore = make([]string, len(r.rooms)), make([]int64, len(r.rooms)), make([][]Entry, len(r.rooms))
 	if o.Rate > 0 {
@@ -158,7 +164,6 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 		Seed: r.Seed, Rooms: r.Shape.String(), Users: r.Users, Connections: r.Users * r.Devices, Rate: r.Rate, Seconds: r.Duration.Seconds(), Mix: r.Mix.String(),
 	}
 	r.prepare()
-	res.Sent = r.messages
 	before, known := memory(r.PID)
 	r.begin = time.Now()
 	start := r.begin
@@ -183,11 +188,12 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 		})
 	}
 	idle := processors(r.watched())
-	late := r.send(ctx)
+	late, sent := r.send(ctx)
+	res.Sent = r.messages
 	if err := errors.Join(ctx.Err(), storm.Wait()); err != nil {
 		return res, fmt.Errorf("load: %w", err)
 	}
-	r.wait(ctx)
+	r.wait(ctx, r.expected(sent))
 	res.CPU = since(idle, processors(r.watched()))
 	if after, ok := memory(r.PID); known && ok {
 		res.Memory = float64(after-before) / float64(len(r.devices))
@@ -198,6 +204,7 @@ func (r *runner) run(ctx context.Context) (Result, error) {
 	if err != nil {
 		return res, fmt.Errorf("load: %w", err)
 	}
+	r.said = r.said[:sent] // no device looks at it any more
 	res.Late, res.Reconnects = late.Latency(), r.broken.Load()
 	r.sum(&res)
 	r.Report.Doing("checking %d messages on %d devices", len(r.said), len(r.devices))
@@ -293,15 +300,31 @@ func (r *runner) connect(ctx context.Context, running *sync.WaitGroup) (*Histogr
 // due gives when a message is to be sent, since begin. Whoever sends late, or waits for a socket, is late for its receivers.
 func (r *runner) due(s *said) time.Duration { return time.Duration(r.began.Load()) + s.at }
 
+// Sending is what is reported as soon as messages are sent.
+const Sending = "sending"
+
 // senders is how many goroutines send. Each waits for its own messages' times.
 const senders = 4
 
-func (r *runner) send(ctx context.Context) *Histogram {
+// send sends what is due, and gives how late that was, and how many of the messages are sent.
+func (r *runner) send(ctx context.Context) (lateness *Histogram, sent int) {
 	r.began.Store(int64(time.Since(r.begin)))
 	if len(r.said) == 0 {
 		_ = sleep(ctx, r.Duration)
-		return &Histogram{}
+		return &Histogram{}, 0
 	}
+	sending, end := context.WithCancel(ctx)
+	defer end()
+	go func() {
+		select {
+		case <-sending.Done():
+		case <-r.Stop:
+			r.mu.Lock()
+			r.lastDue = time.Since(r.begin)
+			r.mu.Unlock()
+			end()
+		}
+	}()
 	late := make([]Histogram, senders)
 	var wg sync.WaitGroup
 	for k := range senders {
@@ -309,11 +332,14 @@ func (r *runner) send(ctx context.Context) *Histogram {
 			for i := k; i < len(r.said); i += senders {
 				s := &r.said[i]
 				due := r.due(s)
-				if wait := due - time.Since(r.begin); wait > 0 && sleep(ctx, wait) != nil {
+				if wait := due - time.Since(r.begin); wait > 0 && sleep(sending, wait) != nil && ctx.Err() != nil {
+					return
+				}
+				if due > r.last() {
 					return
 				}
 				if k == 0 && i%1000 == 0 {
-					r.Report.At(int64(i), int64(len(r.said)), "sending")
+					r.Report.At(int64(i), int64(len(r.said)), "%s", Sending)
 				}
 				s.sent = time.Since(r.begin)
 				late[k].Add(s.sent - due)
@@ -333,12 +359,27 @@ func (r *runner) send(ctx context.Context) *Histogram {
 	for k := 1; k < senders; k++ {
 		late[0].Merge(&late[k])
 	}
-	return &late[0]
+	for sent < len(r.said) && r.due(&r.said[sent]) <= r.last() {
+		sent++
+	}
+	for i := sent; i < len(r.said); i++ {
+		if r.said[i].kind != Read {
+			r.messages--
+		}
+	}
+	return &late[0], sent
 }
 
-// expected is how often the messages of the run must be shown.
-func (r *runner) expected() (n int64) {
-	for i := range r.said {
+// last gives when the last message is due.
+func (r *runner) last() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.lastDue
+}
+
+// expected is how often the messages that are sent must be shown.
+func (r *runner) expected(sent int) (n int64) {
+	for i := range r.said[:sent] {
 		if r.said[i].kind != Read {
 			n += int64(len(r.rooms[r.said[i].room].members) * r.Devices)
 		}
@@ -346,11 +387,10 @@ func (r *runner) expected() (n int64) {
 	return n
 }
 
-// wait waits until everything is answered and shown, or for Settle.
-func (r *runner) wait(ctx context.Context) {
+// wait waits until everything is answered and shown, which is so often, or for Settle.
+func (r *runner) wait(ctx context.Context, want int64) {
 	ctx, cancel := context.WithTimeout(ctx, r.Settle)
 	defer cancel()
-	want := r.expected()
 	for r.answered.Load() < r.messages || r.shown.Load() < want {
 		r.Report.At(r.shown.Load(), want, "waiting for the last deliveries")
 		if sleep(ctx, 20*time.Millisecond) != nil {
@@ -386,6 +426,7 @@ func (r *runner) sum(res *Result) {
 		shown.Merge(&d.shown)
 	}
 	res.Stored, res.Delivered = stored.Latency(), shown.Latency()
+	res.LongestGap = float64(time.Duration(r.gap.Load()).Microseconds()) / 1000
 	if t := time.Duration(r.lastAck.Load() - r.began.Load()).Seconds(); t > 0 {
 		res.StoredPerSecond = float64(stored.Count()) / t
 	}

@@ -169,6 +169,17 @@ func TestLatencyBeginsWhenAMessageIsDue(t *testing.T) {
 	require.Equal(t, 5*time.Millisecond, d.shown.Max())
 }
 
+// The longest gap is between two deliveries, on whatever devices.
+func TestLongestGap(t *testing.T) {
+	r := &runner{}
+	for _, at := range []time.Duration{5 * time.Second, 6 * time.Second, 9 * time.Second, 8 * time.Second, 10 * time.Second} {
+		r.delivered(at)
+	}
+	var res Result
+	r.sum(&res)
+	require.InDelta(t, 3000, res.LongestGap, 0.1, "nothing comes before the first one")
+}
+
 // What a device fetches because it was not shown it is shown when it has come. Taken for shown before, it would stand before what was sent
 // meanwhile, and the checker would find an order that never was.
 func TestWhatIsFetchedIsShownWhenItHasCome(t *testing.T) {

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/load"
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
@@ -72,7 +74,7 @@ func (l *testLab) shadowed(t *testing.T) {
 	l.promoted(t)
 }
 
-// promoted gives a version the place of the live one while people talk, and takes it back.
+// promoted gives a version the place of the live one while people talk, and takes it back. Nothing is lost, doubled, out of order or leaked.
 func (l *testLab) promoted(t *testing.T) {
 	if !scope.Full() {
 		return
@@ -82,17 +84,14 @@ func (l *testLab) promoted(t *testing.T) {
 	out, code := l.try(t.Context(), "shadow", "promote", "messaging")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "the verdict is no pass but inconclusive")
-	talk := startTalk(t, l.url())
-	talk.more(20)
+	finish := l.underLoad(t)
 	l.run("shadow", "promote", "messaging", "--force", "--reason", "a test of the way", "--watch", "5s")
 	after := l.image("messaging")
 	require.NotEqual(t, before, after)
-	talk.more(20)
 	require.Contains(t, l.run("shadow", "report", "messaging"), "with the tags faulty_memory")
 	l.run("shadow", "rollback", "messaging", "--reason", "it never frees memory")
 	require.Equal(t, before, l.image("messaging"))
-	talk.more(20)
-	talk.finish()
+	finish()
 	out, code = l.try(t.Context(), "shadow", "rollback", "messaging")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "it was undone (it never frees memory)")
@@ -127,6 +126,42 @@ func (l *testLab) undone(t *testing.T) {
 	talk.more(20)
 	talk.finish()
 	l.run("shadow", "abort", "messaging")
+}
+
+// underLoad puts the chat under the load of labctl load, until finish is called, which checks the promise.
+func (l *testLab) underLoad(t *testing.T) (finish func()) {
+	t.Helper()
+	shape, err := load.ParseShape("rooms:10")
+	require.NoError(t, err)
+	stop, begun, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	begin := sync.OnceFunc(func() { close(begun) })
+	var res load.Result
+	go func() {
+		var err error
+		res, err = load.Run(t.Context(), load.Options{
+			Address: l.url(), Shape: shape, Seed: 26, Key: []byte("the key of a test's own users"), Size: 100,
+			Users: 20, Devices: 2, Mix: load.Chat, Rate: 50, Duration: 30 * time.Minute, Stop: stop, Settle: 3 * time.Minute,
+			Report: func(e event.Event) {
+				if e.Message == load.Sending {
+					begin()
+				}
+			},
+		})
+		ended <- err
+	}()
+	select {
+	case <-begun:
+	case err := <-ended:
+		require.NoError(t, err)
+	}
+	return func() {
+		t.Helper()
+		close(stop)
+		require.NoError(t, <-ended)
+		require.True(t, res.Verdict.Kept(), "%+v", res.Verdict)
+		require.Equal(t, res.Sent, res.Verdict.Acked)
+		t.Logf("%d messages, all acknowledged, delivered %d times; the longest gap between two deliveries was %.0f ms", res.Sent, res.Verdict.Delivered, res.LongestGap)
+	}
 }
 
 // objects names what there is in the chat's namespace, but for what comes and goes by itself.

@@ -151,6 +151,9 @@ func show(opts *Options, res load.Result) error {
 	if res.Memory > 0 {
 		_, _ = fmt.Fprintf(out, ", %.1f KiB each", res.Memory)
 	}
+	if res.LongestGap > 0 {
+		_, _ = fmt.Fprintf(out, "; at most %.0f ms between two deliveries", res.LongestGap)
+	}
 	if opts.Storm {
 		_, _ = fmt.Fprintf(out, "; all back %.1f s after the storm", res.BackSeconds)
 	}
