@@ -27,6 +27,7 @@ type consumer struct {
 
 	mu         sync.Mutex
 	partitions map[int32]*partition
+	taken      map[int32]int64 // of each partition that is this instance's to commit: where it was taken over
 	turns      sync.WaitGroup
 	lostUpTo   map[int32]int64 // of each partition, the end of what was counted as lost
 	failed     error           // of a turn: its records are not decided
@@ -35,7 +36,7 @@ type consumer struct {
 }
 
 func newConsumer(s *messaging) *consumer {
-	return &consumer{messaging: s, partitions: map[int32]*partition{}, lostUpTo: map[int32]int64{}, turnOver: make(chan struct{})}
+	return &consumer{messaging: s, partitions: map[int32]*partition{}, taken: map[int32]int64{}, lostUpTo: map[int32]int64{}, turnOver: make(chan struct{})}
 }
 
 func (c *consumer) newDecider() *decider {
@@ -140,7 +141,7 @@ func (c *consumer) assigned(ctx context.Context, offsets map[int32]kgo.Offset) e
 			handled.add(source{Log: log, Partition: n, Offset: p.committed - 1})
 		}
 		p.next = max(starts[n], p.committed-windowSize)
-		c.partitions[n] = p
+		c.partitions[n], c.taken[n] = p, p.committed
 		offsets[n] = kgo.NewOffset().At(p.next)
 	}
 	if err := c.quarantine.load(ctx, slices.Collect(maps.Keys(offsets))); err != nil {
@@ -166,10 +167,34 @@ func (c *consumer) endTurns(gone []int32) {
 	}
 }
 
-// lost forgets what else is known of partitions that are gone.
+// lost forgets what else is known of partitions that are gone. Nothing of them is committed any more.
 func (c *consumer) lost(gone []int32) {
+	c.mu.Lock()
+	for _, n := range gone {
+		delete(c.taken, n)
+	}
+	c.mu.Unlock()
 	c.quarantine.drop(gone)
 	c.kafka.ResumeFetchPartitions(map[string][]int32{c.topic(): gone})
+}
+
+// mark has the records up to these committed in time.
+func (c *consumer) mark(upTo []source) {
+	c.mu.Lock()
+	defer c.mu.Unlock() // no partition goes meanwhile
+	c.kafka.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{c.topic(): c.commits(upTo)})
+}
+
+// commits gives what is to be committed. An instance that was paused finishes what it had begun when others have its partitions, or had them: they have
+// committed more since then, which a commit of ours would undo. The caller holds mu.
+func (c *consumer) commits(upTo []source) map[int32]kgo.EpochOffset {
+	offsets := map[int32]kgo.EpochOffset{}
+	for _, at := range upTo {
+		if from, ours := c.taken[at.Partition]; ours && at.Offset >= from {
+			offsets[at.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at.Offset + 1}
+		}
+	}
+	return offsets
 }
 
 // read has records decided until ctx ends. What is being decided then ends with finish.

@@ -111,11 +111,11 @@ func Run(ctx context.Context, c Config) error {
 		missing:  m.Counter("messaging_lost_total", "Records that the topic lost before they were handled."),
 		pruned:   m.Counter("messaging_pruned_total", "Idempotency keys deleted after 30 days."),
 	}
-	s.projector = newProjector(s.database, s.retry("project"), s.mark, s.filled, s.reportSkip)
+	consumer := newConsumer(s)
+	s.projector = newProjector(s.database, s.retry("project"), consumer.mark, s.filled, s.reportSkip)
 	s.quarantine = newQuarantine(s.database, c.Now, s.reportHold)
 	m.GaugeOf("messaging_quarantined", "Conversations in quarantine, of the partitions of this instance.", func() float64 { return float64(s.quarantine.size()) })
 	s.pipeline = newPipeline(s.publish, s.storeAll)
-	consumer := newConsumer(s)
 	s.kafka, err = bus.Open(c.Kafka, "messaging", c.Log, append(c.Kafka.Member(bus.Messages, consumer.assigned),
 		kgo.OnPartitionsRevoked(func(ctx context.Context, _ *kgo.Client, p map[string][]int32) {
 			consumer.endTurns(p[consumer.topic()])
@@ -209,15 +209,6 @@ func (s *messaging) reportSkip(conversation string, err error) {
 	s.skipped.Inc()
 	s.Log.Error("reads of a conversation are slow, and some read cursors lost, since its projection cannot be written; mend the reason, then run `messaging rebuild CONVERSATION`",
 		"conversation", conversation, "error", err)
-}
-
-// mark has the records up to these committed in time.
-func (s *messaging) mark(upTo []source) {
-	offsets := map[int32]kgo.EpochOffset{}
-	for _, at := range upTo {
-		offsets[at.Partition] = kgo.EpochOffset{Epoch: -1, Offset: at.Offset + 1}
-	}
-	s.kafka.MarkCommitOffsets(map[string]map[int32]kgo.EpochOffset{s.topic(): offsets})
 }
 
 // retry tries again what a part that is away makes fail.
