@@ -9,7 +9,8 @@
 //	CANDIDATE_URL, BASELINE_URL
 //	            where the sides are asked what the live service was; their metrics are at the port HEALTH_PORT (8081)
 //
-// It reaches Kafka and MongoDB by the variables that services have (docs/configuration.md).
+// It reaches Kafka and MongoDB by the variables that services have (docs/configuration.md). Where the copies of the service
+// read the live database it has nothing to do with either.
 package main
 
 import (
@@ -108,19 +109,24 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 			err := srv.Close()
 			serving.Wait()
 			work.Wait()
-			return errors.Join(err, comparer.Close(), trial.DB.Disconnect(context.Background()))
+			if trial.DB != nil {
+				err = errors.Join(err, trial.DB.Disconnect(context.Background()))
+			}
+			return errors.Join(err, comparer.Close())
 		},
 	}, nil
 }
 
 // trialFrom reads how the databases and the sides are reached.
 func trialFrom(getenv func(string) string, comparer *shadow.Comparer) (t shadow.Trial, err error) {
-	user := topics.Comparer(comparer.Service())
-	if t.Kafka, err = connect.Kafka(user, getenv); err != nil {
-		return t, err
-	}
-	if t.DB, err = connect.MongoDB(user, getenv); err != nil {
-		return t, err
+	if service := comparer.Service(); !topics.ReadsLive(service) {
+		user := topics.Comparer(service)
+		if t.Kafka, err = connect.Kafka(user, getenv); err != nil {
+			return t, err
+		}
+		if t.DB, err = connect.MongoDB(user, getenv); err != nil {
+			return t, err
+		}
 	}
 	t.Processes = map[side.Side]string{}
 	urls := map[side.Side]string{}

@@ -33,7 +33,7 @@ func secret(t *testing.T, files map[string]string) string {
 
 func TestUsersOfASecret(t *testing.T) {
 	ctx := t.Context()
-	env := map[string]string{"LISTEN": "127.0.0.1:0", "DATA_DIR": t.TempDir(), "USERS_DIR": secret(t, map[string]string{"admin": "a\n", "groups": "g", "groups-shadow": "s"})}
+	env := map[string]string{"LISTEN": "127.0.0.1:0", "DATA_DIR": t.TempDir(), "USERS_DIR": secret(t, map[string]string{"admin": "a\n", "groups": "g", "messaging-shadow": "s"})}
 	server, err := start(func(k string) string { return env[k] }, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, server.Close()) })
@@ -52,8 +52,8 @@ func TestUsersOfASecret(t *testing.T) {
 	}
 	require.NoError(t, create("groups", "g", "messages"))
 	require.ErrorIs(t, create("groups", "g", "presence"), kerr.TopicAuthorizationFailed)
-	require.NoError(t, create("groups-shadow", "s", "shadow.groups.messages"))
-	require.ErrorIs(t, create("groups-shadow", "s", "sessions"), kerr.TopicAuthorizationFailed)
+	require.NoError(t, create("messaging-shadow", "s", "shadow.messaging.messages"))
+	require.ErrorIs(t, create("messaging-shadow", "s", "sessions"), kerr.TopicAuthorizationFailed)
 	require.NoError(t, create("admin", "a", "users"))
 	require.Error(t, create("auth", "g", "sessions"), "who is not in the Secret can't log in")
 }

@@ -20,7 +20,7 @@ import (
 
 func TestUsersOfAMountedSecret(t *testing.T) {
 	dir := t.TempDir()
-	for name, password := range map[string]string{"admin": "a\n", "groups": "g", "groups-comparer": "c"} {
+	for name, password := range map[string]string{"admin": "a\n", "groups": "g", "messaging-comparer": "c"} {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(password), 0o600))
 	}
 	env := map[string]string{"LISTEN": "127.0.0.1:0", "DATA_DIR": t.TempDir(), "USERS_DIR": dir}
@@ -39,8 +39,8 @@ func TestUsersOfAMountedSecret(t *testing.T) {
 	require.NoError(t, insert("groups", "g", "groups"))
 	require.ErrorContains(t, insert("groups", "g", "auth"), "groups may not insert in auth")
 	require.ErrorContains(t, insert("groups", "a", "groups"), "Authentication failed")
-	require.NoError(t, insert("groups-comparer", "c", "groups-shadow"))
-	require.ErrorContains(t, insert("groups-comparer", "c", "groups"), "groups-comparer may not insert in groups")
+	require.NoError(t, insert("messaging-comparer", "c", "messaging-shadow"))
+	require.ErrorContains(t, insert("messaging-comparer", "c", "messaging"), "messaging-comparer may not insert in messaging")
 }
 
 func TestUserWithoutADatabase(t *testing.T) {

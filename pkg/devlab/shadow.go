@@ -58,16 +58,13 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	if err := shadow.Check(o.Service); err != nil {
 		return err
 	}
-	user := topics.Comparer(o.Service)
-	db, err := mongo.Connect(options.Client().ApplyURI(l.databaseURI(l.db.Addr(), user)))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, db.Disconnect(context.WithoutCancel(ctx))) }()
-	trial := shadow.Trial{
-		Kafka:     []kgo.Opt{kgo.SeedBrokers(l.broker.Addr()), kgo.SASL(scram.Auth{User: user, Pass: l.passwords[user]}.AsSha512Mechanism())},
-		DB:        db,
-		Processes: map[side.Side]string{},
+	trial := shadow.Trial{Processes: map[side.Side]string{}}
+	if user := topics.Comparer(o.Service); !topics.ReadsLive(o.Service) {
+		trial.Kafka = []kgo.Opt{kgo.SeedBrokers(l.broker.Addr()), kgo.SASL(scram.Auth{User: user, Pass: l.passwords[user]}.AsSha512Mechanism())}
+		if trial.DB, err = mongo.Connect(options.Client().ApplyURI(l.databaseURI(l.db.Addr(), user))); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, trial.DB.Disconnect(context.WithoutCancel(ctx))) }()
 	}
 	comparer, err := shadow.New(o.Options)
 	if err != nil {
@@ -78,10 +75,7 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	addresses := map[side.Side]string{}
 	for s, command := range o.Commands {
 		names := side.NamesOf(o.Service)[s]
-		p, err := l.process(o.Service, names.Group, command, map[string]string{
-			"KAFKA_USER": names.Group, "KAFKA_PASSWORD": l.passwords[names.Group], "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
-			"MONGODB_DATABASE": names.Group, "MONGODB_URI": l.databaseURI(l.db.Addr(), names.Group), "SIDE_EFFECTS": "off",
-		}, urls)
+		p, err := l.process(o.Service, names.Group, command, sideVariables(o.Service, names, l.passwords[names.Group], l.databaseURI(l.db.Addr(), names.Group)), urls)
 		if err != nil {
 			return err
 		}
@@ -112,6 +106,18 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 		ready()
 	}
 	return comparer.Run(ctx, trial)
+}
+
+// sideVariables gives what sets a side apart from the live service, with its credentials.
+func sideVariables(service string, names topics.Names, password, databaseURI string) map[string]string {
+	all := map[string]string{
+		"KAFKA_USER": names.Group, "KAFKA_PASSWORD": password, "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
+		"MONGODB_URI": databaseURI, "SIDE_EFFECTS": "off",
+	}
+	if !topics.ReadsLive(service) {
+		all["MONGODB_DATABASE"] = names.Group
+	}
+	return all
 }
 
 // serveEvidence serves what is found to the user, on an address that is noted in a file of theirs.

@@ -3,6 +3,7 @@ package devlab
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net/http"
@@ -31,10 +32,7 @@ func (w *world) shadowOf(service string, more map[string]string) {
 func (w *world) sideOf(service, side string, more map[string]string) {
 	w.t.Helper()
 	name, names := topics.Copy(service, side), topics.NamesOf(service, side)
-	own := map[string]string{
-		"KAFKA_USER": name, "KAFKA_PASSWORD": w.lab.passwords[name], "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
-		"MONGODB_DATABASE": name, "MONGODB_URI": w.lab.databaseURI(w.lab.dbAddr, name), "SIDE_EFFECTS": "off",
-	}
+	own := sideVariables(service, names, w.lab.passwords[name], w.lab.databaseURI(w.lab.dbAddr, name))
 	maps.Copy(own, more)
 	live := units()[slices.IndexFunc(units(), func(u *unit) bool { return u.name == service })]
 	w.place(&unit{name: name, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {
@@ -141,7 +139,7 @@ func TestShadow(t *testing.T) {
 	w.handled("messaging")
 	before := w.noticeable()
 	urls, asked := w.counted()
-	for _, service := range []string{"messaging", "presence", "groups", "gateway"} {
+	for _, service := range []string{"messaging", "presence", "groups", "auth", "gateway"} {
 		w.shadowOf(service, urls)
 	}
 	w.ready()
@@ -155,7 +153,7 @@ func TestShadow(t *testing.T) {
 	for what := range before {
 		require.Contains(t, after, what)
 	}
-	for _, service := range []string{"messaging", "presence", "groups"} { // the gateway has none
+	for _, service := range []string{"messaging", "presence"} { // the gateway has none, the others read the live one
 		require.Contains(t, after, "database "+service+"-shadow")
 	}
 
@@ -168,7 +166,7 @@ func TestShadow(t *testing.T) {
 	for id := range live {
 		require.Equal(t, live[id], own[id])
 	}
-	for _, service := range []string{"presence", "groups", "gateway"} { // which have no other way to say that they have come so far
+	for _, service := range []string{"presence", "groups", "auth", "gateway"} { // which have no other way to say that they have come so far
 		w.parts[service+"-shadow"].stop()
 	}
 	asked.mu.Lock()
@@ -221,4 +219,57 @@ func TestShadowThatBeginsLater(t *testing.T) {
 	live := w.outputs("")
 	maps.DeleteFunc(live, func(key string, _ []string) bool { return before[key] != nil })
 	require.Equal(t, live, w.outputs("shadow.messaging."))
+}
+
+// Copies of the services whose state follows from requests answer from the live database, and can write nothing, whatever
+// they are asked.
+func TestShadowsThatReadTheLiveDatabase(t *testing.T) {
+	w := newWorld(t)
+	ann, ben := w.user("ann"), w.user("ben")
+	group, err := ann.CreateGroup(t.Context(), "readers", ben.User.ID)
+	require.NoError(t, err)
+	w.handled("messaging")
+	token, err := ann.AccessToken(t.Context())
+	require.NoError(t, err)
+	for _, service := range []string{"auth", "groups"} {
+		w.shadowOf(service, nil)
+	}
+	w.ready()
+	before := w.noticeable()
+
+	ask := func(service, method, path, body string) (int, string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, w.urls[service]+path, strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Content-Type", "application/json")
+		res, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		defer func() { _ = res.Body.Close() }()
+		b, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		return res.StatusCode, string(b)
+	}
+	for path, service := range map[string]string{
+		"/api/auth/me": "auth", "/api/auth/sessions": "auth", "/api/auth/users?name=" + ben.User.Name: "auth", "/api/auth/jwks": "auth",
+		"/api/groups": "groups", "/api/groups/" + group.ID: "groups", "/api/contacts": "groups", "/api/invitations": "groups",
+	} {
+		status, live := ask(service, http.MethodGet, path, "")
+		require.Equal(t, http.StatusOK, status, live)
+		status, said := ask(service+"-shadow", http.MethodGet, path, "")
+		require.Equal(t, http.StatusOK, status, said)
+		require.JSONEq(t, live, said, path)
+	}
+	for _, change := range []struct{ service, method, path, body string }{
+		{"auth", http.MethodPost, "/api/auth/register", `{"name": "eve", "password": "a password of the test", "device": "phone"}`},
+		{"auth", http.MethodPut, "/api/auth/profile", `{"display_name": "Eve", "colour": "red"}`},
+		{"auth", http.MethodPut, "/api/auth/preferences", `{"theme": "dark", "enter_sends": true, "receipts": true, "typing": true}`},
+		{"groups", http.MethodPost, "/api/groups", `{"title": "another", "members": []}`},
+		{"groups", http.MethodPatch, "/api/groups/" + group.ID, `{"title": "another"}`},
+		{"groups", http.MethodPut, "/api/blocks/" + ben.User.ID, ""},
+	} {
+		status, said := ask(change.service+"-shadow", change.method, change.path, change.body)
+		require.GreaterOrEqual(t, status, 500, "%s %s: %s", change.method, change.path, said)
+	}
+	require.Equal(t, before, w.noticeable())
 }

@@ -19,11 +19,18 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/messaging"
 	"github.com/labctl/labctl/services/presence"
+	"github.com/labctl/labctl/services/topics"
 )
 
-// copyOrders has the services that can be tried, and in which order their collections are copied.
+// copyOrders has the services that can be tried, and in which order their collections are copied. Where the copies read
+// the live database there is none.
 func copyOrders() map[string][]string {
-	return map[string][]string{"messaging": messaging.CopyOrder(), "presence": presence.CopyOrder()}
+	return map[string][]string{
+		"auth":      nil,
+		"groups":    nil,
+		"messaging": messaging.CopyOrder(),
+		"presence":  presence.CopyOrder(),
+	}
 }
 
 // Services gives the services that can be tried.
@@ -39,7 +46,8 @@ func Check(service string) error {
 
 // Trial is the work of a comparer, as the user topics.Comparer.
 type Trial struct {
-	// Kafka are the options of a client, and DB is one.
+	// Kafka are the options of a client, and DB is one. Where the copies read the live database, there are none: requests
+	// alone are compared.
 	Kafka []kgo.Opt
 	DB    *mongo.Client
 	// Processes are the base addresses of the sides' metrics.
@@ -60,6 +68,12 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 			c.fail(err)
 		}
 	}()
+	if topics.ReadsLive(c.o.Service) {
+		g, run := errgroup.WithContext(ctx)
+		c.attend(run, g, t, func() records.Facts { return records.Facts{} })
+		t.Begun(run)
+		return g.Wait()
+	}
 	client, err := kgo.NewClient(t.Kafka...)
 	if err != nil {
 		return err
@@ -71,6 +85,22 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 		return err
 	}
 	return c.compare(ctx, t, begin, newSaver(c, kept, saveEvery))
+}
+
+// attend has the sides asked what the live service was asked, and looks at how they are: facts gives how far they have
+// come.
+func (c *Comparer) attend(ctx context.Context, g *errgroup.Group, t Trial, facts func() records.Facts) {
+	if t.Requests != nil {
+		g.Go(func() error { t.Requests.Run(ctx); return nil })
+	}
+	g.Go(func() error {
+		return c.watch(ctx, t.Processes, func() {
+			c.sawFacts(facts())
+			if t.Requests != nil {
+				c.sawRequests(t.Requests.Counts())
+			}
+		})
+	})
 }
 
 // begin gives where the comparison begins. A comparer that is not the first one of its shadow goes on where the one
@@ -132,17 +162,7 @@ func (c *Comparer) compare(ctx context.Context, t Trial, begin records.Position,
 	s.now(ctx, begin) // so that another comparer knows that the shadow has begun
 	g, run := errgroup.WithContext(ctx)
 	g.Go(func() error { return reader.Run(run) })
-	if t.Requests != nil {
-		g.Go(func() error { t.Requests.Run(run); return nil })
-	}
-	g.Go(func() error {
-		return c.watch(run, t.Processes, func() {
-			c.sawFacts(reader.Facts())
-			if t.Requests != nil {
-				c.sawRequests(t.Requests.Counts())
-			}
-		})
-	})
+	c.attend(run, g, t, reader.Facts)
 	g.Go(func() error { s.run(run); return nil })
 	t.Begun(run)
 	if err := g.Wait(); err != nil {
@@ -154,6 +174,9 @@ func (c *Comparer) compare(ctx context.Context, t Trial, begin records.Position,
 
 // Clean removes what the sides have in Kafka and in the database. They must have ended.
 func (t Trial) Clean(ctx context.Context, service string) error {
+	if topics.ReadsLive(service) {
+		return nil
+	}
 	client, err := kgo.NewClient(t.Kafka...)
 	if err != nil {
 		return err

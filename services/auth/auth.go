@@ -196,7 +196,7 @@ func open(c Config, m *service.Metrics) (a *auth, err error) {
 	if err != nil {
 		return nil, err
 	}
-	a.keys = &keys{settings: a.settings(), sealer: sealer, life: c.KeyLife, keep: c.AccessTTL + c.KeyReload + time.Minute, now: c.Now}
+	a.keys = &keys{settings: a.settings(), sealer: sealer, life: c.KeyLife, keep: c.AccessTTL + c.KeyReload + time.Minute, readOnly: c.Shadow, now: c.Now}
 	a.verifier = token.NewVerifier(func(context.Context) (jose.JSONWebKeySet, error) { return a.keys.public(), nil }, c.Now)
 	a.keys.changed = a.verifier.Forget
 	a.verifier.Refuse(a.ended.Has)
@@ -298,8 +298,14 @@ func (a *auth) allow(role string, f func(w http.ResponseWriter, r *http.Request,
 	})
 }
 
-// start makes the collections, the topics and, the first time, the signing keys.
+// start makes the collections, the topics and, the first time, the signing keys. A shadow finds what the live one has made.
 func (a *auth) start(ctx context.Context) error {
+	if a.Shadow {
+		if err := a.ended.Start(ctx); err != nil {
+			return err
+		}
+		return a.keys.load(ctx)
+	}
 	if err := a.db.Migrate(ctx, migrations()); err != nil {
 		return err
 	}
@@ -322,7 +328,7 @@ func migrations() []store.Migration {
 	), {Version: 2, Name: "deletions", Up: func(ctx context.Context, db *store.DB) error { return db.Create(ctx, "deletions") }}}
 }
 
-// work follows ends and keys, and cleans up, until ctx ends.
+// work follows ends and keys, and cleans up, until ctx ends. A shadow cleans nothing up.
 func (a *auth) work(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { a.ended.Follow(ctx) })
@@ -336,6 +342,10 @@ func (a *auth) work(ctx context.Context) error {
 		})
 	}
 	every(a.KeyReload, "the look at the signing keys", a.keys.load)
+	if a.Shadow {
+		wg.Wait()
+		return nil
+	}
 	every(a.Sweep, "the end of a session", a.sweep)
 	every(a.Sweep, "the deletion of an account", a.sweepDeletions)
 	every(a.Prune, "the deletion of expired sessions", a.prune)

@@ -66,6 +66,7 @@ type keys struct {
 	sealer   sealer
 	life     time.Duration // of a key that signs
 	keep     time.Duration // of a key that has signed: a token's life and the time in which other instances notice
+	readOnly bool          // another makes and rotates them
 	now      func() time.Time
 	changed  func() // called when others are in use than before
 	state    atomic.Pointer[keyState]
@@ -80,8 +81,13 @@ type keyState struct {
 // load takes over what the database has, makes the first keys, and rotates when it is time.
 func (k *keys) load(ctx context.Context) error {
 	r, ok, err := store.Get[ring](ctx, k.settings, ringID)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case k.readOnly && !ok:
+		return errors.New("there are no signing keys yet; the live auth makes them")
+	case k.readOnly:
+		return k.take(r)
 	}
 	if !ok {
 		r = ring{ID: ringID, Version: 1, Since: k.now().UTC(), Keys: make([]ringKey, 2)}

@@ -146,11 +146,13 @@ func Run(ctx context.Context, c Config) error {
 	srv := service.Server{
 		Settings: c.Settings, Name: "groups", Handler: s.routes(v), Metrics: m, Tracer: tracer, Work: over.Beside(s.work),
 		Start: func(ctx context.Context) error {
-			if err := db.Migrate(ctx, migrations()); err != nil {
-				return err
-			}
-			if err := bus.Create(ctx, kafka, c.Kafka); err != nil {
-				return err
+			if !c.Shadow { // which reads what the live one has made
+				if err := db.Migrate(ctx, migrations()); err != nil {
+					return err
+				}
+				if err := bus.Create(ctx, kafka, c.Kafka); err != nil {
+					return err
+				}
 			}
 			return over.Start(ctx)
 		},

@@ -143,11 +143,15 @@ func (s *groups) out(ctx context.Context, c *mongo.Collection, id string, versio
 // staleMarker is when a mark without a change is given up: no request lasts so long.
 const staleMarker = 2 * time.Minute
 
-// work sweeps, and erases deleted users, until ctx ends.
+// work sweeps, and erases deleted users, until ctx ends. In a shadow, the live instances do.
 func (s *groups) work(ctx context.Context) error {
+	if s.Shadow {
+		<-ctx.Done()
+		return nil
+	}
 	var erasing sync.WaitGroup
 	erasing.Go(func() {
-		deletion.Follower{Auth: s.auth, Every: s.Config.Erase, Log: s.Log, Shadow: s.Shadow, Erase: s.erase}.Follow(ctx)
+		deletion.Follower{Auth: s.auth, Every: s.Config.Erase, Log: s.Log, Erase: s.erase}.Follow(ctx)
 	})
 	defer erasing.Wait()
 	for {

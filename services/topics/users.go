@@ -13,7 +13,14 @@ const (
 func Sides() []string { return []string{Candidate, Baseline} }
 
 // Shadowed gives the services that can have a shadow.
-func Shadowed() []string { return []string{"gateway", "groups", "messaging", "presence"} }
+func Shadowed() []string { return []string{"auth", "gateway", "groups", "messaging", "presence"} }
+
+// ReadsLive says that the copies of a service read the live database and write nothing. Its state follows from requests,
+// and from no topic by which a copy of it could be kept up to date.
+func ReadsLive(service string) bool {
+	_, follows := Shared(service)
+	return slices.Contains(Stores(), service) && !follows
+}
 
 // Stores gives the services that have a database. It bears the service's name.
 func Stores() []string { return []string{"auth", "groups", "messaging", "presence"} }
@@ -45,17 +52,18 @@ type User struct {
 }
 
 // AllUsers gives all users but the administrator: the services, and for each that can have a shadow the two sides and
-// the comparer.
+// the comparer. Where the copies read the live database, the comparer compares requests alone, and needs no user.
 func AllUsers() (users []User) {
 	for _, service := range Services() {
 		users = append(users, User{Name: service, Kafka: RightsOf(service, Names{}), MongoDB: own(service, service)})
 	}
 	for _, service := range Shadowed() {
 		for _, side := range Sides() {
-			name := Copy(service, side)
-			users = append(users, User{Name: name, Kafka: RightsOf(service, NamesOf(service, side)), MongoDB: own(service, name)})
+			users = append(users, sideOf(service, side))
 		}
-		users = append(users, comparer(service))
+		if !ReadsLive(service) {
+			users = append(users, comparer(service))
+		}
 	}
 	return users
 }
@@ -68,6 +76,15 @@ func UserOf(name string) (u User, ok bool) {
 		return User{}, false
 	}
 	return users[i], true
+}
+
+// sideOf gives the user of a side.
+func sideOf(service, side string) User {
+	name := Copy(service, side)
+	if ReadsLive(service) {
+		return User{Name: name, Kafka: Rights{Read: RightsOf(service, Names{}).Read}, MongoDB: Databases{Read: own(service, service).Write}}
+	}
+	return User{Name: name, Kafka: RightsOf(service, NamesOf(service, side)), MongoDB: own(service, name)}
 }
 
 // own lets a service, or a copy of it, write the database of that name.

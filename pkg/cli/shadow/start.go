@@ -64,7 +64,7 @@ The version is an image, a commit, or the working tree, which labctl builds and 
 func runStart(ctx context.Context, opts *StartOptions) error {
 	f := opts.Factory
 	if err := shadow.Check(opts.Service); err != nil {
-		return &cli.Error{What: "no shadow is started", Err: err, Next: []string{"labctl shadow start " + shadow.Services()[0] + " --working-tree"}}
+		return &cli.Error{What: "no shadow is started", Err: err, Next: []string{"labctl shadow start messaging --working-tree"}}
 	}
 	l, err := app.Open(f)
 	if err != nil {

@@ -140,6 +140,9 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 	if err != nil {
 		return err
 	}
+	if len(ingresses) == 0 && topics.ReadsLive(s.Service) {
+		return fmt.Errorf("a shadow of %s compares its answers to requests, and Skipper serves no Ingress of it; give the Ingress the annotation zalando.org/skipper-filter, or try the shadow in a lab with the ingress of its own", s.Service)
+	}
 	if err := s.claim(ctx, o); err != nil {
 		return err
 	}

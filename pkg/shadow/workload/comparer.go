@@ -67,7 +67,11 @@ func (c part) container(of corev1.Container) (corev1.Container, error) {
 			own.Env = append(own.Env, v)
 		}
 	}
-	if err := logIn(&own, c.name); err != nil {
+	if topics.ReadsLive(c.o.Service) { // so there is nothing but requests to compare
+		own.Env = slices.DeleteFunc(own.Env, func(v corev1.EnvVar) bool {
+			return strings.HasPrefix(v.Name, "KAFKA_") || strings.HasPrefix(v.Name, "MONGODB_")
+		})
+	} else if err := logIn(&own, c.name); err != nil {
 		return own, err
 	}
 	set(&own, "OTEL_SERVICE_NAME", c.name)

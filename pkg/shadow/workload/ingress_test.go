@@ -56,6 +56,14 @@ func TestIngresses(t *testing.T) {
 	require.Equal(t, objects, again)
 }
 
+// A login with a provider changes something with each GET.
+func TestExceptedPaths(t *testing.T) {
+	objects, err := workload.Ingresses(live(rendered(t, release(t, "all")), "auth"), options("auth"))
+	require.NoError(t, err)
+	require.Contains(t, objects[0].(*networkingv1.Ingress).Annotations["zalando.org/skipper-filter"],
+		`capture("http://auth-comparer.chat.svc:8080", "service=auth", "except=/api/auth/oidc")`)
+}
+
 // Predicates of the live Ingress hold for the shadow's, too.
 func TestPredicates(t *testing.T) {
 	l := live(rendered(t, release(t, "all")), "messaging")

@@ -53,7 +53,7 @@ resource "azurerm_cosmosdb_account" "this" {
 # cluster the parts of their shadows and admin, for people. Those of Cosmos DB use the account's key.
 locals {
   mongodb_services = ["auth", "groups", "messaging", "presence"]
-  mongodb_shadows  = local.managed ? [] : [for p in setproduct(setintersection(local.shadowed_services, local.mongodb_services), local.shadow_parts) : join("-", p)]
+  mongodb_shadows  = [for name in local.kafka_shadows : name if contains(local.mongodb_services, split("-", name)[0])]
 }
 
 resource "azurerm_cosmosdb_mongo_database" "service" {

@@ -29,9 +29,11 @@ resource "lab_certificates" "this" {
 # (docs/adr/0026-shadows.md), whose rights are in services/topics, and admin for people. To change one: terraform taint, or -replace.
 locals {
   kafka_services    = ["auth", "gateway", "groups", "messaging", "presence"]
-  shadowed_services = ["gateway", "groups", "messaging", "presence"]
+  shadowed_services = ["auth", "gateway", "groups", "messaging", "presence"]
   shadow_parts      = ["shadow", "baseline", "comparer"]
-  kafka_shadows     = [for p in setproduct(local.shadowed_services, local.shadow_parts) : join("-", p)]
+  # Their shadows compare requests alone, for which the comparer asks no database.
+  without_comparer = ["auth", "groups"]
+  kafka_shadows    = [for p in setproduct(local.shadowed_services, local.shadow_parts) : join("-", p) if p[1] != "comparer" || !contains(local.without_comparer, p[0])]
 }
 
 resource "terraform_data" "kafka_password" {
@@ -47,7 +49,7 @@ resource "terraform_data" "kafka_password" {
 # The same of MongoDB's users: each service that has a database, and the parts of its shadow.
 locals {
   mongodb_services = ["auth", "groups", "messaging", "presence"]
-  mongodb_shadows  = [for p in setproduct(setintersection(local.shadowed_services, local.mongodb_services), local.shadow_parts) : join("-", p)]
+  mongodb_shadows  = [for name in local.kafka_shadows : name if contains(local.mongodb_services, split("-", name)[0])]
   # The chat's chart has the authority's certificate at that path.
   mongodb_uris = { for name, p in terraform_data.mongodb_password : name => "mongodb://${name}:${p.output}@${local.mongodb}:27017/?authMechanism=SCRAM-SHA-256&tls=true&tlsCAFile=/mongodb/ca.crt" }
 }

@@ -39,11 +39,11 @@ run "in_the_cluster_by_default" {
     error_message = "The chat must find those of the release."
   }
   assert {
-    condition     = toset(keys(output.mongodb_users)) == setunion(["admin"], keys(output.mongodb_uris), keys(output.shadow_mongodb_uris)) && length(toset(values(output.mongodb_users))) == 14 && toset(keys(output.mongodb_uris)) == toset(["auth", "groups", "messaging", "presence"])
+    condition     = toset(keys(output.mongodb_users)) == setunion(["admin"], keys(output.mongodb_uris), keys(output.shadow_mongodb_uris)) && length(toset(values(output.mongodb_users))) == 15 && toset(keys(output.mongodb_uris)) == toset(["auth", "groups", "messaging", "presence"])
     error_message = "Each service that has a database is a user of its own, and each part of its shadow, and admin is for people."
   }
   assert {
-    condition     = toset(keys(output.shadow_mongodb_uris)) == toset([for p in setproduct(["groups", "messaging", "presence"], ["shadow", "baseline", "comparer"]) : join("-", p)]) && output.shadow_mongodb_uris["groups-shadow"] == "mongodb://groups-shadow:${output.mongodb_users["groups-shadow"]}@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
+    condition     = toset(keys(output.shadow_mongodb_uris)) == toset(concat([for p in setproduct(["messaging", "presence"], ["shadow", "baseline", "comparer"]) : join("-", p)], [for p in setproduct(["auth", "groups"], ["shadow", "baseline"]) : join("-", p)])) && output.shadow_mongodb_uris["groups-shadow"] == "mongodb://groups-shadow:${output.mongodb_users["groups-shadow"]}@mongodb.data.svc.cluster.local:27017/?authMechanism=SCRAM-SHA-256"
     error_message = "A shadow must find them, too, as users of its own."
   }
   assert {
@@ -59,7 +59,7 @@ run "in_the_cluster_by_default" {
     error_message = "Who has no TLS has no certificates."
   }
   assert {
-    condition     = toset(keys(output.kafka_users)) == setunion(["admin"], keys(output.kafka_passwords), keys(output.shadow_kafka_passwords)) && length(toset(values(output.kafka_users))) == 18 && alltrue([for p in values(output.kafka_users) : length(p) >= 16])
+    condition     = toset(keys(output.kafka_users)) == setunion(["admin"], keys(output.kafka_passwords), keys(output.shadow_kafka_passwords)) && length(toset(values(output.kafka_users))) == 19 && alltrue([for p in values(output.kafka_users) : length(p) >= 16])
     error_message = "Each user has a password of its own."
   }
   assert {
@@ -67,7 +67,7 @@ run "in_the_cluster_by_default" {
     error_message = "The chat gets the services' and no others."
   }
   assert {
-    condition     = output.shadow_kafka_passwords == tomap({ for p in setproduct(["gateway", "groups", "messaging", "presence"], ["shadow", "baseline", "comparer"]) : join("-", p) => output.kafka_users[join("-", p)] })
+    condition     = output.shadow_kafka_passwords == tomap({ for name in concat([for p in setproduct(["gateway", "messaging", "presence"], ["shadow", "baseline", "comparer"]) : join("-", p)], [for p in setproduct(["auth", "groups"], ["shadow", "baseline"]) : join("-", p)]) : name => output.kafka_users[name] })
     error_message = "Shadows get those of their parts and no others."
   }
   assert {
