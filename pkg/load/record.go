@@ -87,7 +87,7 @@ func (r *runner) histories(ctx context.Context) ([]History, error) {
 	if r.NoHistory || r.Rate == 0 {
 		return nil, nil
 	}
-	within, cancel := context.WithTimeout(ctx, Takeover)
+	within, cancel := context.WithTimeout(ctx, max(Takeover, r.Settle))
 	defer cancel()
 	acked := make([]int64, len(r.rooms))
 	if r.answered.Load() == r.messages { // else the devices may still write their answers
