@@ -132,6 +132,7 @@ type lab struct {
 	broker  *kafka.Broker
 	db      *mongodb.Server
 	units   []*unit
+	mirror  mirror
 
 	brokerAddr, dbAddr string // where they listen; anywhere if empty
 
@@ -256,7 +257,7 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	if err != nil {
 		return errors.Join(err, ln.Close())
 	}
-	page := &http.Server{Handler: front, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug)}
+	page := &http.Server{Handler: l.mirror.before(front), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(l.log.Handler(), slog.LevelDebug)}
 
 	o.Report.Doing("starting the services")
 	g, run := errgroup.WithContext(ctx)

@@ -104,7 +104,7 @@ func newWorld(t *testing.T, but ...string) *world {
 	}
 	front, err := newFront(all, w.urls, nil)
 	require.NoError(t, err)
-	srv := httptest.NewServer(front)
+	srv := httptest.NewServer(w.lab.mirror.before(front))
 	t.Cleanup(srv.Close)
 	w.url = srv.URL
 	t.Cleanup(func() {

@@ -28,6 +28,8 @@ import (
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/exchange"
+	"github.com/labctl/labctl/pkg/shadow/replay"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/topics"
 )
@@ -100,12 +102,30 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 		for _, p := range processes {
 			running.Go(func() { p.keep(ctx, comparer) })
 		}
+		running.Go(func() { l.copyRequests(ctx, o.Service, processes, trial.Requests) })
 		if o.compared != nil {
 			o.compared(comparer)
 		}
 		ready()
 	}
 	return comparer.Run(ctx, trial)
+}
+
+// copyRequests has the mirror copy the service's requests until ctx ends, once the sides are ready. One that never is fails
+// them.
+func (l *lab) copyRequests(ctx context.Context, service string, sides []*process, to *replay.Replayer) {
+	var all []*unit
+	urls := map[string]string{}
+	for _, p := range sides {
+		all = append(all, &unit{name: p.name})
+		urls[health(p.name)] = p.health
+	}
+	if err := ready(ctx, all, urls); err != nil && ctx.Err() == nil {
+		l.log.Warn("a side of the shadow is not ready, and is asked all the same", "error", err)
+	}
+	l.mirror.copies.Store(&copies{routes: Routes()[service], excepted: exchange.ExceptedPaths(service), take: to.Take})
+	<-ctx.Done()
+	l.mirror.copies.Store(nil)
 }
 
 // sideVariables gives what sets a side apart from the live service, with its credentials.

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,11 +33,10 @@ func version(t *testing.T, service, tags string) (program string) {
 	return program
 }
 
-// try has a version beside the chat for as long as traffic takes, and gives what is known then.
-func (w *world) try(service, candidate, baseline string, traffic func(context.Context, *shadow.Comparer)) shadow.Evidence {
+// shadow runs the shadow of a service until stop is called.
+func (w *world) shadow(service, candidate, baseline string) (c *shadow.Comparer, stop func()) {
 	w.t.Helper()
-	ctx, stop := context.WithCancel(w.t.Context())
-	defer stop()
+	ctx, cancel := context.WithCancel(w.t.Context())
 	ready, ended := make(chan error, 1), make(chan error, 1)
 	comparers := make(chan *shadow.Comparer, 1)
 	rules, err := shadow.ReadRules("../..", service)
@@ -51,13 +51,21 @@ func (w *world) try(service, candidate, baseline string, traffic func(context.Co
 			compared: func(c *shadow.Comparer) { comparers <- c },
 		}, w.urls, nil)
 	}()
-	require.NoError(w.t, <-ready)
-	c := <-comparers
-	defer func() {
-		stop()
+	stop = sync.OnceFunc(func() {
+		cancel()
 		require.NoError(w.t, <-ended)
-	}()
-	traffic(ctx, c)
+	})
+	w.t.Cleanup(cancel)
+	require.NoError(w.t, <-ready)
+	return <-comparers, stop
+}
+
+// try has a version beside the chat for as long as traffic takes, and gives what is known then.
+func (w *world) try(service, candidate, baseline string, traffic func(context.Context, *shadow.Comparer)) shadow.Evidence {
+	w.t.Helper()
+	c, stop := w.shadow(service, candidate, baseline)
+	defer stop()
+	traffic(w.t.Context(), c)
 	e := c.Evidence()
 	require.Empty(w.t, e.Error)
 	return e
@@ -121,6 +129,7 @@ func TestShadowsOfVersions(t *testing.T) {
 				candidate = version(t, "messaging", tt.tags)
 			}
 			e := w.try("messaging", candidate, same, w.chat)
+			require.Positive(t, e.Requests, "answers are compared, too")
 			require.Equal(t, tt.state, e.Verdict.State, "%s\n%+v", e.Verdict.Why, e.Differing)
 			if tt.condition != "" {
 				failed := false

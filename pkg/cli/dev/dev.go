@@ -43,7 +43,8 @@ on the services, or on a machine without root. The services are the same as in t
 next to lab.hcl, until you pass --fresh. Press Ctrl-C to stop.
 
 With --shadow, also try another version of a service on the traffic: one copy of that version and one of the version
-that serves get all records, in databases and topics of their own. ` + "`labctl shadow status`" + ` tells where they differ.`,
+that serves get all records, and are asked all that is read. They write to databases and topics of their own, or nothing.
+` + "`labctl shadow status`" + ` tells where they differ.`,
 		Example: `  labctl dev
   labctl dev --fresh                               with no users and no messages
   labctl dev --origin http://localhost:5173        while the page runs in Vite's development server

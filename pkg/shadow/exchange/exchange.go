@@ -19,7 +19,10 @@ import (
 // Path is where a comparer takes batches: POST with lines of JSON.
 const Path = "/exchanges"
 
-// MaxLine is the longest line in bytes. The ingress takes bodies of at most 64 KiB, and targets and headers of at most
+// MaxBody is the longest body that is taken, in bytes.
+const MaxBody = 64 << 10
+
+// MaxLine is the longest line in bytes. The ingress takes bodies of at most MaxBody, and targets and headers of at most
 // 16 KiB; base64 and JSON's escapes make them longer.
 const MaxLine = 512 << 10
 
@@ -65,10 +68,28 @@ type Answer struct {
 	Body   []byte      `json:"body,omitempty"`
 }
 
+// RequestHeader selects what is asked again of a request's header.
+func RequestHeader(h http.Header) http.Header {
+	return selectHeader(h, "Accept", "Accept-Encoding", "Authorization", "Content-Type", "If-None-Match", "Range")
+}
+
 // AnswerHeader selects what is compared of an answer's header.
 func AnswerHeader(h http.Header) http.Header {
+	return selectHeader(h, "Allow", "Cache-Control", "Content-Encoding", "Content-Type", "Etag", "Location", "Retry-After", "Www-Authenticate")
+}
+
+// ExceptedPaths gives the paths of a service whose requests are not copied. A login with a provider changes something with
+// each GET.
+func ExceptedPaths(service string) []string {
+	if service == "auth" {
+		return []string{"/api/auth/oidc"}
+	}
+	return nil
+}
+
+func selectHeader(h http.Header, names ...string) http.Header {
 	selected := http.Header{}
-	for _, name := range []string{"Allow", "Cache-Control", "Content-Encoding", "Content-Type", "Etag", "Location", "Retry-After", "Www-Authenticate"} {
+	for _, name := range names {
 		if values := h.Values(name); len(values) > 0 {
 			selected[name] = slices.Clone(values)
 		}

@@ -160,7 +160,7 @@ func (r *Replayer) Counts() Counts {
 func (r *Replayer) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+exchange.Path, func(w http.ResponseWriter, req *http.Request) {
-		bad, err := exchange.Read(http.MaxBytesReader(w, req.Body, r.o.MaxBatch), r.take)
+		bad, err := exchange.Read(http.MaxBytesReader(w, req.Body, r.o.MaxBatch), r.Take)
 		r.count(func(c *Counts) { c.BadLines += int64(bad) })
 		if err != nil {
 			http.Error(w, fmt.Sprintf("%v; a batch has at most %d bytes", err, r.o.MaxBatch), http.StatusBadRequest)
@@ -171,8 +171,8 @@ func (r *Replayer) Handler() http.Handler {
 	return mux
 }
 
-// take puts an exchange into the queue, or counts it.
-func (r *Replayer) take(l exchange.Line) {
+// Take puts an exchange into the queue, or counts it. It never waits.
+func (r *Replayer) Take(l exchange.Line) {
 	r.count(func(c *Counts) {
 		for reason, n := range l.LeftOut {
 			c.LeftOut[reason] += n

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -79,13 +80,8 @@ func (c part) capture() string {
 	args := []string{
 		fmt.Sprintf("http://%s.%s.svc:%d", c.name, c.live.Deployment.Namespace, c.live.Service.Spec.Ports[0].Port), "service=" + c.o.Service,
 	}
-	for _, path := range excepted()[c.o.Service] {
+	for _, path := range exchange.ExceptedPaths(c.o.Service) {
 		args = append(args, "except="+path)
 	}
 	return `capture("` + strings.Join(args, `", "`) + `")`
-}
-
-// excepted has the paths whose requests are not copied. A login with a provider changes something with each GET.
-func excepted() map[string][]string {
-	return map[string][]string{"auth": {"/api/auth/oidc"}}
 }
