@@ -33,6 +33,8 @@ type About struct {
 	// By is who began it, and At when.
 	By string    `json:"by"`
 	At time.Time `json:"at"`
+	// Lifetime is how long it lives at most; 0 is for ever.
+	Lifetime time.Duration `json:"lifetime,omitempty"`
 	// Policy decides, and Rules say what may differ.
 	Policy verdict.Policy `json:"policy"`
 	Rules  compare.Rules  `json:"rules"`
@@ -77,6 +79,7 @@ type Comparer struct {
 	leftOutBefore map[string]int64
 	sides         [side.Count]SideFacts
 	started       [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
+	over          bool                // the lifetime is over, so nothing is compared any more
 	failed        error               // why nothing is compared any more
 	unsaved       error               // why the last snapshot is not saved
 }
@@ -251,12 +254,15 @@ func (c *Comparer) Evidence() Evidence {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := Evidence{
-		Service: c.o.Service, Version: c.o.Version, By: c.o.By, Started: c.o.At, At: c.o.Now(),
+		Service: c.o.Service, Version: c.o.Version, By: c.o.By, Started: c.o.At, Ends: c.o.Ends(), At: c.o.Now(),
 		Verdict: c.monitor.Verdict(), Sides: map[string]SideFacts{}, Differing: c.shapes.Clone(), Intended: c.intended,
 		Requests: c.requests, LeftOut: maps.Clone(c.leftOut), Rules: c.o.Rules,
 	}
 	for _, s := range side.All() {
 		e.Sides[s.String()] = c.sides[s]
+	}
+	if c.over {
+		e.Ended = "the longest lifetime, " + Brief(c.o.Lifetime) + ", is over"
 	}
 	if c.failed != nil {
 		e.Error = c.failed.Error()

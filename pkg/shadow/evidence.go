@@ -13,6 +13,7 @@ type Evidence struct {
 	Version string    `json:"version"`
 	By      string    `json:"by"`
 	Started time.Time `json:"started"`
+	Ends    time.Time `json:"ends,omitzero"` // at the latest; zero: with the comparer
 	At      time.Time `json:"at"`
 
 	Verdict verdict.Verdict      `json:"verdict"`
@@ -27,7 +28,8 @@ type Evidence struct {
 
 	// Rules say what may differ. The policy is in the verdict.
 	Rules compare.Rules `json:"rules"`
-	// Error is why nothing is compared any more.
+	// Ended is why the comparison has come to its end, and Error why it had to stop before.
+	Ended string `json:"ended,omitempty"`
 	Error string `json:"error,omitempty"`
 	// Unsaved is why a comparer that starts again would not know all of this.
 	Unsaved string `json:"unsaved,omitempty"`

@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -60,7 +61,7 @@ type Trial struct {
 	Begun func(ctx context.Context)
 }
 
-// Run compares until ctx ends.
+// Run compares until ctx ends, or the lifetime is over.
 func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 	defer func() {
 		if err != nil {
@@ -72,7 +73,7 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 		g, run := errgroup.WithContext(ctx)
 		c.attend(run, g, t, func() records.Facts { return records.Facts{} })
 		t.Begun(run)
-		return g.Wait()
+		return c.ended(g.Wait())
 	}
 	client, err := kgo.NewClient(t.Kafka...)
 	if err != nil {
@@ -81,8 +82,11 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 	defer client.Close()
 	kept := storeOf(t.DB, c.o.Service)
 	begin, err := c.begin(ctx, t, kadm.NewClient(client), kept)
+	if errors.Is(err, errOver) {
+		t.Begun(ctx)
+	}
 	if err != nil {
-		return err
+		return c.ended(err)
 	}
 	return c.compare(ctx, t, begin, newSaver(c, kept, saveEvery))
 }
@@ -104,13 +108,16 @@ func (c *Comparer) attend(ctx context.Context, g *errgroup.Group, t Trial, facts
 }
 
 // begin gives where the comparison begins. A comparer that is not the first one of its shadow goes on where the one
-// before has saved that it was.
+// before has saved that it was. The error is errOver where it has ended.
 func (c *Comparer) begin(ctx context.Context, t Trial, kafka *kadm.Client, kept store) (p records.Position, err error) {
 	saved, begun, err := c.lookBack(ctx, kafka, kept)
 	if err != nil {
 		return p, err
 	}
 	p, ok, err := c.resume(saved)
+	if err == nil && c.o.IsOver(c.o.Now()) {
+		err = errOver
+	}
 	if ok || err != nil {
 		return p, err
 	}
@@ -149,7 +156,7 @@ func (c *Comparer) lookBack(ctx context.Context, kafka *kadm.Client, kept store)
 	}
 }
 
-// compare compares from a position on, until ctx ends.
+// compare compares from a position on, until ctx ends or the lifetime is over.
 func (c *Comparer) compare(ctx context.Context, t Trial, begin records.Position, s *saver) error {
 	var reader *records.Reader
 	reader, err := records.Open(records.Options{
@@ -165,10 +172,21 @@ func (c *Comparer) compare(ctx context.Context, t Trial, begin records.Position,
 	c.attend(run, g, t, reader.Facts)
 	g.Go(func() error { s.run(run); return nil })
 	t.Begun(run)
-	if err := g.Wait(); err != nil {
+	if err := c.ended(g.Wait()); err != nil {
 		return err
 	}
 	s.now(ctx, reader.Position())
+	return nil
+}
+
+// ended notes that the lifetime is over where it is, which is no error.
+func (c *Comparer) ended(err error) error {
+	if !errors.Is(err, errOver) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.over = true
 	return nil
 }
 

@@ -23,8 +23,8 @@ const (
 	startMetric  = "process_start_time_seconds"
 )
 
-// watch looks at how the sides are until ctx ends: processes has the base address of each side's metrics, and also looks
-// at all else.
+// watch looks at how the sides are until ctx ends, or until the lifetime is over, which is errOver: processes has the base
+// address of each side's metrics, and also looks at all else.
 func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, also func()) error {
 	client := &http.Client{Timeout: watchEvery}
 	defer client.CloseIdleConnections()
@@ -37,6 +37,9 @@ func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, al
 			}
 		}
 		also()
+		if c.o.IsOver(c.o.Now()) {
+			return errOver
+		}
 		select {
 		case <-ctx.Done():
 			return nil

@@ -79,6 +79,7 @@ func (l *testLab) promoted(t *testing.T) {
 	if !scope.Full() {
 		return
 	}
+	l.expired(t)
 	before := l.image("messaging")
 	l.run("shadow", "start", "messaging", "--working-tree", "--tags", "faulty_memory")
 	out, code := l.try(t.Context(), "shadow", "promote", "messaging")
@@ -162,6 +163,17 @@ func (l *testLab) underLoad(t *testing.T) (finish func()) {
 		require.Equal(t, res.Sent, res.Verdict.Acked)
 		t.Logf("%d messages, all acknowledged, delivered %d times; the longest gap between two deliveries was %.0f ms", res.Sent, res.Verdict.Delivered, res.LongestGap)
 	}
+}
+
+// expired starts a shadow whose lifetime is over at once: whoever looks at it removes the copies.
+func (l *testLab) expired(t *testing.T) {
+	t.Helper()
+	l.run("shadow", "start", "messaging", "--working-tree", "--lifetime", "1s")
+	require.Contains(t, l.run("shadow", "status", "messaging"), "the longest lifetime, 1s, is over")
+	for _, name := range l.podsByAddress(t) {
+		require.NotRegexp(t, "-(shadow|baseline)-", name)
+	}
+	l.run("shadow", "abort", "messaging")
 }
 
 // objects names what there is in the chat's namespace, but for what comes and goes by itself.

@@ -44,7 +44,7 @@ next to lab.hcl, until you pass --fresh. Press Ctrl-C to stop.
 
 With --shadow, also try another version of a service on the traffic: one copy of that version and one of the version
 that serves get all records, and are asked all that is read. They write to databases and topics of their own, or nothing.
-` + "`labctl shadow status`" + ` tells where they differ.`,
+` + "`labctl shadow status`" + ` tells where they differ. The shadow ends with labctl dev.`,
 		Example: `  labctl dev
   labctl dev --fresh                               with no users and no messages
   labctl dev --origin http://localhost:5173        while the page runs in Vite's development server

@@ -172,7 +172,31 @@ func askCluster(ctx context.Context, l *app.Lab, service string) (e shadow.Evide
 	if err != nil {
 		return e, err
 	}
+	if err := s.EndExpired(ctx, time.Now(), nil); err != nil {
+		return e, err
+	}
 	return s.Evidence(ctx)
+}
+
+// EndExpired removes the copies of shadows whose lifetime is over.
+func EndExpired(ctx context.Context, l *app.Lab, report event.Report) error {
+	if _, ok := l.Engine.PlaceOf(shadow.Services()[0]); !ok {
+		return nil // another lab than the chat's
+	}
+	services, err := shadowsOf(ctx, l)
+	if err != nil {
+		return err
+	}
+	for _, service := range services {
+		s, err := inCluster(ctx, l, service)
+		if err != nil {
+			return err
+		}
+		if err := s.EndExpired(ctx, time.Now(), report); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // shadowsOf gives the services that have a shadow in the lab's cluster.

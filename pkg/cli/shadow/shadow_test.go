@@ -33,10 +33,15 @@ func TestFlags(t *testing.T) {
 	cmd = newCmdStart(f, func(o *StartOptions) error { start = o; return nil })
 	cmd.SetArgs([]string{"messaging", "--ref", "main", "--tags", "a,b", "--json"})
 	require.NoError(t, cmd.Execute())
-	require.Equal(t, StartOptions{Factory: f, Service: "messaging", Ref: "main", Tags: []string{"a", "b"}, JSON: true}, *start)
+	require.Equal(t, StartOptions{Factory: f, Service: "messaging", Ref: "main", Tags: []string{"a", "b"}, Lifetime: 24 * time.Hour, JSON: true}, *start)
 	cmd = newCmdStart(f, func(*StartOptions) error { return nil })
 	cmd.SetArgs([]string{"messaging", "--image", "i", "--tags", "a"})
 	require.ErrorContains(t, cmd.Execute(), "[image tags]")
+	for _, lifetime := range []string{"169h", "0s", "-1h"} {
+		cmd = newCmdStart(f, func(*StartOptions) error { return nil })
+		cmd.SetArgs([]string{"messaging", "--working-tree", "--lifetime", lifetime})
+		require.ErrorContains(t, cmd.Execute(), "but for at most 168h", lifetime)
+	}
 
 	var abort *AbortOptions
 	cmd = newCmdAbort(f, func(o *AbortOptions) error { abort = o; return nil })
@@ -113,8 +118,15 @@ func TestStatus(t *testing.T) {
 
 	out.Reset()
 	e := judged(t, 0)
+	e.Ends = e.At.Add(3*time.Hour + 12*time.Minute + 10*time.Second)
+	require.NoError(t, writeStatus(&out, e))
+	require.Regexp(t, `(?m)^ends +in 3h12m$`, out.String())
+
+	out.Reset()
+	e.Ended = "the longest lifetime, 24h, is over"
 	e.Error, e.Unsaved = "the brokers are away", "the database is away"
 	require.NoError(t, writeStatus(&out, e))
+	require.Regexp(t, `(?m)^ended +the longest lifetime, 24h, is over$`, out.String())
 	require.Regexp(t, `(?m)^stopped +the brokers are away\nnot saved +the database is away$`, out.String())
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,7 @@ type StartOptions struct {
 	Ref         string
 	WorkingTree bool
 	Tags        []string
+	Lifetime    time.Duration
 	JSON        bool
 }
 
@@ -35,13 +37,19 @@ func newCmdStart(f *cli.Factory, runF func(*StartOptions) error) *cobra.Command 
 started as well, to tell differences from noise, and a comparer, which copies the live state for both and compares. Nobody
 hears what they say: their credentials let them write to topics and databases of their own alone.
 
-The version is an image, a commit, or the working tree, which labctl builds and pushes.`,
+The version is an image, a commit, or the working tree, which labctl builds and pushes.
+
+When its lifetime is over the shadow ends: nothing more is compared, and the next labctl command that looks at it, and
+` + "`labctl up`" + `, removes the copies. What was found stays until ` + "`labctl shadow abort`" + `.`,
 		Example: `  labctl shadow start messaging --working-tree
-  labctl shadow start messaging --ref my-branch
+  labctl shadow start messaging --ref my-branch --lifetime 2h
   labctl shadow start messaging --image registry.example/chat/messaging@sha256:…`,
 		Args: cli.Takes("SERVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Service = args[0]
+			if err := shadow.CheckLifetime(opts.Lifetime); err != nil {
+				return cli.Usagef(cmd.CommandPath(), "--lifetime: %w", err)
+			}
 			if runF != nil {
 				return runF(opts)
 			}
@@ -54,6 +62,7 @@ The version is an image, a commit, or the working tree, which labctl builds and 
 	flags.StringVar(&opts.Ref, "ref", "", "build and try the commit that `REF` names: a branch, a tag or a hash")
 	flags.BoolVar(&opts.WorkingTree, "working-tree", false, "build and try the working tree as it is")
 	flags.StringSliceVar(&opts.Tags, "tags", nil, "build it with these build `TAGS`")
+	flags.DurationVar(&opts.Lifetime, "lifetime", shadow.DefaultLifetime, "end it after `TIME`, at most 168h")
 	flags.BoolVar(&opts.JSON, "json", false, "print events to stdout as JSON, one per line")
 	cmd.MarkFlagsOneRequired("image", "ref", "working-tree")
 	cmd.MarkFlagsMutuallyExclusive("image", "ref", "working-tree")
@@ -80,11 +89,14 @@ func runStart(ctx context.Context, opts *StartOptions) error {
 	}
 	return f.Progress(ctx, "shadow", opts.JSON, func(sink event.Sink) error {
 		if err := app.During(sink, "shadow", func(report event.Report) (string, error) {
+			if err := s.EndExpired(ctx, time.Now(), report); err != nil {
+				return "", err
+			}
 			o, err := prepare(ctx, l, opts, report)
 			if err != nil {
 				return "", err
 			}
-			o.Policy, o.Rules = verdict.Default(), rules
+			o.Policy, o.Rules, o.Lifetime = verdict.Default(), rules, opts.Lifetime
 			return o.Version + " gets the traffic of " + opts.Service, s.Start(ctx, o, report)
 		}); err != nil {
 			next := []string{"labctl shadow abort " + opts.Service}

@@ -66,7 +66,7 @@ func runStatus(ctx context.Context, opts *StatusOptions) error {
 		if err != nil {
 			return err
 		}
-		decided := e.Verdict.State != verdict.Inconclusive || opts.Wait == 0 || e.Error != "" || time.Now().After(deadline)
+		decided := e.Verdict.State != verdict.Inconclusive || opts.Wait == 0 || e.Error+e.Ended != "" || time.Now().After(deadline)
 		if opts.Watch || decided {
 			if err := showStatus(opts, e); err != nil {
 				return err
@@ -112,6 +112,12 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	_, _ = fmt.Fprintf(w, "shadow of\t%s\n", e.Service)
 	_, _ = fmt.Fprintf(w, "candidate\t%s\n", e.Version)
 	_, _ = fmt.Fprintf(w, "since\t%s (%s), by %s\n", e.Started.Local().Format(time.DateTime), e.At.Sub(e.Started).Round(time.Second), e.By)
+	switch {
+	case e.Ended != "":
+		_, _ = fmt.Fprintf(w, "ended\t%s\n", e.Ended)
+	case !e.Ends.IsZero():
+		_, _ = fmt.Fprintf(w, "ends\tin %s\n", shadow.Brief(max(0, e.Ends.Sub(e.At)).Round(time.Minute)))
+	}
 	agree := ""
 	if v.Samples > 0 {
 		agree = fmt.Sprintf("; %s agree with live (baseline: %s)", percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))

@@ -17,6 +17,7 @@ import (
 	"github.com/labctl/labctl/pkg/cli/doctor"
 	"github.com/labctl/labctl/pkg/cli/plan"
 	"github.com/labctl/labctl/pkg/cli/report"
+	"github.com/labctl/labctl/pkg/cli/shadow"
 	machine "github.com/labctl/labctl/pkg/doctor"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/lab"
@@ -202,6 +203,10 @@ func finish(ctx context.Context, l *app.Lab, whole bool, summary *lab.Summary, s
 	}
 	if !l.HasChat() {
 		return "The lab is up.", nil
+	}
+	shadows := event.For(sink, "shadow")
+	if err := shadow.EndExpired(ctx, l, shadows); err != nil {
+		shadows.Warn("a shadow whose lifetime is over may still have its copies: %v", err)
 	}
 	demo, err := l.Prove(ctx, summary.Changed(), sink)
 	if err != nil {

@@ -251,15 +251,8 @@ func (s Shadow) Abort(ctx context.Context, report event.Report) error {
 	if err != nil {
 		return err
 	}
-	if err := s.Client.Delete(ctx, s.set(requests(s.Service)), report); err != nil {
-		return fmt.Errorf("stop copying the requests for %s: %w", s.Service, err)
-	}
-	for _, of := range topics.Sides() {
-		name := topics.Copy(s.Service, of)
-		report.Doing("stopping %s", name)
-		if err := s.remove(ctx, name, report); err != nil {
-			return err
-		}
+	if err := s.removeCopies(ctx, report); err != nil {
+		return err
 	}
 	report.Doing("removing the topics and databases of the shadow")
 	if err := s.clean(ctx, r, report); err != nil {
@@ -271,6 +264,34 @@ func (s Shadow) Abort(ctx context.Context, report event.Report) error {
 	err = s.Client.Core.CoreV1().Secrets(s.Namespace).Delete(ctx, s.recordName(), metav1.DeleteOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("remove the secret %s: %w", s.recordName(), err)
+	}
+	return nil
+}
+
+// EndExpired removes the copies of a shadow whose lifetime is over. Its comparer and all that was found stay until Abort.
+// Nothing in the cluster has the right to do so, so it is called by the commands that look at shadows, and by labctl up.
+func (s Shadow) EndExpired(ctx context.Context, now time.Time, report event.Report) error {
+	r, err := s.read(ctx)
+	if errors.Is(err, ErrNone) {
+		return nil
+	}
+	if err != nil || !r.About.IsOver(now) {
+		return err
+	}
+	return s.removeCopies(ctx, report)
+}
+
+// removeCopies removes the candidate and the baseline, and first the way by which requests come to them.
+func (s Shadow) removeCopies(ctx context.Context, report event.Report) error {
+	if err := s.Client.Delete(ctx, s.set(requests(s.Service)), report); err != nil {
+		return fmt.Errorf("stop copying the requests for %s: %w", s.Service, err)
+	}
+	for _, of := range topics.Sides() {
+		name := topics.Copy(s.Service, of)
+		report.Doing("stopping %s", name)
+		if err := s.remove(ctx, name, report); err != nil {
+			return err
+		}
 	}
 	return nil
 }
