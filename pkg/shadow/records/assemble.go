@@ -24,33 +24,20 @@ type assembler struct {
 	given, complete map[int32]int64
 	open            map[int32]map[int64][]written
 	last            map[place]int64 // of each key: the last record from which something with that key follows
-	came            map[stretch]*progress
 }
 
-// written is an output, when it was written, and by which producer.
+// written is an output, when and by which producer it was written, and the last time at which offset of its partition.
 type written struct {
 	Output
-	at time.Time
-	by producer
+	at     time.Time
+	by     producer
+	offset int64
 }
 
 // producer is another one for each process, and for one that could not be sure of what it has written.
 type producer struct {
 	id    int64
 	epoch int16
-}
-
-// stretch is what follows from one partition in a partition of another topic. It comes in the order of the records.
-type stretch struct {
-	topic             string
-	number, partition int32
-}
-
-// progress is the last record from which something follows in a stretch. isAgain says that the side has gone back since
-// then, and handles records once more.
-type progress struct {
-	offset  int64
-	isAgain bool
 }
 
 // place is a key among what follows from one partition. Records with one key reach devices in their order.
@@ -62,15 +49,15 @@ type place struct {
 func newAssembler(s side.Side, begin Position) *assembler {
 	a := &assembler{
 		side: s, given: maps.Clone(begin.First), complete: maps.Clone(begin.First),
-		open: map[int32]map[int64][]written{}, last: map[place]int64{}, came: map[stretch]*progress{},
+		open: map[int32]map[int64][]written{}, last: map[place]int64{},
 	}
 	maps.Copy(a.complete, begin.Complete[s])
 	return a
 }
 
-// add takes an output. ok is false where it came again because the side has handled the record once more, such as after
-// a crash: consumers take it once. What a side writes twice without that, its result says.
-func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record, isAgain bool) (ok bool) {
+// add takes an output. ok is false where it came again because the side has handled the record once more, as after a
+// crash, or has sent a batch once more: consumers take it once. What a side writes twice in a row, its result says.
+func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record) (ok bool) {
 	by := producer{r.ProducerID, r.ProducerEpoch}
 	o := Output{Topic: topic, Key: string(r.Key), Value: valueOf(r.Value)}
 	for _, h := range r.Headers {
@@ -87,31 +74,18 @@ func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record, isAg
 		a.open[n] = of
 	}
 	if i := slices.IndexFunc(of[offset], func(w written) bool { return w.same(o) }); i >= 0 {
-		first := &of[offset][i]
-		if isAgain || first.by != by {
+		before := &of[offset][i]
+		if before.by != by || before.offset+1 != r.Offset {
 			return false
 		}
-		first.Times = max(1, first.Times) + 1
+		before.Times, before.offset = max(1, before.Times)+1, r.Offset
 		return true
 	}
 	at := place{topic, o.Key, n}
 	o.Disordered = a.last[at] > offset
 	a.last[at] = max(a.last[at], offset)
-	of[offset] = append(of[offset], written{o, r.Timestamp, by})
+	of[offset] = append(of[offset], written{o, r.Timestamp, by, r.Offset})
 	return true
-}
-
-// follow notes from which record an output of a stretch follows, and says whether the side reads records once more.
-func (a *assembler) follow(of stretch, offset int64) (isAgain bool) {
-	p := a.came[of]
-	switch {
-	case p == nil || offset > p.offset:
-		p = &progress{offset: offset}
-		a.came[of] = p
-	case offset < p.offset:
-		p.isAgain = true
-	}
-	return p.isAgain
 }
 
 func (o Output) same(other Output) bool {

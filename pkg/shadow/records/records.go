@@ -54,7 +54,7 @@ type Output struct {
 	Reason string `json:"reason,omitempty"`
 	// Disordered says that the side wrote what follows from a later record of the partition before it, with the same key.
 	Disordered bool `json:"disordered,omitempty"`
-	// Times is how often the side wrote it, where that is more than once, and not because it handled the record again.
+	// Times is how often the side wrote it in a row, where that is more than once.
 	Times int `json:"times,omitempty"`
 	// Value is JSON as it was written, or a string of what is none.
 	Value json.RawMessage `json:"value"`
@@ -77,7 +77,8 @@ type Facts struct {
 	Lag [side.Count]int64
 	// Lost is how many records of a side's topics were deleted before they were read.
 	Lost [side.Count]int64
-	// Repeated is how many outputs came again because a side handled records once more, as after a crash.
+	// Repeated is how many outputs came again because a side has handled records or sent a batch once more, as after a
+	// crash of its own or of a broker.
 	Repeated [side.Count]int64
 }
 
@@ -226,13 +227,12 @@ func (r *Reader) takeOutput(rec *kgo.Record, p *partition, deleted int64) {
 		return // it follows from something else, or from before the beginning
 	}
 	a, isKnown := r.sides[s], rec.Offset < p.known
-	isAgain := a.follow(stretch{name, rec.Partition, n}, offset)
 	if isKnown && offset < r.o.Begin.First[n] {
 		return // an earlier reader has given its result
 	}
 	f := follower{offset: rec.Offset, input: n, source: offset}
 	isLate := offset < a.complete[n] && !isKnown
-	if f.repeated = isLate || p.repetitions[rec.Offset] || !a.add(name, n, offset, rec, isAgain); f.repeated && !isKnown {
+	if f.repeated = isLate || p.repetitions[rec.Offset] || !a.add(name, n, offset, rec); f.repeated && !isKnown {
 		r.mu.Lock()
 		r.facts.Repeated[s]++
 		r.mu.Unlock()

@@ -250,17 +250,16 @@ func TestCopies(t *testing.T) {
 	}))
 }
 
-// A side that handles records once more writes the same again, which is no difference: consumers take it once.
+// A side that handles records once more, or sends a batch once more, writes the same again. That is no difference: consumers take it once.
 func TestHandledAgain(t *testing.T) {
 	for name, tt := range map[string]struct {
 		isOther  bool  // another process does it
 		repeated int64 // how many outputs
 		records  []int
 	}{
-		"by another process":                      {true, 1, []int{1}},
-		"by the same one, which has gone back":    {false, 2, []int{0, 1}},
-		"by another one, which has gone back":     {true, 2, []int{0, 1}},
-		"by another one, which then goes on well": {true, 2, []int{0, 1, 2}},
+		"the last one, by another process":        {true, 1, []int{1}},
+		"several, by the same process":            {false, 2, []int{0, 1}},
+		"several, by another, which then goes on": {true, 2, []int{0, 1, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newTrial(t, map[int32]int64{0: 0, 1: 0})
