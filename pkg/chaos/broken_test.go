@@ -20,13 +20,13 @@ import (
 // The checker must find a chat that is broken. The services have no switch for that, and must not: what stands between them and the
 // broker, or beside them at the database, makes the very same of their work as the mistake would.
 
-// topics learns the names of topics from what a client is told of them.
-type topics struct {
+// topicNames learns the names of topics from what a client is told of them.
+type topicNames struct {
 	mu    sync.Mutex
 	names map[[16]byte]string
 }
 
-func (n *topics) learn(answer kmsg.Response) {
+func (n *topicNames) learn(answer kmsg.Response) {
 	if m, ok := answer.(*kmsg.MetadataResponse); ok {
 		n.mu.Lock()
 		defer n.mu.Unlock()
@@ -38,7 +38,7 @@ func (n *topics) learn(answer kmsg.Response) {
 	}
 }
 
-func (n *topics) name(topic string, id [16]byte) string {
+func (n *topicNames) name(topic string, id [16]byte) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if topic != "" {
@@ -50,7 +50,7 @@ func (n *topics) name(topic string, id [16]byte) string {
 // commitFirst makes of messaging one that reads on while it cannot write, and commits what it has read: who comes after it begins behind
 // all that was said.
 func commitFirst() func(part string, l *link) {
-	n := &topics{names: map[[16]byte]string{}}
+	n := &topicNames{names: map[[16]byte]string{}}
 	var mu sync.Mutex
 	said := map[int32]int64{} // the offset behind what was said last, by partition
 	return func(part string, l *link) {
@@ -86,7 +86,7 @@ func commitFirst() func(part string, l *link) {
 
 // sharedGroup makes of the gateways ones that share a consumer group: each gets the records of its partitions alone.
 func sharedGroup() func(part string, l *link) {
-	n := &topics{names: map[[16]byte]string{}}
+	n := &topicNames{names: map[[16]byte]string{}}
 	return func(part string, l *link) {
 		number, ok := strings.CutPrefix(part, "gateway/")
 		if !ok {

@@ -70,6 +70,7 @@ type Result struct {
 	RecoveryMax float64      `json:"recovery_max_ms"`
 	Verdict     load.Verdict `json:"verdict"`
 	Crashes     []string     `json:"crashes,omitempty"` // parts that ended by themselves
+	Shadow      *Compared    `json:"shadow,omitempty"`
 }
 
 // ErrBroken says that the promise was not kept.
@@ -160,6 +161,13 @@ func Run(ctx context.Context, o Options) (Result, error) {
 	}
 	res.Verdict = load.Check(record)
 	r.recovery(&res)
+	if c, ok := o.Lab.(interface {
+		Compared(context.Context) (*Compared, error)
+	}); ok {
+		if res.Shadow, err = c.Compared(settle); err != nil {
+			return res, fmt.Errorf("chaos: %w", err)
+		}
+	}
 	if c, ok := o.Lab.(interface{ Crashes() []string }); ok {
 		res.Crashes = c.Crashes()
 	}

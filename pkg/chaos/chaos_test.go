@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"syscall"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ const testPart = "LABCTL_TEST_PART"
 // TestMain lets the test binary be each part of the chat.
 func TestMain(m *testing.M) {
 	if os.Getenv(testPart) != "" {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		go func() {
 			_, _ = io.Copy(io.Discard, os.Stdin)
 			os.Exit(1)

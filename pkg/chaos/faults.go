@@ -157,7 +157,7 @@ func (p *Processes) Strike(ctx context.Context, f Fault) (met string, err error)
 	if kill := p.o.Killers[f.Part]; kill != nil && f.Kind == Kill {
 		return "", kill(ctx)
 	}
-	q := p.parts[f.Part]
+	q := p.find(f.Part)
 	if q == nil {
 		return "", fmt.Errorf("%s: there is no such part", f)
 	}

@@ -374,7 +374,7 @@ func (l *link) host() (string, int32) {
 }
 
 // Commands of the database that are no step of anybody's work.
-var quiet = map[string]bool{"hello": true, "isMaster": true, "ismaster": true, "ping": true, "endSessions": true, "find": true, "create": true}
+var quiet = map[string]bool{"hello": true, "saslStart": true, "saslContinue": true, "isMaster": true, "ismaster": true, "ping": true, "endSessions": true, "find": true, "create": true}
 
 func (s *session) mongoRequest(b []byte) ([]byte, error) {
 	if len(b) < 16 {

@@ -29,6 +29,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/devlab"
 	"github.com/labctl/labctl/pkg/event"
+	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/services/client"
 )
 
@@ -46,6 +47,9 @@ type ProcessesOptions struct {
 	Kafka string
 	// Killers are parts that are not its own, such as that broker, and what kills each. They come back by themselves.
 	Killers map[string]func(context.Context) error
+	// Shadow has a shadow of messaging beside the chat, of the same version. The broker and the database know users with rights then, and are the
+	// chat's own. Its sides are parts that Strike knows; StrikeShadow has Parts name them, too.
+	Shadow, StrikeShadow bool
 	// Env is added to the environment of each part.
 	Env    []string
 	Report event.Report
@@ -75,6 +79,9 @@ type Processes struct {
 	serving  sync.WaitGroup
 	issuer   *devlab.Issuer
 
+	users     devlab.Users
+	companion *companion // nil: there is no shadow
+
 	mu      sync.Mutex
 	crashes []string
 }
@@ -88,6 +95,7 @@ type process struct {
 	health  string // the address of a service's health
 	env     []string
 	links   map[string]*link // to kafka and to mongodb
+	gone    func(error)      // hears how a process has ended; may be nil
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd
@@ -121,6 +129,11 @@ func StartProcesses(ctx context.Context, o ProcessesOptions) (_ *Processes, err 
 	defer cancel()
 	if err := p.Ready(within); err != nil {
 		return nil, fmt.Errorf("start the chat's processes: %w", err)
+	}
+	if p.companion != nil {
+		if err := p.startShadow(within); err != nil {
+			return nil, fmt.Errorf("start the shadow of %s: %w", shadowed, err)
+		}
 	}
 	return p, nil
 }
@@ -162,6 +175,15 @@ func (p *Processes) layOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p.o.Shadow {
+		if p.o.Kafka != "" {
+			return errors.New("a shadow needs a broker of the chat's own, whose users are known")
+		}
+		p.users = devlab.NewUsers()
+		if err := p.users.Save(p.o.Dir); err != nil {
+			return err
+		}
+	}
 	if p.issuer, err = devlab.NewIssuer(ctx, p.o.Dir, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
@@ -176,6 +198,32 @@ func (p *Processes) layOut(ctx context.Context) error {
 		}
 		base[name] = q.address
 	}
+	// connect gives an instance of a service its ways to the broker and the database, and what it is told.
+	connect := func(q *process) (database string, err error) {
+		ways := maps.Clone(base)
+		for to, kind := range map[string]protocol{devlab.Broker: kafkaProtocol, devlab.Database: mongoProtocol} {
+			if p.o.Direct {
+				break
+			}
+			l, err := listen(ctx, kind, base[to])
+			if err != nil {
+				return "", err
+			}
+			q.links[to], ways[to] = l, l.addr()
+			if p.o.tamper != nil {
+				p.o.tamper(q.name, l)
+			}
+			l.open()
+		}
+		q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off", "REGISTRATION_RATE=off", "KEY_ENCRYPTION_SECRET="+secret)
+		if p.o.Shadow { // the last value of a variable counts
+			q.env = append(q.env, "KAFKA_SASL="+kafka.Mechanism, "KAFKA_PASSWORD="+p.users.Password(q.part), "MONGODB_URI="+p.users.DatabaseURI(ways[devlab.Database], q.part))
+		}
+		for name, value := range p.issuer.Environment(q.part) {
+			q.env = append(q.env, name+"="+value)
+		}
+		return ways[devlab.Database], nil
+	}
 	for _, service := range slices.Sorted(maps.Keys(p.o.Instances)) {
 		var targets []string
 		for i := range p.o.Instances[service] {
@@ -184,24 +232,8 @@ func (p *Processes) layOut(ctx context.Context) error {
 				return err
 			}
 			targets = append(targets, q.address)
-			ways := maps.Clone(base)
-			for to, kind := range map[string]protocol{devlab.Broker: kafkaProtocol, devlab.Database: mongoProtocol} {
-				if p.o.Direct {
-					break
-				}
-				l, err := listen(ctx, kind, base[to])
-				if err != nil {
-					return err
-				}
-				q.links[to], ways[to] = l, l.addr()
-				if p.o.tamper != nil {
-					p.o.tamper(q.name, l)
-				}
-				l.open()
-			}
-			q.env = append(q.env, "KAFKA_BROKERS="+ways[devlab.Broker], "KAFKA_PARTITIONS="+strconv.Itoa(devlab.Partitions), "MONGODB_URI=mongodb://"+ways[devlab.Database], "ADDRESS_RATE=off", "REGISTRATION_RATE=off", "KEY_ENCRYPTION_SECRET="+secret)
-			for name, value := range p.issuer.Environment(service) {
-				q.env = append(q.env, name+"="+value)
+			if _, err := connect(q); err != nil {
+				return err
 			}
 		}
 		var err error
@@ -209,7 +241,12 @@ func (p *Processes) layOut(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, q := range p.parts {
+	if p.o.Shadow {
+		if err := p.layOutSides(add, connect); err != nil {
+			return err
+		}
+	}
+	for _, q := range p.all() {
 		for name, l := range p.services {
 			q.env = append(q.env, strings.ToUpper(name)+"_URL=http://"+l.addr())
 		}
@@ -282,9 +319,34 @@ func (p *Processes) Restart(ctx context.Context, part string) error {
 // Broker is the address of Kafka itself, without a link.
 func (p *Processes) Broker() string { return p.parts[devlab.Broker].address }
 
+// databaseAddress is the address of the database itself, without a link.
+func (p *Processes) databaseAddress() string { return p.parts[devlab.Database].address }
+
 // Parts gives the names of all parts, the broker and the database first.
 func (p *Processes) Parts() []string {
-	return append(slices.Sorted(maps.Keys(p.o.Killers)), p.own()...)
+	names := append(slices.Sorted(maps.Keys(p.o.Killers)), p.own()...)
+	if p.o.StrikeShadow && p.companion != nil {
+		names = append(names, CandidatePart(), BaselinePart())
+	}
+	return names
+}
+
+// all gives the processes, also those of the shadow.
+func (p *Processes) all() []*process {
+	l := slices.Collect(maps.Values(p.parts))
+	if p.companion != nil {
+		l = append(l, slices.Collect(maps.Values(p.companion.sides))...)
+	}
+	return l
+}
+
+// find gives the process of a part, also of one of the shadow; nil if there is none.
+func (p *Processes) find(name string) *process {
+	all := p.all()
+	if i := slices.IndexFunc(all, func(q *process) bool { return q.name == name }); i >= 0 {
+		return all[i]
+	}
+	return nil
 }
 
 // own gives the names of the parts that are its processes, the broker and the database first.
@@ -311,20 +373,27 @@ func (p *Processes) Crashes() []string {
 
 // Ready waits until all services say that they are.
 func (p *Processes) Ready(ctx context.Context) error {
+	var services []*process
+	for _, name := range p.own() {
+		if q := p.parts[name]; q.part != devlab.Broker && q.part != devlab.Database { // of these the services say so
+			services = append(services, q)
+		}
+	}
+	return p.await(ctx, services...)
+}
+
+// await waits until services say that they are ready.
+func (p *Processes) await(ctx context.Context, services ...*process) error {
 	c := &http.Client{Timeout: 5 * time.Second}
 	defer c.CloseIdleConnections()
-	for _, name := range p.own() {
-		q := p.parts[name]
-		if q.part == devlab.Broker || q.part == devlab.Database {
-			continue // the services say so
-		}
+	for _, q := range services {
 		for {
 			last := ask(ctx, c, "http://"+q.health+"/readyz")
 			if last == nil {
 				break
 			}
 			if err := sleep(ctx, 20*time.Millisecond); err != nil {
-				return fmt.Errorf("wait for %s to be ready: %w (last: %w; its log is %s)", name, err, last, q.log())
+				return fmt.Errorf("wait for %s to be ready: %w (last: %w; its log is %s)", q.name, err, last, q.log())
 			}
 		}
 	}
@@ -361,14 +430,17 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 // Close ends all.
 func (p *Processes) Close() {
-	for _, q := range p.parts {
+	for _, q := range p.all() {
 		q.kill()
 	}
-	for _, q := range p.parts {
+	for _, q := range p.all() {
 		q.waiting.Wait()
 		for _, l := range q.links {
 			l.close()
 		}
+	}
+	if p.companion != nil {
+		p.companion.close()
 	}
 	if p.clients != nil {
 		p.clients.close()
@@ -425,6 +497,9 @@ func (q *process) start() error {
 			q.cmd = nil
 		}
 		q.mu.Unlock()
+		if q.gone != nil {
+			q.gone(err)
+		}
 		close(ended)
 		if crashed {
 			q.all.mu.Lock()
@@ -475,7 +550,11 @@ func (q *process) signal(s syscall.Signal) error {
 
 // Stored gives what the database holds.
 func (p *Processes) Stored(ctx context.Context) ([]client.Message, error) {
-	c, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + p.parts[devlab.Database].address))
+	uri := "mongodb://" + p.databaseAddress()
+	if p.o.Shadow {
+		uri = p.users.DatabaseURI(p.databaseAddress(), shadowed)
+	}
+	c, err := mongo.Connect(options.Client().ApplyURI(uri))
 	if err != nil {
 		return nil, fmt.Errorf("read the database: %w", err)
 	}

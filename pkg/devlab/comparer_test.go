@@ -16,6 +16,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/labctl/labctl/pkg/shadow"
+	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
 	"github.com/labctl/labctl/services/topics"
 )
@@ -140,8 +141,8 @@ func TestAComparerGoesOnWhereAnotherStopped(t *testing.T) {
 	counted := led()
 
 	first := w.compare(about, trial)
-	for _, side := range topics.Sides() {
-		w.sideOf("messaging", side, nil)
+	for _, s := range []side.Side{side.Candidate, side.Baseline} {
+		w.sideOf("messaging", s, nil)
 	}
 	w.ready()
 	w.talk("first-")
@@ -160,8 +161,8 @@ func TestAComparerGoesOnWhereAnotherStopped(t *testing.T) {
 	require.Contains(t, w.left(), user)
 	third.stop()
 
-	for _, side := range topics.Sides() {
-		w.parts[topics.Copy("messaging", side)].stop()
+	for _, of := range topics.Sides() {
+		w.parts[topics.Copy("messaging", of)].stop()
 	}
 	require.NoError(t, trial.Clean(ctx, "messaging"))
 	require.ElementsMatch(t, before, w.left())

@@ -263,7 +263,7 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	g, run := errgroup.WithContext(ctx)
 	for _, u := range l.units {
 		g.Go(func() error {
-			getenv := l.environment(u.name, l.broker.Addr(), l.db.Addr(), urls)
+			getenv := l.environment(u.name, l.brokers(), l.db.Addr(), urls)
 			if err := u.run(run, getenv, u.on, l.log.With("service", u.name)); err != nil {
 				return fmt.Errorf("%w; the log is %s", err, filepath.Join(l.dir, "dev.log"))
 			}
@@ -352,12 +352,7 @@ func databaseUsers() []mongodb.User {
 
 // databaseURI is how a user finds the database at that address; empty for who has none.
 func (l *lab) databaseURI(address, user string) string {
-	for _, u := range l.dbUsers {
-		if u.Name == user {
-			return mongodb.URI(address, user, u.Password)
-		}
-	}
-	return ""
+	return Users{MongoDB: l.dbUsers}.DatabaseURI(address, user)
 }
 
 // KeyEncryptionSecret gives what auth encrypts its signing keys with. It is made once and kept in dir, as long as the database there.
@@ -396,6 +391,9 @@ func (l *lab) startData() (err error) {
 	}
 	return nil
 }
+
+// brokers is where the broker is reached.
+func (l *lab) brokers() string { return cmp.Or(l.brokerAddr, l.broker.Addr()) }
 
 func (l *lab) stopData() (err error) {
 	if l.db != nil {

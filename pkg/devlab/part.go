@@ -29,7 +29,8 @@ func Routes() map[string][]string {
 }
 
 // RunPart runs one part alone, as in a process that can be killed: a service, configured by its environment, or the broker or
-// the database, which keep their data in a directory below DATA_DIR. All listen on LISTEN, and services on HEALTH, too.
+// the database, which keep their data in a directory below DATA_DIR and let the users in that were saved there (Users.Save). All listen on LISTEN, and
+// services on HEALTH, too.
 func RunPart(ctx context.Context, name string, getenv func(string) string, log *slog.Logger) error {
 	address := getenv("LISTEN")
 	for _, k := range []string{"LISTEN", "HEALTH"} {
@@ -37,9 +38,14 @@ func RunPart(ctx context.Context, name string, getenv func(string) string, log *
 			return fmt.Errorf("run %s: %s is %q, which is no address and port of this machine's loopback", name, k, getenv(k))
 		}
 	}
+	dir := getenv("DATA_DIR")
 	switch name {
 	case Broker:
-		b, err := kafka.Start(kafka.Options{DataDir: filepath.Join(getenv("DATA_DIR"), Broker), Listen: address, Passing: topics.Passing(), Log: log})
+		users, err := savedUsers(dir)
+		if err != nil {
+			return err
+		}
+		b, err := kafka.Start(kafka.Options{DataDir: filepath.Join(dir, Broker), Listen: address, Users: users.Kafka, Passing: topics.Passing(), Log: log})
 		if err != nil {
 			return err
 		}
@@ -47,8 +53,12 @@ func RunPart(ctx context.Context, name string, getenv func(string) string, log *
 		<-ctx.Done()
 		return nil
 	case Database:
+		users, err := savedUsers(dir)
+		if err != nil {
+			return err
+		}
 		mongodb.Tune()
-		db, err := mongodb.Start(mongodb.Options{DataDir: filepath.Join(getenv("DATA_DIR"), Database), Listen: address, Log: log})
+		db, err := mongodb.Start(mongodb.Options{DataDir: filepath.Join(dir, Database), Listen: address, Users: users.MongoDB, Log: log})
 		if err != nil {
 			return err
 		}

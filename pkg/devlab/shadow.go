@@ -19,11 +19,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
-	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
-
 	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/freeport"
@@ -31,7 +26,6 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/pkg/shadow/replay"
 	"github.com/labctl/labctl/pkg/shadow/side"
-	"github.com/labctl/labctl/services/topics"
 )
 
 // Shadow is a shadow of one service beside the chat.
@@ -60,12 +54,12 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	if err := shadow.Check(o.Service); err != nil {
 		return err
 	}
-	trial := shadow.Trial{Processes: map[side.Side]string{}}
-	if user := topics.Comparer(o.Service); !topics.ReadsLive(o.Service) {
-		trial.Kafka = []kgo.Opt{kgo.SeedBrokers(l.broker.Addr()), kgo.SASL(scram.Auth{User: user, Pass: l.passwords[user]}.AsSha512Mechanism())}
-		if trial.DB, err = mongo.Connect(options.Client().ApplyURI(l.databaseURI(l.db.Addr(), user))); err != nil {
-			return err
-		}
+	users := Users{Kafka: l.users(), MongoDB: l.dbUsers}
+	trial, err := users.Trial(o.Service, l.brokers(), l.db.Addr())
+	if err != nil {
+		return err
+	}
+	if trial.DB != nil {
 		defer func() { err = errors.Join(err, trial.DB.Disconnect(context.WithoutCancel(ctx))) }()
 	}
 	comparer, err := shadow.New(o.Options)
@@ -76,8 +70,8 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	var processes []*process
 	addresses := map[side.Side]string{}
 	for s, command := range o.Commands {
-		names := side.NamesOf(o.Service)[s]
-		p, err := l.process(o.Service, names.Group, command, sideVariables(o.Service, names, l.passwords[names.Group], l.databaseURI(l.db.Addr(), names.Group)), urls)
+		own := users.SideVariables(o.Service, s, l.db.Addr())
+		p, err := l.process(o.Service, side.NamesOf(o.Service)[s].Group, command, own, urls)
 		if err != nil {
 			return err
 		}
@@ -126,18 +120,6 @@ func (l *lab) copyRequests(ctx context.Context, service string, sides []*process
 	l.mirror.copies.Store(&copies{routes: Routes()[service], excepted: exchange.ExceptedPaths(service), take: to.Take})
 	<-ctx.Done()
 	l.mirror.copies.Store(nil)
-}
-
-// sideVariables gives what sets a side apart from the live service, with its credentials.
-func sideVariables(service string, names topics.Names, password, databaseURI string) map[string]string {
-	all := map[string]string{
-		"KAFKA_USER": names.Group, "KAFKA_PASSWORD": password, "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
-		"MONGODB_URI": databaseURI, "SIDE_EFFECTS": "off",
-	}
-	if !topics.ReadsLive(service) {
-		all["MONGODB_DATABASE"] = names.Group
-	}
-	return all
 }
 
 // serveEvidence serves what is found to the user, on an address that is noted in a file of theirs.
@@ -195,7 +177,7 @@ func (l *lab) process(service, name string, command []string, own, urls map[stri
 		}
 	}
 	p.url, p.health = "http://"+addresses[0], "http://"+addresses[1]
-	live := l.variables(service, l.broker.Addr(), l.db.Addr(), urls)
+	live := l.variables(service, l.brokers(), l.db.Addr(), urls)
 	maps.Copy(live, own)
 	live["LISTEN"], live["HEALTH"] = addresses[0], addresses[1]
 	for _, k := range slices.Sorted(maps.Keys(live)) {

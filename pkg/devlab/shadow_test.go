@@ -19,20 +19,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/topics"
 )
 
 // shadowOf starts the candidate of a shadow of a service. more are variables of its own.
 func (w *world) shadowOf(service string, more map[string]string) {
 	w.t.Helper()
-	w.sideOf(service, topics.Candidate, more)
+	w.sideOf(service, side.Candidate, more)
 }
 
 // sideOf starts a side of a shadow of a service, as the user whom every lab has for it.
-func (w *world) sideOf(service, side string, more map[string]string) {
+func (w *world) sideOf(service string, s side.Side, more map[string]string) {
 	w.t.Helper()
-	name, names := topics.Copy(service, side), topics.NamesOf(service, side)
-	own := sideVariables(service, names, w.lab.passwords[name], w.lab.databaseURI(w.lab.dbAddr, name))
+	name := side.NamesOf(service)[s].Group
+	own := Users{Kafka: w.lab.users(), MongoDB: w.lab.dbUsers}.SideVariables(service, s, w.lab.dbAddr)
 	maps.Copy(own, more)
 	live := units()[slices.IndexFunc(units(), func(u *unit) bool { return u.name == service })]
 	w.place(&unit{name: name, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {

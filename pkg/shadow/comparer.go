@@ -73,6 +73,7 @@ type Comparer struct {
 	monitor  *verdict.Monitor
 	shapes   *compare.Shapes
 	intended int64            // results that differ only where they are meant to
+	nothing  int64            // records that led to nothing on all sides
 	requests int64            // results that are answers to requests
 	leftOut  map[string]int64 // requests that were not compared, by the reasons of package exchange
 	// leftOutBefore is what an earlier comparer of the shadow has counted of them.
@@ -144,7 +145,8 @@ func (c *Comparer) joined(j join.Joined) error {
 		return nil
 	}
 	if j.Same && j.Results[side.Live].Kind == "" {
-		return nil // that nothing follows on all sides is no evidence: most leases only renew one, and would drown the others
+		c.nothing++ // and no evidence: most leases only renew one, and would drown the others
+		return nil
 	}
 	return c.observe(label(j.Key), j.Results)
 }
@@ -256,7 +258,7 @@ func (c *Comparer) Evidence() Evidence {
 	e := Evidence{
 		Service: c.o.Service, Version: c.o.Version, By: c.o.By, Started: c.o.At, Ends: c.o.Ends(), At: c.o.Now(),
 		Verdict: c.monitor.Verdict(), Sides: map[string]SideFacts{}, Differing: c.shapes.Clone(), Intended: c.intended,
-		Requests: c.requests, LeftOut: maps.Clone(c.leftOut), Rules: c.o.Rules,
+		Nothing: c.nothing, Requests: c.requests, LeftOut: maps.Clone(c.leftOut), Rules: c.o.Rules,
 	}
 	for _, s := range side.All() {
 		e.Sides[s.String()] = c.sides[s]

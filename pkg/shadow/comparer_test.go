@@ -72,6 +72,7 @@ func TestRecordsFromWhichNothingFollows(t *testing.T) {
 	}
 	e := c.Evidence()
 	require.EqualValues(t, 2, e.Verdict.Samples)
+	require.EqualValues(t, 1, e.Nothing)
 	var shapes []string
 	for _, s := range e.Differing.Shapes {
 		shapes = append(shapes, s.Shape)

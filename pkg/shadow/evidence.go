@@ -21,6 +21,8 @@ type Evidence struct {
 	// Differing are the results that differ, by their shapes, and Intended how many differ only where they are meant to.
 	Differing *compare.Shapes `json:"differing"`
 	Intended  int64           `json:"intended"`
+	// Nothing is how many records led to nothing on all sides. They are no results.
+	Nothing int64 `json:"nothing,omitempty"`
 	// Requests is how many of the results are answers to requests, and LeftOut how many requests were not compared, by
 	// the reasons of package exchange.
 	Requests int64            `json:"requests,omitempty"`

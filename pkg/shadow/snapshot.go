@@ -33,6 +33,7 @@ type snapshot struct {
 	Monitor  *verdict.Monitor      `json:"monitor"`
 	Shapes   *compare.Shapes       `json:"shapes"`
 	Intended int64                 `json:"intended"`
+	Nothing  int64                 `json:"nothing"`
 	Requests int64                 `json:"requests"`
 	LeftOut  map[string]int64      `json:"leftOut"`
 	Sides    [side.Count]SideFacts `json:"sides"`
@@ -45,7 +46,7 @@ func (c *Comparer) snapshot(position records.Position) ([]byte, error) {
 	defer c.mu.Unlock()
 	return json.Marshal(snapshot{
 		Form: snapshotForm, At: c.o.At, Version: c.o.Version,
-		Position: position, Monitor: c.monitor, Shapes: c.shapes, Intended: c.intended, Requests: c.requests, LeftOut: c.leftOut, Sides: c.sides, Started: c.started,
+		Position: position, Monitor: c.monitor, Shapes: c.shapes, Intended: c.intended, Nothing: c.nothing, Requests: c.requests, LeftOut: c.leftOut, Sides: c.sides, Started: c.started,
 	})
 }
 
@@ -80,7 +81,7 @@ func (c *Comparer) resume(saved []byte) (position records.Position, ok bool, err
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.monitor, c.shapes, c.intended, c.sides, c.started = s.Monitor, s.Shapes, s.Intended, s.Sides, s.Started
-	c.requests, c.leftOut, c.leftOutBefore = s.Requests, s.LeftOut, s.LeftOut
+	c.nothing, c.requests, c.leftOut, c.leftOutBefore = s.Nothing, s.Requests, s.LeftOut, s.LeftOut
 	return s.Position, true, nil
 }
 

@@ -40,6 +40,7 @@ type Options struct {
 	Settle   time.Duration
 	Rate     float64
 	Kinds    []string
+	Shadow   bool
 	Report   string
 	JSON     bool
 
@@ -67,6 +68,9 @@ device, or was shown to a user who was not a member.
 With --lab, use the chat that labctl up brought up, in its cluster. Pods are killed, also those of the broker and the
 database. As root, with a cluster on this machine, pods are also stopped for longer than the session timeout of a
 consumer group. With --address, use the chat at that address; then only the clients misbehave.
+
+With --shadow, a shadow of messaging runs beside the chat, of the same version. It must not fail because of faults of
+others: the exit code is also 1 if a record was not compared, or if the verdict is fail. See labctl shadow --help.
 
 The seed determines the traffic and the faults. Two runs with the same seed are as similar as the machine's timing
 allows.`,
@@ -96,6 +100,9 @@ allows.`,
 	flags.DurationVar(&opts.Settle, "settle", 90*time.Second, "time that the chat gets to recover at the end")
 	flags.Float64Var(&opts.Rate, "rate", 40, "send `MESSAGES` per second, over all users")
 	flags.StringSliceVar(&opts.Kinds, "kind", nil, "inject only these `KINDS` of faults: "+names(chaos.Kinds()))
+	flags.BoolVar(&opts.Shadow, "shadow", false, "run a shadow of messaging beside the chat, of the same version")
+	cmd.MarkFlagsMutuallyExclusive("shadow", "address")
+	cmd.MarkFlagsMutuallyExclusive("shadow", "lab")
 	flags.StringVar(&opts.Report, "report", "", "write a report of the faults and their effects to `FILE` as JSON")
 	flags.BoolVar(&opts.JSON, "json", false, "print the report to stdout as JSON")
 	return cmd
@@ -177,6 +184,12 @@ func run(ctx context.Context, opts *Options) error {
 	if !report.Verdict.Kept() {
 		next := fmt.Sprintf("%s --seed %d", opts.Factory.Again("seed", "runs"), report.broken())
 		return &cli.Error{What: "the chat broke its delivery guarantees", Err: chaos.ErrBroken, Next: []string{next}}
+	}
+	for _, r := range report.Runs {
+		if err := r.Shadow.Check(); err != nil {
+			next := fmt.Sprintf("%s --seed %d", opts.Factory.Again("seed", "runs"), r.Seed)
+			return &cli.Error{What: "the shadow of the live version failed because of faults of others", Err: err, Next: []string{next}}
+		}
 	}
 	return nil
 }
@@ -261,7 +274,7 @@ func one(ctx context.Context, opts *Options, pods *chaos.Pods, chosen []chaos.Ki
 		if err != nil {
 			return err
 		}
-		processes, err := chaos.StartProcesses(ctx, chaos.ProcessesOptions{Dir: dir, Command: command, Env: opts.Env, Instances: chaos.Many(), Report: o.Report})
+		processes, err := chaos.StartProcesses(ctx, chaos.ProcessesOptions{Dir: dir, Command: command, Env: opts.Env, Instances: chaos.Many(), Shadow: opts.Shadow, Report: o.Report})
 		if err != nil {
 			return &cli.Error{Err: err, Where: "the parts' logs are in " + dir}
 		}
@@ -269,7 +282,7 @@ func one(ctx context.Context, opts *Options, pods *chaos.Pods, chosen []chaos.Ki
 		o.Lab, clean = processes, processes.Close
 	}
 	res, err := chaos.Run(ctx, o)
-	failed := err != nil || len(res.Crashes) > 0
+	failed := err != nil || len(res.Crashes) > 0 || res.Shadow.Check() != nil
 	if err != nil && !errors.Is(err, chaos.ErrBroken) {
 		sink.Emit(event.Event{Kind: event.Failed, Step: step, Message: "not checked"})
 		return &cli.Error{Err: err, Where: dir}
@@ -278,6 +291,8 @@ func one(ctx context.Context, opts *Options, pods *chaos.Pods, chosen []chaos.Ki
 	kind, message := event.Done, fmt.Sprintf("%d faults, %d acknowledged, %d delivered", len(res.Faults), res.Verdict.Acked, res.Verdict.Delivered)
 	if err != nil {
 		kind, message = event.Failed, "the promise was broken"
+	} else if failed := res.Shadow.Check(); failed != nil {
+		kind, message = event.Failed, failed.Error()
 	}
 	sink.Emit(event.Event{Kind: kind, Step: step, Message: message, Elapsed: time.Since(begin)})
 	for _, c := range res.Crashes {
@@ -343,6 +358,15 @@ func write(opts *Options, r Report) error {
 	}
 	if _, err := fmt.Fprintf(out, "%d runs, %d faults; recovered after %.1f s (p50), at most %.1f s\n", len(r.Runs), r.Faults, r.RecoveryP50/1000, r.RecoveryMax/1000); err != nil {
 		return err
+	}
+	for _, run := range r.Runs {
+		if s := run.Shadow; s != nil {
+			v := s.Evidence.Verdict
+			if _, err := fmt.Fprintf(out, "shadow, seed %d: %d of %d records compared; the candidate agrees in %.2f %% and the baseline in %.2f %%; %s: %s\n",
+				run.Seed, s.Count(), s.Records, 100*v.Agreement.Candidate, 100*v.Agreement.Baseline, v.State, v.Why); err != nil {
+				return err
+			}
+		}
 	}
 	return loadcmd.ShowVerdict(opts.Factory, r.Verdict)
 }

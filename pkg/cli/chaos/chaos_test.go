@@ -57,6 +57,10 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, cmd.Execute())
 	require.True(t, got.Lab)
 	require.Equal(t, "prod", got.Confirm)
+	cmd = NewCmdChaos(f, func(o *Options) error { got = o; return nil })
+	cmd.SetArgs([]string{"--shadow"})
+	require.NoError(t, cmd.Execute())
+	require.True(t, got.Shadow)
 	for _, args := range [][]string{{"--address", "http://x", "--kind", "storm,kill"}, {"--runs", "0"}, {"--duration", "0s"}, {"--every", "1ms"}, {"--rate", "NaN"}, {"--rate", "0"}, {"--kind", "flood"}} {
 		cmd := NewCmdChaos(f, nil)
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
@@ -74,10 +78,11 @@ func TestRun(t *testing.T) {
 		o.Command, o.Env = func() ([]string, error) { return []string{os.Args[0]}, nil }, []string{testPart + "=1"}
 		return run(t.Context(), o)
 	})
-	cmd.SetArgs([]string{"--seed", "3", "--duration", "3s", "--every", "500ms", "--kind", "kill,storm", "--report", report})
+	cmd.SetArgs([]string{"--seed", "3", "--duration", "3s", "--every", "500ms", "--kind", "kill,storm", "--shadow", "--report", report})
 	require.NoError(t, cmd.Execute(), out())
 	require.Contains(t, out(), "0 lost, 0 unanswered, 0 duplicated, 0 out of order, 0 leaked, 0 different")
 	require.Contains(t, out(), "1 runs")
+	require.Regexp(t, `shadow, seed 3: (\d+) of \d+ records compared; the candidate agrees in [\d.]+ %`, out())
 	content, err := os.ReadFile(report)
 	require.NoError(t, err)
 	var r Report
@@ -86,6 +91,8 @@ func TestRun(t *testing.T) {
 	require.EqualValues(t, 3, r.Runs[0].Seed)
 	require.NotEmpty(t, r.Runs[0].Faults)
 	require.Positive(t, r.Verdict.Acked)
+	require.Positive(t, r.Runs[0].Shadow.Records)
+	require.Equal(t, r.Runs[0].Shadow.Records, r.Runs[0].Shadow.Count())
 	left, err := os.ReadDir(os.Getenv("TMPDIR"))
 	require.NoError(t, err)
 	require.Empty(t, left)
