@@ -25,6 +25,7 @@ const (
 
 type line struct {
 	LeftOut map[string]int64 `json:"left_out,omitempty"`
+	Since   time.Time        `json:"since,omitzero"`
 	*Exchange
 }
 

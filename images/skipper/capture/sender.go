@@ -37,6 +37,7 @@ type sender struct {
 	mu      sync.Mutex
 	queue   []queued
 	left    map[string]int64 // left out since the last batch that was taken
+	since   time.Time        // when the first of these was
 	running bool
 }
 
@@ -59,6 +60,9 @@ func newSender(o Options, to comparer) *sender {
 // leaveOut counts a request that the comparer is not given.
 func (s *sender) leaveOut(reason string) {
 	s.mu.Lock()
+	if len(s.left) == 0 {
+		s.since = s.o.Now().UTC()
+	}
 	s.left[reason]++
 	s.mu.Unlock()
 	s.count(reason, 1)
@@ -114,7 +118,7 @@ func (s *sender) run() {
 
 // take gives the next batch, and the counts that go with it. A batch of counts alone is sent for lost exchanges: perhaps
 // no request comes any more that would take them along.
-func (s *sender) take(failures int) (batch []queued, left map[string]int64, ok bool) {
+func (s *sender) take(failures int) (batch []queued, left line, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n, size := 0, 0
@@ -124,15 +128,15 @@ func (s *sender) take(failures int) (batch []queued, left map[string]int64, ok b
 	}
 	if n == 0 && (s.left[dropped] == 0 || failures > retries) {
 		s.running = false
-		return nil, nil, false
+		return nil, line{}, false
 	}
-	batch, left = slices.Clone(s.queue[:n]), s.left
-	s.queue, s.left = slices.Delete(s.queue, 0, n), make(map[string]int64)
+	batch, left = slices.Clone(s.queue[:n]), line{LeftOut: s.left, Since: s.since}
+	s.queue, s.left, s.since = slices.Delete(s.queue, 0, n), make(map[string]int64), time.Time{}
 	return batch, left, true
 }
 
 // sent frees a batch and says what became of it.
-func (s *sender) sent(batch []queued, left map[string]int64, err error) {
+func (s *sender) sent(batch []queued, left line, err error) {
 	for _, q := range batch {
 		s.budget.give(q.size)
 	}
@@ -148,18 +152,21 @@ func (s *sender) sent(batch []queued, left map[string]int64, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for reason, n := range left {
+	if s.since = left.Since; s.since.IsZero() {
+		s.since = batch[0].exchange.Started
+	}
+	for reason, n := range left.LeftOut {
 		s.left[reason] += n
 	}
 	s.left[dropped] += n
 }
 
-func (s *sender) send(batch []queued, left map[string]int64) error {
+func (s *sender) send(batch []queued, left line) error {
 	var body bytes.Buffer
 	lines := json.NewEncoder(&body)
 	lines.SetEscapeHTML(false)
-	if len(left) > 0 {
-		if err := lines.Encode(line{LeftOut: left}); err != nil {
+	if len(left.LeftOut) > 0 {
+		if err := lines.Encode(left); err != nil {
 			return err
 		}
 	}

@@ -37,9 +37,11 @@ const (
 	Stream     = "stream"     // an answer without an end (text/event-stream)
 )
 
-// Line is one line of a batch: an exchange, or how many requests were left out since the batch before, by reason.
+// Line is one line of a batch: an exchange, or how many requests were left out since the batch before, by reason, and when
+// the first of them was.
 type Line struct {
 	LeftOut map[string]int64 `json:"left_out,omitempty"`
+	Since   time.Time        `json:"since,omitzero"`
 	*Exchange
 }
 

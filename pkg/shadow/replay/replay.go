@@ -78,6 +78,7 @@ type Replayer struct {
 	candidate, baseline side
 	queue               chan exchange.Exchange
 	bytes               atomic.Int64 // of what is in the queue
+	began               time.Time
 
 	mu     sync.Mutex
 	counts Counts
@@ -107,7 +108,7 @@ func New(o Options) (*Replayer, error) {
 		o.Now = time.Now
 	}
 	o.Methods = append([]string{http.MethodGet, http.MethodHead}, o.Methods...)
-	r := &Replayer{o: o, queue: make(chan exchange.Exchange, o.Entries), counts: Counts{LeftOut: make(map[string]int64)}}
+	r := &Replayer{o: o, queue: make(chan exchange.Exchange, o.Entries), began: o.Now(), counts: Counts{LeftOut: make(map[string]int64)}}
 	for _, s := range []struct {
 		side    *side
 		name    string
@@ -171,9 +172,13 @@ func (r *Replayer) Handler() http.Handler {
 	return mux
 }
 
-// Take puts an exchange into the queue, or counts it. It never waits.
+// Take puts an exchange into the queue, or counts it. It never waits. What was left out before this Replayer was there is
+// none of its own.
 func (r *Replayer) Take(l exchange.Line) {
 	r.count(func(c *Counts) {
+		if !l.Since.IsZero() && l.Since.Before(r.began) {
+			return
+		}
 		for reason, n := range l.LeftOut {
 			c.LeftOut[reason] += n
 		}

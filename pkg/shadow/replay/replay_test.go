@@ -197,7 +197,8 @@ func TestBatches(t *testing.T) {
 	c := newComparer(t, side, side, replay.Options{MaxBatch: 1000})
 	line := `{"request": {"method": "GET", "target": "/"}, "answer": {"status": 200}}` + "\n"
 	require.Equal(t, http.StatusNoContent, c.post(t, `{"left_out": {"dropped": 2, "too_large": 1}}`+"\nbad\n"+line))
-	require.Equal(t, http.StatusNoContent, c.post(t, `{"left_out": {"dropped": 3}}`))
+	require.Equal(t, http.StatusNoContent, c.post(t, `{"left_out": {"dropped": 3}, "since": "2100-01-01T00:00:00Z"}`))
+	require.Equal(t, http.StatusNoContent, c.post(t, `{"left_out": {"dropped": 7}, "since": "2000-01-01T00:00:00Z"}`), "before the comparer was there")
 	require.Equal(t, http.StatusBadRequest, c.post(t, strings.Repeat(line, 1+1000/len(line))), "what came whole is taken")
 	for range 1 + 1000/len(line) {
 		<-c.results
