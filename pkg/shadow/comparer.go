@@ -3,7 +3,7 @@
 //
 //   - seed gives the shadow the live state to begin with;
 //   - records reads what each side makes of the records of a topic, replay asks each side what the ingress was asked;
-//   - join puts the results of the three sides together, and compare says where they differ;
+//   - join puts what the three sides made of a record together, and compare says where results differ;
 //   - verdict decides;
 //   - Comparer, here, is all of that for one shadow, and keeps the evidence.
 package shadow

@@ -11,7 +11,7 @@ import (
 
 // entry is an open join. There may be a million of them, so it has no pointers and no gaps.
 type entry struct {
-	offset  int64 // of a record
+	offset  int64
 	digest  [side.Count]uint64
 	latency [side.Count]uint32 // microseconds
 	// Where the body is that was written last. Each body says where the one before it is.
@@ -27,7 +27,6 @@ const entrySize = 56
 const (
 	stateHas     uint8 = 1 << 0 // shifted by the side
 	stateError   uint8 = 1 << 3 // shifted by the side
-	stateDropped uint8 = 1 << 6
 	stateWritten uint8 = 1 << 7 // there is a body
 )
 

@@ -1,9 +1,8 @@
-// Package join brings together what the three sides of a shadow made of the same record or request.
+// Package join brings together what the three sides of a shadow made of the same record.
 //
 // Records are joined by their place in a stream, such as a partition of a topic. A side says how far in the stream all
 // its results have been added; once all three are past an offset, its join is emitted. So it is order that decides when
-// a join is complete, and never time. Requests have no order: their join is emitted when all three results are there,
-// or when the caller gives up waiting.
+// a join is complete, and never time.
 //
 // Memory and disk are bounded. In memory an open join has 56 bytes; bodies are in files, and are read back only where
 // they differ. Bodies are compared by a digest of 64 bits with a random key: two different ones are taken for the same
@@ -28,24 +27,15 @@ const (
 	maxKinds         = 1 << 8
 )
 
-// ErrFull says that there was no room for a request's first result. See Join.Add.
-var ErrFull = errors.New("there is no room for another request; raise the limits of the join, or copy fewer requests")
-
-// Key says of which record or request a result is.
+// Key says of which record a result is.
 type Key struct {
-	Stream string // such as "messages/3", or the name of a service that answers requests
-	Offset int64  // of a record in its stream, from 0
-	ID     string // of a request; empty for a record
+	Stream string // such as "messages/3"
+	Offset int64  // in its stream, from 0
 }
 
-func (k Key) String() string {
-	if k.ID != "" {
-		return k.Stream + "/" + k.ID
-	}
-	return fmt.Sprintf("%s@%d", k.Stream, k.Offset)
-}
+func (k Key) String() string { return fmt.Sprintf("%s@%d", k.Stream, k.Offset) }
 
-// Result is what a side made of a record or a request.
+// Result is what a side made of a record.
 type Result struct {
 	Key     Key
 	Kind    string        // a name, such as the type of a frame, of which there may be 256
@@ -54,7 +44,7 @@ type Result struct {
 	Error   bool
 }
 
-// Joined is what is known of a record or a request in the end.
+// Joined is what is known of a record in the end.
 type Joined struct {
 	Key     Key
 	Results [side.Count]*Result // by side; nil if the side has none. Sides with the same body share its memory
@@ -104,12 +94,11 @@ type Join struct {
 	stats   Stats
 }
 
-// stream is one order of records, or the requests of one service.
+// stream is one order of records.
 type stream struct {
 	name     string
 	bodies   *spill
 	records  ordered
-	requests map[string]*entry
 	complete [side.Count]int64 // up to where each side has added all
 	// Between these offsets results have been dropped.
 	dropped          bool
@@ -136,10 +125,8 @@ func New(o Options) (*Join, error) {
 
 // Add takes a side's result in.
 //
-// Where there is no room, a record's result is dropped: Stats counts it, and Joined.Dropped says where it may lack. The
-// same is true of a request that has another result already. Else the error is ErrFull: then the caller leaves this
-// request out, and does not add its other results. After another error, such as one of the disk, the result may be
-// added again.
+// Where there is no room, the result is dropped: Stats counts it, and Joined.Dropped says where it may lack. After an
+// error, such as one of the disk, the result may be added again.
 func (j *Join) Add(s side.Side, r Result) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -147,7 +134,7 @@ func (j *Join) Add(s side.Side, r Result) error {
 		return fmt.Errorf("the body of %v on the %v side has %d bytes, and may have %d; cut it before it is added", r.Key, s, len(r.Body), maxBody)
 	}
 	st := j.stream(r.Key.Stream)
-	if r.Key.ID == "" && r.Key.Offset <= st.emitted() {
+	if r.Key.Offset <= st.emitted() {
 		j.stats.Late++
 		if j.options.Late != nil {
 			j.options.Late(s, r)
@@ -155,20 +142,21 @@ func (j *Join) Add(s side.Side, r Result) error {
 		return nil
 	}
 	digest := maphash.Bytes(j.seed, r.Body)
-	open := st.find(r.Key)
+	open := st.records.find(r.Key.Offset)
 	if open != nil && open.has(s) {
 		j.stats.Repeated++
 		if open.digest[s] != digest {
 			j.stats.Contradictions++
 		}
-		return j.emitIfComplete(st, r.Key)
+		return nil
 	}
 	kind, err := j.kind(r.Kind)
 	if err != nil {
 		return err
 	}
-	if open == nil && st.open() >= j.options.OpenLimit-int(j.stats.Open) {
-		return j.drop(st, r.Key, nil)
+	if open == nil && st.records.count >= j.options.OpenLimit-int(j.stats.Open) {
+		j.drop(st, r.Key.Offset)
+		return nil
 	}
 	e := entry{offset: r.Key.Offset}
 	if open != nil {
@@ -176,53 +164,30 @@ func (j *Join) Add(s side.Side, r Result) error {
 	}
 	if !e.knows(digest) {
 		if err := st.bodies.add(&e, s, r.Body); errors.Is(err, errDiskFull) {
-			return j.drop(st, r.Key, open)
+			j.drop(st, r.Key.Offset)
+			return nil
 		} else if err != nil {
 			return err
 		}
 	}
 	e.set(s, digest, kind, r.Latency, r.Error)
-	switch {
-	case open != nil:
+	if open != nil {
 		*open = e
-	case r.Key.ID == "":
-		st.records.insert(e)
-	default:
-		request := e
-		st.requests[r.Key.ID] = &request
-	}
-	if open == nil {
-		st.bodies.hold(e.oldest)
-		j.stats.Open++
-	}
-	return j.emitIfComplete(st, r.Key)
-}
-
-// emitIfComplete emits the join of a request that has all its results.
-func (j *Join) emitIfComplete(st *stream, key Key) error {
-	if key.ID == "" {
 		return nil
 	}
-	if e := st.requests[key.ID]; e.isComplete() {
-		return j.emitRequest(st, key, e)
-	}
+	st.records.insert(e)
+	st.bodies.hold(e.oldest)
+	j.stats.Open++
 	return nil
 }
 
-// drop counts a result that there is no room for. open is its join, if there is one.
-func (j *Join) drop(st *stream, key Key, open *entry) error {
+// drop counts a result that there is no room for.
+func (j *Join) drop(st *stream, offset int64) {
 	j.stats.Dropped++
-	switch {
-	case key.ID == "" && !st.dropped:
-		st.dropped, st.dropLow, st.dropTop = true, key.Offset, key.Offset
-	case key.ID == "":
-		st.dropLow, st.dropTop = min(st.dropLow, key.Offset), max(st.dropTop, key.Offset)
-	case open != nil:
-		open.state |= stateDropped
-	default:
-		return ErrFull
+	if !st.dropped {
+		st.dropped, st.dropLow, st.dropTop = true, offset, offset
 	}
-	return nil
+	st.dropLow, st.dropTop = min(st.dropLow, offset), max(st.dropTop, offset)
 }
 
 // Advance says that all results of a side in a stream up to and including an offset have been added. It emits the joins
@@ -255,22 +220,6 @@ func (j *Join) Advance(s side.Side, name string, upTo int64) error {
 	return nil
 }
 
-// Expire emits a request's join with the results that are there. A request that is not open, since it has been emitted
-// already, is none.
-func (j *Join) Expire(key Key) error {
-	if key.ID == "" {
-		return fmt.Errorf("%v is a record, whose join is complete when the sides have advanced past it; only requests expire", key)
-	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	st := j.stream(key.Stream)
-	e := st.requests[key.ID]
-	if e == nil {
-		return nil
-	}
-	return j.emitRequest(st, key, e)
-}
-
 // Stats gives the counts so far.
 func (j *Join) Stats() Stats {
 	j.mu.Lock()
@@ -295,7 +244,7 @@ func (j *Join) Close() error {
 func (j *Join) stream(name string) *stream {
 	st := j.streams[name]
 	if st == nil {
-		st = &stream{name: name, bodies: &spill{disk: j.disk}, requests: map[string]*entry{}}
+		st = &stream{name: name, bodies: &spill{disk: j.disk}}
 		for i := range st.complete {
 			st.complete[i] = math.MinInt64
 		}
@@ -315,16 +264,6 @@ func (j *Join) kind(name string) (uint8, error) {
 		j.kindOf[name] = kind
 	}
 	return kind, nil
-}
-
-func (j *Join) emitRequest(st *stream, key Key, e *entry) error {
-	joined, err := j.load(st, key, e)
-	if err != nil {
-		return err
-	}
-	joined.Dropped = e.state&stateDropped != 0
-	delete(st.requests, key.ID)
-	return j.emit(st, e.oldest, joined)
 }
 
 // emit hands on a join that has been taken out of its stream.
@@ -361,12 +300,3 @@ func (j *Join) load(st *stream, key Key, e *entry) (Joined, error) {
 
 // emitted is up to which offset joins have been emitted: up to where all sides have advanced.
 func (st *stream) emitted() int64 { return min(st.complete[0], st.complete[1], st.complete[2]) }
-
-func (st *stream) open() int { return st.records.count + len(st.requests) }
-
-func (st *stream) find(key Key) *entry {
-	if key.ID != "" {
-		return st.requests[key.ID]
-	}
-	return st.records.find(key.Offset)
-}

@@ -145,21 +145,6 @@ func TestRepeatedAndLate(t *testing.T) {
 	require.Equal(t, Stats{Open: 1, Emitted: 1, Late: 2, Repeated: 2, Contradictions: 1, Disk: headerSize + 1}, r.Stats())
 }
 
-func TestRequests(t *testing.T) {
-	r := start(t, Options{}).small()
-	for _, id := range []string{"x", "y", "z"} {
-		r.add(side.Candidate, Key{Stream: "auth", ID: id}, "a")
-		r.add(side.Live, Key{Stream: "auth", ID: id}, "b")
-	}
-	r.add(side.Baseline, Key{Stream: "auth", ID: "y"}, "b")
-	require.Equal(t, []string{"auth/y b a b"}, r.takeEmitted())
-	require.NoError(t, r.Expire(Key{Stream: "auth", ID: "x"}))
-	require.NoError(t, r.Expire(Key{Stream: "auth", ID: "x"}), "it is done already")
-	require.Equal(t, []string{"auth/x b a -"}, r.takeEmitted())
-	require.ErrorContains(t, r.Expire(at(5)), "messages/3@5 is a record")
-	require.Equal(t, int64(1), r.Stats().Open)
-}
-
 func TestDroppedResultsAreNotMissing(t *testing.T) {
 	r := start(t, Options{OpenLimit: 4})
 	for _, offset := range []int64{0, 6, 5, 3} { // of which there is room for two
@@ -198,19 +183,6 @@ func TestTooManyOpenJoinsDropResults(t *testing.T) {
 	r.add(side.Baseline, at(2), "a")
 	r.advance("messages/3", 2)
 	require.Equal(t, []string{"messages/3@0 a - -", "messages/3@1 a a -", "messages/3@2 - a a dropped"}, r.takeEmitted())
-
-	id := func(id string) Key { return Key{Stream: "auth", ID: id} }
-	r.add(side.Live, id("x"), "a")
-	r.add(side.Live, id("y"), "a")
-	require.ErrorIs(t, r.Add(side.Live, Result{Key: id("z"), Body: []byte("a")}), ErrFull)
-	r.add(side.Candidate, id("x"), "a")
-	require.NoError(t, r.Expire(id("x")))
-	require.Equal(t, []string{"auth/x a a -"}, r.takeEmitted())
-	r.disk.limit = r.disk.used
-	r.add(side.Candidate, id("y"), "b")
-	require.NoError(t, r.Expire(id("y")))
-	require.Equal(t, []string{"auth/y a - - dropped"}, r.takeEmitted())
-	require.EqualValues(t, 3, r.Stats().Dropped)
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {

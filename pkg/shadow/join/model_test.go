@@ -20,7 +20,7 @@ type model struct {
 }
 
 func (m *model) add(s side.Side, key Key, body string) {
-	if key.ID == "" && key.Offset <= slices.Min(m.at(key.Stream)[:]) {
+	if key.Offset <= slices.Min(m.at(key.Stream)[:]) {
 		m.stats.Late++
 		return
 	}
@@ -36,9 +36,6 @@ func (m *model) add(s side.Side, key Key, body string) {
 		m.stats.Repeated++
 		m.stats.Contradictions++
 	}
-	if key.ID != "" && !slices.Contains(m.results[key][:], nil) {
-		m.emit(key)
-	}
 }
 
 func (m *model) at(stream string) *[side.Count]int64 {
@@ -53,7 +50,7 @@ func (m *model) advance(s side.Side, stream string, upTo int64) {
 	complete[s] = max(complete[s], upTo)
 	var keys []Key
 	for key := range m.results {
-		if key.Stream == stream && key.ID == "" && key.Offset <= slices.Min(complete[:]) {
+		if key.Stream == stream && key.Offset <= slices.Min(complete[:]) {
 			keys = append(keys, key)
 		}
 	}
@@ -114,7 +111,7 @@ func TestModel(t *testing.T) {
 			for range 3000 {
 				w := readers[rng.IntN(len(readers))]
 				body := fmt.Sprintf("%0*d", 1+rng.IntN(60), w.next)
-				switch n := rng.IntN(100); {
+				switch n := rng.IntN(87); {
 				case n < 60:
 					if rng.IntN(20) > 0 { // else it is missing
 						if rng.IntN(4) > 0 {
@@ -131,18 +128,10 @@ func TestModel(t *testing.T) {
 					w.next = w.commit
 				case n < 86: // out of order, perhaps late
 					add(w.side, Key{Stream: w.stream, Offset: rng.Int64N(w.next + 10)}, body)
-				case n < 87:
+				default:
 					earlier := rng.Int64N(w.commit + 1)
 					require.NoError(t, r.Advance(w.side, w.stream, earlier-1))
 					m.advance(w.side, w.stream, earlier-1)
-				case n < 98:
-					add(w.side, Key{Stream: w.stream, ID: fmt.Sprint("r", rng.IntN(50))}, body[:1])
-				default:
-					key := Key{Stream: w.stream, ID: fmt.Sprint("r", rng.IntN(50))}
-					require.NoError(t, r.Expire(key))
-					if m.results[key] != nil {
-						m.emit(key)
-					}
 				}
 				require.Equal(t, len(m.results), int(r.Stats().Open))
 			}
@@ -156,9 +145,6 @@ func TestModel(t *testing.T) {
 			m.stats.Open, m.stats.Disk = int64(len(m.results)), r.Stats().Disk
 			require.Equal(t, m.stats, r.Stats())
 			require.Len(t, r.late, int(m.stats.Late))
-			for key := range m.results {
-				require.NoError(t, r.Expire(key))
-			}
 			require.Zero(t, r.Stats().Disk)
 			require.Empty(t, r.files())
 		})

@@ -143,23 +143,3 @@ func TestDiskErrors(t *testing.T) {
 	r.advance("messages/3", 3)
 	require.Len(t, r.takeEmitted(), 4, "nothing was lost")
 }
-
-// A request whose bodies could not be read is emitted once they can.
-func TestRequestsAreTriedAgain(t *testing.T) {
-	r := start(t, Options{}).small()
-	key := func(id string) Key { return Key{Stream: "auth", ID: id} }
-	r.add(side.Live, key("x"), strings.Repeat("x", 100))
-	r.add(side.Candidate, key("x"), "a")
-	r.add(side.Live, key("y"), strings.Repeat("x", 200))
-	r.add(side.Live, key("z"), "a")
-	files := r.files()
-	require.NotEmpty(t, files)
-	content, err := os.ReadFile(files[0])
-	require.NoError(t, err)
-	require.NoError(t, os.Truncate(files[0], 0))
-	last := Result{Key: key("x"), Kind: "kind", Body: []byte("a")}
-	require.ErrorContains(t, r.Add(side.Baseline, last), "join auth/x: read bodies")
-	require.NoError(t, os.WriteFile(files[0], content, 0o600))
-	require.NoError(t, r.Add(side.Baseline, last))
-	require.Equal(t, []string{"auth/x " + strings.Repeat("x", 100) + " a a"}, r.takeEmitted())
-}
