@@ -71,7 +71,36 @@ func (l *testLab) shadowed(t *testing.T) {
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "there is no shadow of messaging")
 	l.run("shadow", "abort", "messaging") // nothing is left to do
+	l.shadowedByRequests(t, talk)
 	l.promoted(t)
+}
+
+// shadowedByRequests gives copies of a service that follows no topic the live requests. They read the live database.
+func (l *testLab) shadowedByRequests(t *testing.T, talk *talk) {
+	if !scope.Full() {
+		return
+	}
+	before := l.objects(t)
+	l.run("shadow", "start", "groups", "--working-tree")
+	var e shadow.Evidence
+	require.EventuallyWithT(t, func(c *assert.CollectT) {
+		_, err := talk.alice.CreateGroup(t.Context(), "readers", talk.bob.User.ID)
+		require.NoError(c, err)
+		for range 10 {
+			_, err := talk.bob.Groups(t.Context())
+			require.NoError(c, err)
+		}
+		out, code := l.try(t.Context(), "shadow", "status", "groups", "--json")
+		require.Zero(c, code, out)
+		require.NoError(c, json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &e))
+		require.GreaterOrEqual(c, e.Requests, int64(20))
+		require.Positive(c, e.LeftOut[exchange.Method], "nobody makes a group twice")
+	}, 2*time.Minute, time.Second)
+	require.Empty(t, e.Error)
+	require.InDelta(t, 1, e.Verdict.Agreement.Candidate, 1e-9, e.Verdict.Why)
+	require.Zero(t, e.LeftOut[exchange.Dropped], e.LeftOut)
+	l.run("shadow", "abort", "groups")
+	require.Equal(t, before, l.objects(t))
 }
 
 // promoted gives a version the place of the live one while people talk, and takes it back. Nothing is lost, doubled, out of order or leaked.
