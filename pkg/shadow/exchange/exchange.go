@@ -35,6 +35,9 @@ const (
 	Excepted   = "excepted"   // below a path that the filter leaves out, as those with passwords
 	Upgrade    = "upgrade"    // a WebSocket
 	Stream     = "stream"     // an answer without an end (text/event-stream)
+
+	// Away is the reason of the comparer: whatever was left out since before it began, as while its pod was replaced.
+	Away = "away"
 )
 
 // Line is one line of a batch: an exchange, or how many requests were left out since the batch before, by reason, and when

@@ -172,14 +172,14 @@ func (r *Replayer) Handler() http.Handler {
 	return mux
 }
 
-// Take puts an exchange into the queue, or counts it. It never waits. What was left out before this Replayer was there is
-// none of its own.
+// Take puts an exchange into the queue, or counts it. It never waits. What was left out since before this Replayer was
+// there is counted apart, as nobody was there to take it.
 func (r *Replayer) Take(l exchange.Line) {
 	r.count(func(c *Counts) {
-		if !l.Since.IsZero() && l.Since.Before(r.began) {
-			return
-		}
 		for reason, n := range l.LeftOut {
+			if !l.Since.IsZero() && l.Since.Before(r.began) {
+				reason = exchange.Away
+			}
 			c.LeftOut[reason] += n
 		}
 	})

@@ -206,7 +206,7 @@ func TestBatches(t *testing.T) {
 	counts := c.Counts()
 	require.EqualValues(t, 1+1000/len(line), counts.Received)
 	require.EqualValues(t, 2, counts.BadLines)
-	require.Equal(t, map[string]int64{"dropped": 5, "too_large": 1}, counts.LeftOut)
+	require.Equal(t, map[string]int64{"dropped": 5, "too_large": 1, "away": 7}, counts.LeftOut)
 
 	res, err := http.Get(c.url + exchange.Path)
 	require.NoError(t, err)
