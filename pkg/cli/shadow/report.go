@@ -3,10 +3,9 @@ package shadow
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,29 +19,45 @@ import (
 type ReportOptions struct {
 	Factory *cli.Factory
 	Service string
-	JSON    bool
+	Format  string
 }
+
+// The formats of a report.
+const (
+	markdown = "markdown"
+	asJSON   = "json"
+	asHTML   = "html"
+)
+
+func formats() []string { return []string{markdown, asJSON, asHTML} }
 
 func newCmdReport(f *cli.Factory, runF func(*ReportOptions) error) *cobra.Command {
 	opts := &ReportOptions{Factory: f}
 	cmd := &cobra.Command{
 		Use:   "report SERVICE",
 		Short: "Print the evidence of a shadow, to keep",
-		Long: `Print all that a verdict rests on, as Markdown: the policy, the conditions with their bounds, the copies, and the
-differing results with an example each. Examples have what people said: mind who reads them. Where there is no shadow any
-more, it is the evidence of the last promotion, which has none.`,
+		Long: `Print all that a verdict rests on: the policy, the conditions with their bounds, the copies, and the differing results with
+an example each. Examples have what people said: mind who reads them. Where there is no shadow any more, it is the evidence
+of the last promotion, which has none.
+
+As HTML it is one file, which needs no others.`,
 		Example: `  labctl shadow report messaging > shadow.md
-  labctl shadow report messaging --json > shadow.json`,
+  labctl shadow report messaging --format html > shadow.html
+  labctl shadow report messaging --format json | jq .verdict`,
 		Args: cli.Takes("SERVICE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opts.Service = args[0]
+			if !slices.Contains(formats(), opts.Format) {
+				return cli.Usagef(cmd.CommandPath(), "--format %q is not known; there are: %s", opts.Format, strings.Join(formats(), ", "))
+			}
 			if runF != nil {
 				return runF(opts)
 			}
 			return runReport(cmd.Context(), opts)
 		},
 	}
-	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON, with all of the evidence")
+	cmd.Flags().StringVar(&opts.Format, "format", markdown, "print as `FORMAT`: "+strings.Join(formats(), ", "))
+	_ = cmd.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(formats(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
@@ -54,10 +69,18 @@ func runReport(ctx context.Context, opts *ReportOptions) error {
 	if err != nil {
 		return explainNone(err, opts.Service)
 	}
-	if opts.JSON {
-		return cli.WriteJSON(opts.Factory.IO.Out, e)
+	return writeReport(opts.Factory.IO.Out, e, opts.Format)
+}
+
+// writeReport prints the evidence.
+func writeReport(out io.Writer, e shadow.Evidence, format string) error {
+	switch format {
+	case asJSON:
+		return cli.WriteJSON(out, e)
+	case asHTML:
+		return newPage(e).writeHTML(out)
 	}
-	return writeReport(opts.Factory.IO.Out, e)
+	return newPage(e).writeMarkdown(out)
 }
 
 // keptEvidence gives that of the last promotion, where there is no shadow any more. The error is incluster.ErrNone where there
@@ -79,31 +102,4 @@ func keptEvidence(ctx context.Context, opts *ReportOptions) (e shadow.Evidence, 
 		return e, incluster.ErrNone
 	}
 	return p.Evidence, err
-}
-
-// writeReport prints the evidence as Markdown.
-func writeReport(out io.Writer, e shadow.Evidence) error {
-	v := e.Verdict
-	var b strings.Builder
-	fmt.Fprintf(&b, "# Shadow of %s: %s\n\n%s\n\n", e.Service, v.State, v.Why)
-	fmt.Fprintf(&b, "- candidate: %s\n- began: %s, by %s\n- looked at: %s\n- compared: %d results; %s of the candidate's and %s of the baseline's agree with live\n",
-		e.Version, e.Started.UTC().Format(time.RFC3339), e.By, e.At.UTC().Format(time.RFC3339), v.Samples, percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))
-	if e.Requests > 0 {
-		fmt.Fprintf(&b, "- requests: %d of the results are answers to requests\n", e.Requests)
-	}
-	if len(e.LeftOut) > 0 {
-		fmt.Fprintf(&b, "- left out: %s\n", leftOut(e))
-	}
-	b.WriteString("\n## Conditions\n\n| condition | state | value | lower | upper | limit | results | why |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n")
-	for _, c := range v.Conditions {
-		fmt.Fprintf(&b, "| %s | %s | %.5g | %.5g | %.5g | %.5g | %d | %s |\n", strings.TrimSpace(c.Name+" "+c.Kind), c.State, c.Value, c.Lower, c.Upper, c.Limit, c.Samples, c.Why)
-	}
-	fmt.Fprintf(&b, "\nalpha %g, prior %g, tolerance %g (of one kind %g), at least %d results\n", v.Policy.Alpha, v.Policy.Prior, v.Policy.Tolerance, v.Policy.KindTolerance, v.Policy.Least)
-	b.WriteString("\n## Differences\n\n```\n")
-	if err := writeDiff(&b, e); err != nil {
-		return err
-	}
-	b.WriteString("```\n")
-	_, err := io.WriteString(out, b.String())
-	return err
 }

@@ -2,7 +2,6 @@ package shadow
 
 import (
 	"bytes"
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -71,7 +70,9 @@ func TestFlags(t *testing.T) {
 	cmd = newCmdReport(f, func(o *ReportOptions) error { report = o; return nil })
 	cmd.SetArgs([]string{"messaging"})
 	require.NoError(t, cmd.Execute())
-	require.Equal(t, ReportOptions{Factory: f, Service: "messaging"}, *report)
+	require.Equal(t, ReportOptions{Factory: f, Service: "messaging", Format: "markdown"}, *report)
+	cmd.SetArgs([]string{"messaging", "--format", "pdf"})
+	require.ErrorContains(t, cmd.Execute(), `--format "pdf" is not known; there are: markdown, json, html`)
 }
 
 // judged is the evidence of so many results, of which one in a hundred differs.
@@ -113,6 +114,8 @@ func TestStatus(t *testing.T) {
 
 	out.Reset()
 	require.NoError(t, writeStatus(&out, withRequests(judged(t, 1000))))
+	require.Regexp(t, `compared +\d+ results; .*\n`, out.String())
+	require.Regexp(t, `nothing +7 records led to nothing on all sides, and are no results\n`, out.String())
 	require.Regexp(t, `requests +40 of the results are answers to requests\n`, out.String())
 	require.Regexp(t, `left out +12 requests: excepted 2, method 10\n`, out.String())
 
@@ -130,9 +133,9 @@ func TestStatus(t *testing.T) {
 	require.Regexp(t, `(?m)^stopped +the brokers are away\nnot saved +the database is away$`, out.String())
 }
 
-// withRequests adds what is known of requests.
+// withRequests adds what is known of requests, and of records that led to nothing.
 func withRequests(e shadow.Evidence) shadow.Evidence {
-	e.Requests, e.LeftOut = 40, map[string]int64{"method": 10, "excepted": 2}
+	e.Nothing, e.Requests, e.LeftOut = 7, 40, map[string]int64{"method": 10, "excepted": 2}
 	return e
 }
 
@@ -154,26 +157,3 @@ func TestDiff(t *testing.T) {
       live       {"seq":7}
 `, out.String())
 }
-
-func TestReport(t *testing.T) {
-	var out bytes.Buffer
-	require.NoError(t, writeReport(&out, withRequests(judged(t, 1000))))
-	for _, want := range []string{
-		"# Shadow of messaging: fail\n", "- candidate: the working tree ../my-change\n", "- began: 2026-11-30T12:00:00Z, by ann\n",
-		"| differences | fail |", "alpha 0.05, prior 10, tolerance 0.001", "outputs[0] missing",
-		"- requests: 40 of the results are answers to requests\n", "- left out: 12 requests: excepted 2, method 10\n",
-	} {
-		require.Contains(t, out.String(), want)
-	}
-	for line := range strings.Lines(out.String()) {
-		if strings.HasPrefix(line, "|") {
-			require.Equal(t, 9, strings.Count(line, "|"), line)
-		}
-	}
-	require.Error(t, writeReport(failing{}, judged(t, 0)))
-}
-
-// failing is a full disk.
-type failing struct{}
-
-func (failing) Write([]byte) (int, error) { return 0, errors.New("no space") }

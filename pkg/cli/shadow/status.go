@@ -123,6 +123,9 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 		agree = fmt.Sprintf("; %s agree with live (baseline: %s)", percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))
 	}
 	_, _ = fmt.Fprintf(w, "compared\t%d results%s\n", v.Samples, agree)
+	if e.Nothing > 0 {
+		_, _ = fmt.Fprintf(w, "nothing\t%d records led to nothing on all sides, and are no results\n", e.Nothing)
+	}
 	if e.Requests > 0 {
 		_, _ = fmt.Fprintf(w, "requests\t%d of the results are answers to requests\n", e.Requests)
 	}
@@ -146,11 +149,7 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	_, _ = fmt.Fprintln(w, "SIDE\tBEHIND\tRESTARTS\tMEMORY")
 	for _, s := range side.All() {
 		f := e.Sides[s.String()]
-		memory := "-"
-		if f.Memory > 0 {
-			memory = fmt.Sprintf("%d MiB", f.Memory>>20)
-		}
-		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", s, f.Lag, f.Restarts, memory)
+		_, _ = fmt.Fprintf(w, "%s\t%d\t%d\t%s\n", s, f.Lag, f.Restarts, memory(f))
 	}
 	if err := w.Flush(); err != nil {
 		return err
@@ -167,6 +166,14 @@ func leftOut(e shadow.Evidence) string {
 		reasons = append(reasons, fmt.Sprintf("%s %d", reason, e.LeftOut[reason]))
 	}
 	return fmt.Sprintf("%d requests: %s", all, strings.Join(reasons, ", "))
+}
+
+// memory says what a side's process holds.
+func memory(f shadow.SideFacts) string {
+	if f.Memory == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d MiB", f.Memory>>20)
 }
 
 // writeOpen prints the conditions that do not pass, those that fail first. The report has all.
