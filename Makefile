@@ -109,7 +109,7 @@ bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its
 	@go run ./test/bench chat $(PARTS)
 
 .PHONY: bench-shadow
-bench-shadow: ## how often the verdict on a shadow is right, and how many results it needs
+bench-shadow: build ## how often the verdict on a shadow is right, and what people notice of a shadow and of its promotion
 	@go run ./test/bench shadow
 
 .PHONY: bench-cold

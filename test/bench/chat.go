@@ -104,13 +104,19 @@ func middle(all []turn, of func(turn) float64) float64 {
 }
 
 // with runs f with a chat of its own.
-func (b *chatBench) with(ctx context.Context, name string, f func(*chaos.Processes) error) (err error) {
+func (b *chatBench) with(ctx context.Context, name string, f func(*chaos.Processes) error) error {
+	return b.withOptions(ctx, name, chaos.ProcessesOptions{Instances: chaos.One(), Direct: true}, f)
+}
+
+// withOptions runs f with a chat of its own that o describes.
+func (b *chatBench) withOptions(ctx context.Context, name string, o chaos.ProcessesOptions, f func(*chaos.Processes) error) (err error) {
 	dir, err := os.MkdirTemp("", "labctl-bench-chat-")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	lab, err := chaos.StartProcesses(ctx, chaos.ProcessesOptions{Dir: dir, Command: []string{b.labctl, "part"}, Instances: chaos.One(), Direct: true})
+	o.Dir, o.Command = dir, []string{b.labctl, "part"}
+	lab, err := chaos.StartProcesses(ctx, o)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
@@ -126,9 +132,13 @@ func (b *chatBench) load(ctx context.Context, lab *chaos.Processes, name, shape 
 	o.Address, o.Seed, o.Key, o.Size = lab.Address(), 1, []byte("the key of a bench's users"), 100
 	o.Sockets, o.PID = lab.Gateway(0)
 	o.PIDs = lab.PIDs()
+	report := o.Report
 	o.Report = func(e event.Event) {
 		if e.Kind == event.Warning {
 			fmt.Fprintln(os.Stderr, name+":", e.Message)
+		}
+		if report != nil {
+			report(e)
 		}
 	}
 	fmt.Fprintln(os.Stderr, "measuring", name)

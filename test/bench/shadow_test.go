@@ -22,3 +22,12 @@ func TestWatchVerdict(t *testing.T) {
 	require.Equal(t, verdict.Pass, first)
 	require.False(t, fails)
 }
+
+func TestMetricOf(t *testing.T) {
+	const out = "BenchmarkHangingComparer-2 \t       1\t7501234 ns/op\t       412.0 captured-p99-us\t       398.5 plain-p99-us\nPASS\n"
+	v, err := metricOf(out, "plain-p99-us")
+	require.NoError(t, err)
+	require.InDelta(t, 398.5, v, 1e-9)
+	_, err = metricOf(out, "p50-us")
+	require.ErrorContains(t, err, "no p50-us")
+}

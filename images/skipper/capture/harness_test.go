@@ -174,7 +174,7 @@ type testProxy struct {
 	applied int
 }
 
-func newProxy(t *testing.T, backend string, spec filters.Spec, filter string) *testProxy {
+func newProxy(t testing.TB, backend string, spec filters.Spec, filter string) *testProxy {
 	t.Helper()
 	registry := builtin.MakeRegistry()
 	registry.Register(spec)
@@ -196,7 +196,7 @@ func (p *testProxy) change(t *testing.T, route string) {
 	require.NoError(t, p.Log.WaitForN("route settings applied", p.applied, patience))
 }
 
-func newBackend(t *testing.T, h http.HandlerFunc) string {
+func newBackend(t testing.TB, h http.HandlerFunc) string {
 	s := httptest.NewServer(h)
 	t.Cleanup(s.Close)
 	return s.URL
