@@ -29,6 +29,7 @@ type conn struct {
 	id      string
 	address string
 	frames  limit.Bucket // of this connection; used by its reader
+	mirror  *socketMirror
 
 	// What the client's hello has told, and what was passed on before it. Nobody but the reader knows the socket until then.
 	user, session, position string
@@ -91,6 +92,7 @@ func (g *gateway) socket(w http.ResponseWriter, r *http.Request) error {
 		g.Log.Debug("no upgrade", "error", err)
 		return nil // it is answered
 	}
+	c.mirror = g.mirrors.begin(c.socket.request)
 	c.ending.Add(1)
 	g.connections.Inc()
 	g.opened.Add(1)
@@ -192,6 +194,7 @@ func (c *conn) serve() {
 	for {
 		op, data, err := c.socket.read()
 		if err != nil {
+			c.left()
 			if code, ok := unreadable(err); ok {
 				c.close(code, err.Error())
 				c.socket.linger()
@@ -225,6 +228,7 @@ func (c *conn) serve() {
 func (c *conn) control(op ws.OpCode, payload []byte) {
 	switch {
 	case op == ws.OpClose:
+		c.left()
 		code, reason := ws.ParseCloseFrameData(payload)
 		switch {
 		case len(payload) == 0:
@@ -243,6 +247,15 @@ func (c *conn) control(op ws.OpCode, payload []byte) {
 	}
 }
 
+// left has the mirror know that the client ends the socket, unless the gateway does already.
+func (c *conn) left() {
+	select {
+	case <-c.done:
+	default:
+		c.mirror.gone()
+	}
+}
+
 // more counts a further part of a message, as a frame.
 func (c *conn) more() {
 	if !c.may() {
@@ -253,6 +266,7 @@ func (c *conn) more() {
 func (c *conn) end() {
 	c.close(ws.StatusNormalClosure, "")
 	c.ending.Wait()
+	c.mirror.end()
 	c.cut()
 	if c.opened {
 		c.g.hub.remove(c)
@@ -369,6 +383,8 @@ func (c *conn) send(frames ...*frame) bool {
 	err := c.socket.write(c.g.WriteTimeout, frames...)
 	if err != nil {
 		c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
+	} else {
+		c.mirror.told(frames)
 	}
 	return err == nil
 }

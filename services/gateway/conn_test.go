@@ -55,6 +55,7 @@ func accepting(tb testing.TB, config Config) (g *gateway, address string, socket
 			return
 		}
 		c.socket.conn = &counted{Conn: c.socket.conn}
+		c.mirror = g.mirrors.begin("0123456789")
 		c.ending.Add(1)
 		g.hub.add(c)
 		go c.serve()
@@ -68,6 +69,12 @@ func accepting(tb testing.TB, config Config) (g *gateway, address string, socket
 func connected(t *testing.T, config Config) (c *conn, client net.Conn) {
 	t.Helper()
 	_, address, sockets := accepting(t, config)
+	return connect(t, address, sockets)
+}
+
+// connect gives a further socket.
+func connect(t *testing.T, address string, sockets <-chan *conn) (c *conn, client net.Conn) {
+	t.Helper()
 	client, _, _, err := ws.Dial(t.Context(), address)
 	require.NoError(t, err)
 	c = <-sockets

@@ -18,6 +18,7 @@ import (
 
 // handle handles a frame of the client.
 func (c *conn) handle(op ws.OpCode, data []byte) {
+	c.mirror.said(op, data)
 	ctx := trace.WithRequest(context.Background(), c.socket.nextRequest())
 	select {
 	case <-c.done:

@@ -42,6 +42,10 @@ type Config struct {
 	ConnectionRate, UserRate, AddressRate limit.Rate
 	// SendTimeout is how long Kafka may take for what a client sends.
 	SendTimeout time.Duration
+	// ShadowURL is the base address of the comparer of this gateway's shadow, where there is one (SHADOW_URL); empty: nothing is mirrored. MirrorLook is
+	// the time between two looks for it.
+	ShadowURL  string
+	MirrorLook time.Duration
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -52,6 +56,7 @@ func Variables() []env.Variable {
 		env.Variable{Name: "CONNECTION_RATE", Default: "200/1000", Form: limit.Form, Meaning: "How many frames each gateway takes from a connection."},
 		env.Variable{Name: "USER_RATE", Default: "400/2000", Form: limit.Form, Meaning: "How many it takes from a user."},
 		env.Variable{Name: "ADDRESS_RATE", Default: "2000/10000", Form: limit.Form, Meaning: "How many it takes from an address (an IPv6 network of 64 bits is one). Each request for a socket counts as one."},
+		env.Variable{Name: "SHADOW_URL", Form: "a base address", Meaning: "Where the comparer of the gateway's shadow is, when there is one: sockets that open from then on are mirrored to it. Without it nothing is mirrored, nor is it by a shadow."},
 	)
 }
 
@@ -60,7 +65,7 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 	s, err := service.FromEnv("gateway", getenv)
 	c := Config{
 		Settings: s, Heartbeat: 25 * time.Second, HeartbeatTimeout: 10 * time.Second,
-		Lease: 15 * time.Second, Queue: 256, WriteTimeout: 10 * time.Second, SendTimeout: 15 * time.Second, Now: time.Now,
+		Lease: 15 * time.Second, Queue: 256, WriteTimeout: 10 * time.Second, SendTimeout: 15 * time.Second, MirrorLook: 3 * time.Second, Now: time.Now,
 	}
 	for _, rate := range []struct {
 		name, standard string
@@ -73,6 +78,10 @@ func ConfigFromEnv(getenv func(string) string) (Config, error) {
 			err = errors.Join(err, fmt.Errorf("%s: %w", rate.name, bad))
 		}
 		*rate.to = r
+	}
+	var bad error
+	if c.ShadowURL, bad = shadowURL(getenv("SHADOW_URL")); bad != nil {
+		err = errors.Join(err, bad)
 	}
 	return c, err
 }
@@ -94,6 +103,7 @@ type gateway struct {
 	byAddress *limit.Buckets
 	draining  atomic.Bool
 	leases    *leases
+	mirrors   *mirrors
 	known     sync.Map     // user ids that auth has confirmed, and when
 	opened    atomic.Int64 // sockets, ever
 
@@ -129,7 +139,7 @@ func Run(ctx context.Context, c Config) error {
 	client := peer.NewHTTPClient()
 	g := &gateway{
 		Config: c, id: wire.NewID(), kafka: kafka, ended: over, hub: newHub(), missed: missed, position: position{topic: c.Kafka.Reads(bus.Messages)},
-		typings: newTypings(), leases: newLeases(), tracer: tracer,
+		typings: newTypings(), leases: newLeases(), mirrors: newMirrors(c, m), tracer: tracer,
 		byUser: limit.New(c.UserRate, c.Now), byAddress: limit.New(c.AddressRate, c.Now),
 		verifier:    token.NewVerifier(token.Remote(client, c.AuthURL), c.Now),
 		auth:        peer.Auth{Client: client, URL: c.AuthURL, Identity: c.Identity},
@@ -205,6 +215,9 @@ func (g *gateway) work(ctx context.Context) error {
 		})
 	})
 	wg.Go(func() { g.announceAll(ctx) })
+	if g.mirrors != nil {
+		wg.Go(func() { g.every(ctx, g.MirrorLook, func() { g.mirrors.look(ctx) }) })
+	}
 	wg.Go(func() { g.tidy(ctx) })
 	for {
 		fetches := g.kafka.PollFetches(ctx)

@@ -19,6 +19,7 @@ import (
 //	all        logs, counts, sends spans                              the same: that is about the shadow. OTEL_SERVICE_NAME tells it apart
 //	auth       takes part in log-ins at a provider (OIDC)             off: there is no provider
 //	gateway    has messaging tell who writes                          off
+//	gateway    mirrors sockets to the comparer of its shadow          off
 //	gateway    asks auth for users, messaging for what was missed     the same: it changes nothing
 //	groups     asks auth for users                                    the same: it changes nothing
 //	groups     asks auth for deleted accounts, and confirms           off, as with messaging and presence
