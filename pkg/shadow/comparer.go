@@ -3,6 +3,7 @@
 //
 //   - seed gives the shadow the live state to begin with;
 //   - records reads what each side makes of the records of a topic, replay asks each side what the ingress was asked;
+//   - sockets plays to each side what a mirrored client says to the live gateway;
 //   - join puts what the three sides made of a record together, and compare says where results differ;
 //   - verdict decides;
 //   - Comparer, here, is all of that for one shadow, and keeps the evidence.
@@ -22,6 +23,7 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/join"
 	"github.com/labctl/labctl/pkg/shadow/records"
 	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/pkg/shadow/sockets"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
 	"github.com/labctl/labctl/services/topics"
 )
@@ -67,7 +69,8 @@ type Comparer struct {
 	o        Options
 	handled  string // the topic whose records the service handles
 	comparer *compare.Comparer
-	join     *join.Join // calls joined, so it is not called with mu held
+	join     *join.Join       // calls joined, so it is not called with mu held
+	mirrored *sockets.Sockets // of a gateway's shadow; calls said, so it is not called with mu held
 
 	mu       sync.Mutex
 	monitor  *verdict.Monitor
@@ -78,6 +81,7 @@ type Comparer struct {
 	leftOut  map[string]int64 // requests that were not compared, by the reasons of package exchange
 	// leftOutBefore is what an earlier comparer of the shadow has counted of them.
 	leftOutBefore map[string]int64
+	sockets       sockets.Counts
 	sides         [side.Count]SideFacts
 	started       [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
 	over          bool                // the lifetime is over, so nothing is compared any more
@@ -151,7 +155,7 @@ func (c *Comparer) joined(j join.Joined) error {
 	return c.observe(label(j.Key), j.Results)
 }
 
-// observe compares what the three sides made of a record or a request, and counts it. The caller holds mu.
+// observe compares what the three sides made of a record, a request or a mirrored socket, and counts it. The caller holds mu.
 func (c *Comparer) observe(label string, results [side.Count]*join.Result) error {
 	live, candidate, baseline := results[side.Live], results[side.Candidate], results[side.Baseline]
 	kind := ""
@@ -253,12 +257,18 @@ func (c *Comparer) saved(err error) {
 
 // Evidence gives what is known now.
 func (c *Comparer) Evidence() Evidence {
+	if c.mirrored != nil {
+		c.sawSockets(c.mirrored.Counts())
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := Evidence{
 		Service: c.o.Service, Version: c.o.Version, By: c.o.By, Started: c.o.At, Ends: c.o.Ends(), At: c.o.Now(),
 		Verdict: c.monitor.Verdict(), Sides: map[string]SideFacts{}, Differing: c.shapes.Clone(), Intended: c.intended,
 		Nothing: c.nothing, Requests: c.requests, LeftOut: maps.Clone(c.leftOut), Rules: c.o.Rules,
+	}
+	if c.mirrored != nil {
+		e.Sockets = new(c.sockets)
 	}
 	for _, s := range side.All() {
 		e.Sides[s.String()] = c.sides[s]

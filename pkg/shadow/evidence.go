@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/labctl/labctl/pkg/shadow/compare"
+	"github.com/labctl/labctl/pkg/shadow/sockets"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
 )
 
@@ -27,6 +28,8 @@ type Evidence struct {
 	// the reasons of package exchange.
 	Requests int64            `json:"requests,omitempty"`
 	LeftOut  map[string]int64 `json:"leftOut,omitempty"`
+	// Sockets are how many were mirrored, and what of them was not compared; of a gateway's shadow.
+	Sockets *sockets.Counts `json:"sockets,omitempty"`
 
 	// Rules say what may differ. The policy is in the verdict.
 	Rules compare.Rules `json:"rules"`

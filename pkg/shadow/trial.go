@@ -18,16 +18,18 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/replay"
 	"github.com/labctl/labctl/pkg/shadow/seed"
 	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/pkg/shadow/sockets"
 	"github.com/labctl/labctl/services/messaging"
 	"github.com/labctl/labctl/services/presence"
 	"github.com/labctl/labctl/services/topics"
 )
 
-// copyOrders has the services that can be tried, and in which order their collections are copied. Where the copies read
-// the live database there is none.
+// copyOrders has the services that can be tried, and in which order their collections are copied. There are none
+// where the copies read the live database, or where the service has no database.
 func copyOrders() map[string][]string {
 	return map[string][]string{
 		"auth":      nil,
+		"gateway":   nil,
 		"groups":    nil,
 		"messaging": messaging.CopyOrder(),
 		"presence":  presence.CopyOrder(),
@@ -47,14 +49,15 @@ func Check(service string) error {
 
 // Trial is the work of a comparer, as the user topics.Comparer.
 type Trial struct {
-	// Kafka are the options of a client, and DB is one. Where the copies read the live database, there are none: requests
-	// alone are compared.
+	// Kafka are the options of a client, and DB is one. Where there is nothing to copy, there are none.
 	Kafka []kgo.Opt
 	DB    *mongo.Client
 	// Processes are the base addresses of the sides' metrics.
 	Processes map[side.Side]string
 	// Requests asks the sides what the live service was asked; nil: no requests are compared.
 	Requests *replay.Replayer
+	// Sockets, if any, plays to the sides what the clients of mirrored sockets say.
+	Sockets *sockets.Sockets
 	// Copied hears how many documents are copied.
 	Copied func(documents int)
 	// Begun is called when the candidate and the baseline may start.
@@ -69,9 +72,9 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 			c.fail(err)
 		}
 	}()
-	if topics.ReadsLive(c.o.Service) {
+	if _, ok := topics.Shared(c.o.Service); !ok {
 		g, run := errgroup.WithContext(ctx)
-		c.attend(run, g, t, func() records.Facts { return records.Facts{} })
+		c.attend(run, g, t, func() records.Facts { return records.Facts{} }) // who handles no records is never behind
 		t.Begun(run)
 		return c.ended(g.Wait())
 	}
@@ -91,11 +94,14 @@ func (c *Comparer) Run(ctx context.Context, t Trial) (err error) {
 	return c.compare(ctx, t, begin, newSaver(c, kept, saveEvery))
 }
 
-// attend has the sides asked what the live service was asked, and looks at how they are: facts gives how far they have
+// attend has the sides asked and told what the live service was, and looks at how they are: facts gives how far they have
 // come.
 func (c *Comparer) attend(ctx context.Context, g *errgroup.Group, t Trial, facts func() records.Facts) {
 	if t.Requests != nil {
 		g.Go(func() error { t.Requests.Run(ctx); return nil })
+	}
+	if t.Sockets != nil {
+		g.Go(func() error { return t.Sockets.Run(ctx) })
 	}
 	g.Go(func() error {
 		return c.watch(ctx, t.Processes, func() {

@@ -13,6 +13,7 @@ import (
 	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/compare"
+	"github.com/labctl/labctl/pkg/shadow/sockets"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
 )
 
@@ -131,6 +132,12 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, writeStatus(&out, e))
 	require.Regexp(t, `(?m)^ended +the longest lifetime, 24h, is over$`, out.String())
 	require.Regexp(t, `(?m)^stopped +the brokers are away\nnot saved +the database is away$`, out.String())
+
+	out.Reset()
+	e = judged(t, 1000)
+	e.Sockets = &sockets.Counts{Sockets: 7, Open: 3, Before: 20, After: 2, Dropped: 1}
+	require.NoError(t, writeStatus(&out, e))
+	require.Regexp(t, `sockets +7 mirrored, 3 of them open; of what they were told, 23 did not count`, out.String())
 }
 
 // withRequests adds what is known of requests, and of records that led to nothing.

@@ -132,6 +132,10 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	if len(e.LeftOut) > 0 {
 		_, _ = fmt.Fprintf(w, "left out\t%s\n", leftOut(e))
 	}
+	if n := e.Sockets; n != nil {
+		_, _ = fmt.Fprintf(w, "sockets\t%d mirrored, %d of them open; of what they were told, %d did not count (labctl shadow status --json says why)\n",
+			n.Sockets, n.Open, n.Before+n.After+n.Dropped)
+	}
 	if e.Intended > 0 {
 		_, _ = fmt.Fprintf(w, "intended\t%d results differ only where they are meant to\n", e.Intended)
 	}

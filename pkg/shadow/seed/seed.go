@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -215,9 +216,14 @@ func Clean(ctx context.Context, kafka *kadm.Client, db *mongo.Client, service st
 				return fmt.Errorf("delete the topic %s: %w", topic, err)
 			}
 		}
-		r, err := kafka.DeleteGroup(ctx, names[s].Group)
-		if err = errors.Join(err, r.Err); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
-			return fmt.Errorf("delete the consumer group %s: %w", names[s].Group, err)
+		if _, ok := topics.Shared(service); ok {
+			r, err := kafka.DeleteGroup(ctx, names[s].Group)
+			if err = errors.Join(err, r.Err); err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+				return fmt.Errorf("delete the consumer group %s: %w", names[s].Group, err)
+			}
+		}
+		if !slices.Contains(topics.Stores(), service) {
+			continue
 		}
 		if err := db.Database(names[s].Group).Drop(ctx); err != nil {
 			return fmt.Errorf("drop the database %s: %w", names[s].Group, err)
