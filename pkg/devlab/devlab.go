@@ -25,6 +25,7 @@ import (
 	"github.com/labctl/labctl/pkg/atomicfile"
 	"github.com/labctl/labctl/pkg/event"
 	"github.com/labctl/labctl/pkg/filelock"
+	"github.com/labctl/labctl/pkg/freeport"
 	"github.com/labctl/labctl/pkg/kafka"
 	"github.com/labctl/labctl/pkg/mongodb"
 	"github.com/labctl/labctl/services/auth"
@@ -132,7 +133,7 @@ type lab struct {
 	broker  *kafka.Broker
 	db      *mongodb.Server
 	units   []*unit
-	mirror  mirror
+	mirror  requestMirror
 
 	brokerAddr, dbAddr string // where they listen; anywhere if empty
 
@@ -217,7 +218,7 @@ func (l *lab) variables(service, brokers, database string, urls map[string]strin
 		"HEALTH":        strings.TrimPrefix(urls[health(service)], "http://"),
 		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
 		"MONGODB_URI": l.databaseURI(database, service), "KEY_ENCRYPTION_SECRET": l.secret, "ALLOWED_ORIGINS": join(l.origins),
-		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"],
+		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"], "SHADOW_URL": urls[comparerURL],
 		"TRUSTED_PROXIES": "127.0.0.1/32",                    // newFront's
 		"ADDRESS_RATE":    "off", "REGISTRATION_RATE": "off", // here all come from one address
 	}
@@ -252,6 +253,15 @@ func (l *lab) run(ctx context.Context, ln net.Listener, url string, o Options) (
 	urls, err := listen(ctx, l.units)
 	if err != nil {
 		return errors.Join(err, ln.Close())
+	}
+	if o.Shadow != nil {
+		// Until the end, since the live gateway knows it from the start.
+		port, err := freeport.Reserve()
+		if err != nil {
+			return errors.Join(err, ln.Close())
+		}
+		defer port.Release()
+		urls[comparerURL] = "http://" + port.Addr()
 	}
 	front, err := newFront(l.units, urls, o.Frontend)
 	if err != nil {

@@ -11,9 +11,9 @@ import (
 	"github.com/labctl/labctl/services/requestid"
 )
 
-// mirror stands before the front, and does what the ingress's filter does in a cluster (docs/protocol.md, section 9): it
+// requestMirror stands before the front, and does what the ingress's filter does in a cluster (docs/protocol.md, section 9): it
 // copies the requests of a service that is tried, with the live answers. A live request never waits for it.
-type mirror struct{ copies atomic.Pointer[copies] }
+type requestMirror struct{ copies atomic.Pointer[copies] }
 
 // copies say which requests are copied, and to whom.
 type copies struct {
@@ -22,7 +22,7 @@ type copies struct {
 }
 
 // before gives the front with the mirror before it.
-func (m *mirror) before(front http.Handler) http.Handler {
+func (m *requestMirror) before(front http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at := path.Clean("/" + r.URL.Path)
 		c := m.copies.Load()

@@ -31,7 +31,7 @@ func TestMirror(t *testing.T) {
 			_, _ = w.Write([]byte("and stout"))
 		}
 	})
-	var m mirror
+	var m requestMirror
 	for _, tt := range []struct {
 		method, path string
 		want         string // the reason why it is not copied; "copied", or nothing where nobody looks

@@ -1,6 +1,7 @@
 package devlab
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -15,6 +16,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/pkg/shadow/replay"
 	"github.com/labctl/labctl/pkg/shadow/side"
+	"github.com/labctl/labctl/services/mirror"
 )
 
 // Shadow is a shadow of one service beside the chat.
@@ -80,10 +83,16 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 		trial.Processes[s], addresses[s] = p.health, p.url
 		processes = append(processes, p)
 	}
-	if trial.Requests, err = comparer.Replayer(addresses); err != nil {
+	mux := http.NewServeMux()
+	if o.Service == mirror.Service {
+		if trial.Sockets, err = comparer.Sockets(trial.Kafka, addresses); err != nil {
+			return err
+		}
+		mux.Handle("GET "+mirror.Path, trial.Sockets.Handler())
+	} else if trial.Requests, err = comparer.Replayer(addresses); err != nil {
 		return err
 	}
-	stop, err := l.serveEvidence(ctx, comparer)
+	stop, err := l.serveEvidence(ctx, comparer, mux, strings.TrimPrefix(urls[comparerURL], "http://"))
 	if err != nil {
 		return err
 	}
@@ -91,12 +100,16 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	defer func() { err = errors.Join(err, trial.Clean(context.WithoutCancel(ctx), o.Service)) }()
 	var running sync.WaitGroup
 	defer running.Wait()
-	report.Doing("copying the database of %s", o.Service)
+	if trial.DB != nil {
+		report.Doing("copying the database of %s", o.Service)
+	}
 	trial.Begun = func(ctx context.Context) {
 		for _, p := range processes {
 			running.Go(func() { p.keep(ctx, comparer) })
 		}
-		running.Go(func() { l.copyRequests(ctx, o.Service, processes, trial.Requests) })
+		if trial.Requests != nil {
+			running.Go(func() { l.copyRequests(ctx, o.Service, processes, trial.Requests) })
+		}
 		if o.compared != nil {
 			o.compared(comparer)
 		}
@@ -122,14 +135,20 @@ func (l *lab) copyRequests(ctx context.Context, service string, sides []*process
 	l.mirror.copies.Store(nil)
 }
 
-// serveEvidence serves what is found to the user, on an address that is noted in a file of theirs.
-func (l *lab) serveEvidence(ctx context.Context, comparer *shadow.Comparer) (stop func() error, err error) {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", anywhere)
+// comparerURL names the address of the comparer among the base addresses of services: of a shadow for which the live
+// service has to know it.
+const comparerURL = "comparer"
+
+// serveEvidence serves what is found to the user, on an address that is noted in a file of theirs, and beside it what mux
+// has. Without an address it takes a free one.
+func (l *lab) serveEvidence(ctx context.Context, comparer *shadow.Comparer, mux *http.ServeMux, address string) (stop func() error, err error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cmp.Or(address, anywhere))
 	if err != nil {
 		return nil, fmt.Errorf("listen for questions about the shadow: %w", err)
 	}
 	token, path := rand.Text(), filepath.Join(l.dir, ShadowFile)
-	srv := &http.Server{Handler: comparer.Handler(token), ReadHeaderTimeout: 10 * time.Second}
+	mux.Handle("/", comparer.Handler(token))
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = srv.Serve(ln) }) // ends by Close only
 	stop = func() error {

@@ -18,6 +18,7 @@ import (
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/test/scope"
 )
 
@@ -54,9 +55,15 @@ func (w *world) shadow(service, candidate, baseline string) (c *shadow.Comparer,
 	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(w.t, <-ended)
+		if service == mirror.Service {
+			w.metric(service, "\ngateway_comparer 0\n")
+		}
 	})
 	w.t.Cleanup(cancel)
 	require.NoError(w.t, <-ready)
+	if service == mirror.Service {
+		w.metric(service, "\ngateway_comparer 1\n")
+	}
 	return <-comparers, stop
 }
 
@@ -84,6 +91,13 @@ func (w *world) chat(ctx context.Context, c *shadow.Comparer) {
 		})
 		require.NoError(w.t, err)
 		require.True(w.t, res.Verdict.Kept(), "the live chat keeps its promise: %+v", res.Verdict)
+		for e := c.Evidence(); e.Sockets != nil && e.Sockets.Waiting > 0; e = c.Evidence() {
+			select {
+			case <-ctx.Done():
+				require.NoError(w.t, ctx.Err())
+			case <-time.After(20 * time.Millisecond):
+			}
+		}
 	}
 }
 

@@ -97,7 +97,7 @@ func (u Users) SideVariables(service string, s side.Side, database string) map[s
 }
 
 // Trial is the work of the comparer of a service, with a broker and a database at those addresses. The caller
-// disconnects DB, if there is one.
+// disconnects DB, if the service has one.
 func (u Users) Trial(service, broker, database string) (t shadow.Trial, err error) {
 	t.Processes = map[side.Side]string{}
 	if topics.ReadsLive(service) {
@@ -105,6 +105,8 @@ func (u Users) Trial(service, broker, database string) (t shadow.Trial, err erro
 	}
 	name := topics.Comparer(service)
 	t.Kafka = []kgo.Opt{kgo.SeedBrokers(broker), kgo.SASL(scram.Auth{User: name, Pass: u.Password(name)}.AsSha512Mechanism())}
-	t.DB, err = mongo.Connect(options.Client().ApplyURI(u.DatabaseURI(database, name)))
+	if slices.Contains(topics.Stores(), service) {
+		t.DB, err = mongo.Connect(options.Client().ApplyURI(u.DatabaseURI(database, name)))
+	}
 	return t, err
 }

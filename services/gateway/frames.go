@@ -186,6 +186,9 @@ func (c *conn) say(ctx context.Context, f wire.ClientFrame) {
 
 // produce gives a record to messaging. It goes on without this socket's context, as what the client has sent does.
 func (c *conn) produce(ctx context.Context, r wire.Record, failed func()) {
+	if isDropped(r) {
+		return
+	}
 	c.g.kafka.Produce(context.WithoutCancel(ctx), &kgo.Record{Topic: c.g.Kafka.Writes(bus.Messages), Key: []byte(r.Conversation), Value: wire.Encode(r)},
 		func(_ *kgo.Record, err error) {
 			if err != nil {
