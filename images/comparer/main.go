@@ -9,8 +9,9 @@
 //	CANDIDATE_URL, BASELINE_URL
 //	            where the sides are asked what the live service was; their metrics are at the port HEALTH_PORT (8081)
 //
-// It reaches Kafka and MongoDB by the variables that services have (docs/configuration.md). Where the copies of the service
-// read the live database it has nothing to do with either.
+// It takes copies of requests from the ingress or, of a gateway's shadow, mirrored sockets from the gateway. It reaches
+// Kafka and MongoDB by the variables that services have (docs/configuration.md). Where the copies of the service read the
+// live database it has nothing to do with either.
 package main
 
 import (
@@ -25,6 +26,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,6 +36,7 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/exchange"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/services/connect"
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -85,8 +88,12 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/", comparer.Handler(token))
-	// The ingress has no token. Network policies let in who may ask the live service.
-	mux.Handle("POST "+exchange.Path, trial.Requests.Handler())
+	// Neither the ingress nor the live gateway has the token. Network policies let in who may ask the live service.
+	if trial.Sockets != nil {
+		mux.Handle("GET "+mirror.Path, trial.Sockets.Handler())
+	} else {
+		mux.Handle("POST "+exchange.Path, trial.Requests.Handler())
+	}
 	mux.Handle("POST /clean", shadow.Authorized(token, func(w http.ResponseWriter, r *http.Request) {
 		stop()
 		work.Wait()
@@ -119,11 +126,14 @@ func start(getenv func(string) string, log *slog.Logger) (part.Server, error) {
 
 // trialFrom reads how the databases and the sides are reached.
 func trialFrom(getenv func(string) string, comparer *shadow.Comparer) (t shadow.Trial, err error) {
-	if service := comparer.Service(); !topics.ReadsLive(service) {
-		user := topics.Comparer(service)
+	service := comparer.Service()
+	user := topics.Comparer(service)
+	if !topics.ReadsLive(service) {
 		if t.Kafka, err = connect.Kafka(user, getenv); err != nil {
 			return t, err
 		}
+	}
+	if slices.Contains(topics.Stores(), service) && !topics.ReadsLive(service) {
 		if t.DB, err = connect.MongoDB(user, getenv); err != nil {
 			return t, err
 		}
@@ -138,6 +148,10 @@ func trialFrom(getenv func(string) string, comparer *shadow.Comparer) (t shadow.
 		urls[s] = u.String()
 		t.Processes[s] = "http://" + net.JoinHostPort(u.Hostname(), cmp.Or(getenv("HEALTH_PORT"), "8081"))
 	}
-	t.Requests, err = comparer.Replayer(urls)
+	if service == mirror.Service {
+		t.Sockets, err = comparer.Sockets(t.Kafka, urls)
+	} else {
+		t.Requests, err = comparer.Replayer(urls)
+	}
 	return t, err
 }

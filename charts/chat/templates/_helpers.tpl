@@ -125,6 +125,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{- if eq .part.name "gateway" }}
 - name: ALLOWED_ORIGINS
   value: {{ .root.Values.url | quote }}
+- name: SHADOW_URL
+  value: http://gateway-comparer:8080
 {{- end }}
 {{- if and .root.Values.trustedProxies (has .part.name (list "auth" "gateway")) }}
 - name: TRUSTED_PROXIES

@@ -20,6 +20,7 @@ import (
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/workload"
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -165,12 +166,14 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 			return err
 		}
 	}
-	if len(ingresses) == 0 {
+	switch {
+	case len(ingresses) > 0:
+		report.Doing("copying the requests for %s", s.Service)
+		return s.apply(ctx, requests(s.Service), ingresses, report)
+	case s.Service != mirror.Service: // the gateway mirrors its sockets itself
 		report.Warn("Skipper serves no Ingress of %s, so its answers to requests are not compared", s.Service)
-		return nil
 	}
-	report.Doing("copying the requests for %s", s.Service)
-	return s.apply(ctx, requests(s.Service), ingresses, report)
+	return nil
 }
 
 // requests names the part of a shadow by which the ingress copies requests. It comes last and goes first, so that the

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -25,6 +26,9 @@ func setSide(c *corev1.Container, service, side string) error {
 	set(c, "SIDE_EFFECTS", "off")
 	set(c, "OTEL_SERVICE_NAME", name)
 	set(c, "KAFKA_WRITE_PREFIX", names.WritePrefix)
+	if service == mirror.Service {
+		set(c, "ADDRESS_RATE", "off") // all mirrored clients come from the comparer's address
+	}
 	if _, ok := topics.Shared(service); ok {
 		set(c, "KAFKA_GROUP", names.Group)
 	}

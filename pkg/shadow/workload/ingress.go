@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/labctl/labctl/pkg/shadow/exchange"
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/services/topics"
 )
 
@@ -29,6 +30,9 @@ func Ingresses(live Live, o Options) (all []runtime.Object, err error) {
 	c, err := newPart(live, o, topics.Comparer(o.Service))
 	if err != nil {
 		return nil, err
+	}
+	if o.Service == mirror.Service {
+		return nil, nil // it mirrors its sockets itself
 	}
 	for _, i := range live.Ingresses {
 		filter, served := i.Annotations[skipperFilter]

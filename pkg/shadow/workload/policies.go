@@ -8,11 +8,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/services/topics"
 )
 
 // Policies of a pod add up: each opens some ways. So those of a shadow are objects of their own, and go with it; no live
-// policy changes. Where there is none for the live service, there is none for its shadow.
+// policy changes. The only way that a live pod gets is the gateway's to the comparer. Where there is none for the live service, there is none for its shadow.
 
 // sidePolicies give a side the ways of the live pods: where they may go, and who reads their health and metrics. Of all
 // who ask the live service only the comparer asks a side.
@@ -35,8 +36,12 @@ func (c part) comparerPolicies() []runtime.Object {
 		s := part{c.live, c.o, topics.Copy(c.o.Service, side)}
 		sides.To = append(sides.To, networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: s.selector()}})
 	}
-	return c.likeLive(func(live networkingv1.NetworkPolicySpec) networkingv1.NetworkPolicySpec {
+	all := c.likeLive(func(live networkingv1.NetworkPolicySpec) networkingv1.NetworkPolicySpec {
 		ingress := healthRules(live.Ingress)
+		if c.o.Service == mirror.Service {
+			livePods := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: c.live.Service.Spec.Selector}}
+			ingress = append(ingress, networkingv1.NetworkPolicyIngressRule{Ports: c.servicePorts(), From: []networkingv1.NetworkPolicyPeer{livePods}})
+		}
 		for _, r := range live.Ingress {
 			r.From = slices.DeleteFunc(slices.Clone(r.From), func(p networkingv1.NetworkPolicyPeer) bool { return p.NamespaceSelector == nil })
 			if !onHealth(r.Ports) && len(r.From) > 0 {
@@ -52,6 +57,25 @@ func (c part) comparerPolicies() []runtime.Object {
 		live.Ingress, live.Egress = ingress, egress
 		return live
 	})
+	if c.o.Service == mirror.Service {
+		all = append(all, c.mirrorWays()...)
+	}
+	return all
+}
+
+// mirrorWays let the live pods out to the comparer, to which they mirror sockets.
+func (c part) mirrorWays() (all []runtime.Object) {
+	comparer := networkingv1.NetworkPolicyPeer{PodSelector: &metav1.LabelSelector{MatchLabels: c.selector()}}
+	for _, p := range c.live.Policies {
+		if !c.onlyLive(&p.Spec.PodSelector) || !slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+			continue
+		}
+		all = append(all, c.policy(p.Name+"-to-"+c.name, networkingv1.NetworkPolicySpec{
+			PodSelector: p.Spec.PodSelector, PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+			Egress: []networkingv1.NetworkPolicyEgressRule{{Ports: c.servicePorts(), To: []networkingv1.NetworkPolicyPeer{comparer}}},
+		}))
+	}
+	return all
 }
 
 // likeLive gives a policy for each that selects the live pods and not the part's.
@@ -113,6 +137,11 @@ func (c part) ports() (all []networkingv1.NetworkPolicyPort) {
 		all = append(all, networkingv1.NetworkPolicyPort{Port: &port})
 	}
 	return all
+}
+
+// servicePorts gives those but the one of health.
+func (c part) servicePorts() []networkingv1.NetworkPolicyPort {
+	return slices.DeleteFunc(c.ports(), func(p networkingv1.NetworkPolicyPort) bool { return p.Port.StrVal == HealthPort })
 }
 
 // HealthPort is the name of the port with health and metrics, where no ingress leads.

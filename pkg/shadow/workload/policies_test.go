@@ -76,8 +76,8 @@ func matches(s *metav1.LabelSelector, l map[string]string) bool {
 	return err == nil && selector.Matches(labels.Set(l))
 }
 
-// A shadow's pods may go where the live ones may, and are reached by the comparer alone. The ways of the live pods stay
-// as they are.
+// A shadow's pods may go where the live ones may, and are reached by the comparer alone. The ways between the live pods
+// stay as they are, and the gateway gets one more: to the comparer.
 func TestWays(t *testing.T) {
 	objects := rendered(t, release(t, "all"))
 	all := map[string]pod{
@@ -118,6 +118,7 @@ func TestWays(t *testing.T) {
 		ways["prometheus "+service+"-comparer health"] = true
 	}
 	ways["gateway-shadow messaging http"], ways["gateway-baseline messaging http"] = true, true
+	ways["gateway gateway-comparer http"] = true // the one way that a live pod gets
 
 	isNew := func(name string) bool { return deployments(objects)[name] == nil && all[name].namespace == "chat" }
 	tried := 0

@@ -217,6 +217,16 @@ func TestWhatDiffers(t *testing.T) {
 	}
 }
 
+// All mirrored clients come to a copy of the gateway from the comparer's address.
+func TestMirroredClientsAreNotLimitedByTheirAddress(t *testing.T) {
+	l := live(rendered(t, release(t, "default")), "gateway")
+	require.Equal(t, "2000/10000", env(&l.Deployment)["ADDRESS_RATE"])
+	all := deployments(shadow(t, l, "gateway"))
+	for _, side := range topics.Sides() {
+		require.Equal(t, "off", env(all["gateway-"+side])["ADDRESS_RATE"])
+	}
+}
+
 // No live object takes the shadow's pods for its own, and no tool takes the shadow's objects for its own.
 func TestNothingLiveKnowsTheShadow(t *testing.T) {
 	objects := rendered(t, release(t, "all"))
