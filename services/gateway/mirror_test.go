@@ -161,6 +161,30 @@ func TestLiveSocketsDoNotNoticeTheComparer(t *testing.T) {
 	}
 }
 
+// A mirror for which too much waits ends, and gives back its room.
+func TestAMirrorThatIsBehind(t *testing.T) {
+	for name, tc := range map[string]struct{ frames, size int }{
+		"by bytes":  {100, 1 << 20},
+		"by frames": {4000, 4 << 10}, // less than mirrorBytes
+	} {
+		t.Run(name, func(t *testing.T) {
+			open := make(chan net.Conn, 1)
+			m := mirrorsTo(t, comparerOf(t, func(conn net.Conn, _ *http.Request) { open <- conn })) // which reads nothing
+			m.within = time.Hour
+			s := m.begin("0123456789")
+			conn := <-open
+			f := text(make([]byte, tc.size))
+			for range tc.frames {
+				s.told([]*frame{f})
+			}
+			require.EqualValues(t, 1, testutil.ToFloat64(m.broken))
+			require.NoError(t, conn.Close())
+			require.Eventually(t, func() bool { return m.open.Load() == 0 && m.waiting.Load() == 0 }, time.Minute, time.Millisecond)
+			require.EqualValues(t, 1, testutil.ToFloat64(m.broken), "it ends once")
+		})
+	}
+}
+
 // Sockets are mirrored where a comparer takes them, and only so many at a time.
 func TestWhatIsMirrored(t *testing.T) {
 	open := make(chan net.Conn, 1)
@@ -188,6 +212,9 @@ func TestWhatIsMirrored(t *testing.T) {
 	}
 	require.Nil(t, newMirrors(Config{}, service.NewMetrics()))
 	require.Nil(t, newMirrors(Config{ShadowURL: url, Settings: service.Settings{Shadow: true}}, service.NewMetrics()), "a shadow's sockets are nobody's traffic")
+	m.takes.Store(true) // it was there a moment ago
+	m.begin("0123456789")
+	require.Eventually(t, func() bool { return testutil.ToFloat64(m.broken) == 1 }, time.Minute, time.Millisecond)
 	var none *mirrors
 	require.Nil(t, none.begin("0123456789"))
 }

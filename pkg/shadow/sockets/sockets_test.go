@@ -150,6 +150,7 @@ func TestFramesThatComeAgain(t *testing.T) {
 	f.pass(10 * time.Second)
 	require.Len(t, f.handed, 1, "a message may come twice")
 	require.EqualValues(t, [side.Count]int64{1, 0, 0}, f.Counts().Repeated)
+	require.Zero(t, f.Counts().Late)
 }
 
 // What is said after the wait is late, and not one frame more.
@@ -189,11 +190,12 @@ func TestBeforeTheCopies(t *testing.T) {
 	f.say(m, early, side.Candidate) // it was stored before, so that it counts on no side
 	f.say(m, typing, all...)        // the copies' first is live's second
 	f.say(m, f.message(4), all...)
+	f.say(m, messageAt(f, 5, -1), copies()...) // live's was before them
 	f.pass(10 * time.Second)
 	require.Equal(t, []string{
 		"socket hello/: same same same", "socket typing/g:1/bob: same same same", "socket message/g:1/4: same same same",
 	}, f.handed)
-	require.EqualValues(t, 4, f.Counts().Before)
+	require.EqualValues(t, 5, f.Counts().Before)
 }
 
 // How the gateway closes a socket is compared. How a client does is not, nor how a gateway that stops.
@@ -259,6 +261,7 @@ func TestTheEnd(t *testing.T) {
 	f.pass(time.Second)
 	require.Len(t, f.open, 1, "the baseline has to say it yet")
 	f.say(m, said, side.Baseline)
+	f.say(m, f.message(2), copies()...) // which live has not told any more
 	f.pass(time.Second)
 	require.Empty(t, f.open)
 	require.Empty(t, f.users)
@@ -280,7 +283,7 @@ func TestRecords(t *testing.T) {
 	send := func(id, body string) string {
 		return fmt.Sprintf(`{"type":"send","conversation":"g:1","sender":"ann","client_id":%q,"body":%q}`, id, body)
 	}
-	for _, id := range []string{"1", "2", "3", "4"} {
+	for _, id := range []string{"1", "2", "3", "4", "5"} {
 		m.take(mirror.Text, fmt.Appendf(nil, `{"type":"send","conversation":"g:1","client_id":%q,"body":"x"}`, id))
 	}
 	m.take(mirror.Text, []byte(`{"type":"read","conversation":"g:1","seq":7}`))
@@ -295,8 +298,11 @@ func TestRecords(t *testing.T) {
 	for _, of := range without(side.Candidate) {
 		f.record(of, given(`{"type":"read","conversation":"g:1","sender":"ann","target":7}`, "r-5"))
 	}
+	f.record(side.Live, given(send("5", "x"), "r-4"))
 	f.record(side.Live, given(send("of another device", "x"), "r-6"))
+	waiting := f.Counts().Waiting
 	f.record(side.Live, given(`{"type":"send","conversation":"g:1","sender":"bob","client_id":"1"}`, "r-7"))
+	require.Equal(t, waiting, f.Counts().Waiting, "bob is not mirrored")
 	f.record(side.Live, given(`{"type":"group","conversation":"g:1"}`, ""))
 	f.record(side.Candidate, given(send("of nobody", "x"), "r-8"))
 	f.pass(10 * time.Second) // nobody has the fourth: all refuse it
@@ -307,6 +313,7 @@ func TestRecords(t *testing.T) {
 		"record/g:1/ann/1: same same same",
 		"record/g:1/ann/2: same - same",
 		"record/g:1/ann/3: same " + value("3", "candidate", "r-3") + " " + value("3", "baseline", "r-3"),
+		"record/g:1/ann/5: same - -",
 		"record/g:1/ann/read-7: same - same",
 		"record/g:1/ann/of nobody: - " + value("of nobody", "x", "r-8") + " -",
 	}, f.handed)
