@@ -463,6 +463,34 @@ func TestDownStopsAtAReleaseThatStays(t *testing.T) {
 	require.Empty(t, w.there(t))
 }
 
+// An image that is shipped stays when another service is, and up builds the service from its source again.
+func TestShipImage(t *testing.T) {
+	t.Parallel()
+	w, ctx := newWorld(t), context.Background()
+	l, err := w.lab()
+	require.NoError(t, err)
+	shipImage := func(ref string) error { return l.ShipImage(ctx, "auth", ref, w.options("labctl shadow promote auth")) }
+	require.ErrorIs(t, shipImage("r/auth@sha256:1"), lab.ErrNotUp)
+	require.NoError(t, w.up(ctx))
+	images := func() map[string]any { return w.values["chat"]["images"].(map[string]any) }
+	before := images()
+	w.took()
+
+	require.NoError(t, shipImage("r/auth@sha256:1"))
+	require.Equal(t, []string{"release chat"}, w.took(), "nothing is built")
+	require.Equal(t, map[string]any{"auth": "r/auth@sha256:1", "gateway": before["gateway"]}, images())
+	w.write(t, "services/gateway/main.go", "package main // 2\n")
+	require.NoError(t, l.Ship(ctx, "gateway", w.options("labctl ship gateway")))
+	require.Equal(t, "r/auth@sha256:1", images()["auth"])
+	require.NotEqual(t, before["gateway"], images()["gateway"])
+
+	require.NoError(t, shipImage(before["auth"].(string)))
+	require.Equal(t, before["auth"], images()["auth"])
+	require.NoError(t, shipImage("r/auth@sha256:1"))
+	require.NoError(t, w.up(ctx))
+	require.Equal(t, before["auth"], images()["auth"])
+}
+
 func TestShip(t *testing.T) {
 	t.Parallel()
 	w, ctx := newWorld(t), context.Background()

@@ -57,6 +57,7 @@ func (g *argo) chat() {
 	g.part("what is changed by hand is healed", g.healed)
 	g.part("what others commit stays, and what both change is said", g.shared)
 	g.part("a rollback holds", g.rolledBack)
+	g.part("a shadow's version is promoted by a commit, and taken back by one", g.shadowPromoted)
 	g.part("the password is rotated", g.passwords)
 	g.part("the repository is away, and comes back", g.unreachable)
 	g.part("an application from a repository elsewhere", g.foreign)
@@ -287,6 +288,26 @@ func (g *argo) rolledBack(t *testing.T) {
 	require.Nil(t, g.status().Pin)
 	out, code = g.try(t.Context(), "rollback", "local", "--undo")
 	require.Equal(t, 1, code, out)
+}
+
+// shadowPromoted wants that Argo CD, which makes of the cluster what Git has, leaves a version that was promoted.
+func (g *argo) shadowPromoted(t *testing.T) {
+	before := g.image("messaging")
+	k := startTalk(t, g.url())
+	changes := func(args ...string) (image string) {
+		g.run(append([]string{"shadow", args[0], "messaging"}, args[1:]...)...)
+		require.Equal(t, "local: images of chat\n\nlabctl shadow "+args[0]+" messaging", g.status().Head.Message)
+		image = g.image("messaging")
+		g.run("gitops", "wait")
+		require.Equal(t, image, g.image("messaging"))
+		k.more(10)
+		return image
+	}
+	g.run("shadow", "start", "messaging", "--working-tree", "--tags", "faulty_memory")
+	k.more(10)
+	require.NotEqual(t, before, changes("promote", "--force", "--reason", "a test of the way", "--watch", "5s"))
+	require.Equal(t, before, changes("rollback"))
+	k.finish()
 }
 
 func (g *argo) passwords(t *testing.T) {
