@@ -100,8 +100,10 @@ func (c Config) Member(topic string, adjust func(context.Context, map[int32]kgo.
 		kgo.AutoCommitInterval(time.Second),
 		kgo.BlockRebalanceOnPoll(),
 		kgo.SessionTimeout(6 * time.Second),
-		kgo.HeartbeatInterval(time.Second),
-		kgo.FetchMaxWait(500 * time.Millisecond),
+		// A partition that moves stands still until its next member hears of it, with a heartbeat, and until the fetch of its other partitions
+		// returns. In a rollout people wait for that.
+		kgo.HeartbeatInterval(200 * time.Millisecond),
+		kgo.FetchMaxWait(100 * time.Millisecond),
 	}
 }
 
