@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 )
 
 // Stop tells a part to end, and waits until it has.
@@ -25,8 +26,9 @@ func (p *Processes) Stop(ctx context.Context, part string) error {
 	}
 }
 
-// Replace starts a part that was stopped, and stops another one once it is ready, as a rollout does.
-func (p *Processes) Replace(ctx context.Context, old, by string) error {
+// Replace has another part, which was stopped, take the place of one, as a rollout does: the new one starts, and drain after it is ready the old one
+// is told to end.
+func (p *Processes) Replace(ctx context.Context, old, by string, drain time.Duration) error {
 	q := p.find(by)
 	if q == nil {
 		return fmt.Errorf("start %s: there is no such part", by)
@@ -36,6 +38,9 @@ func (p *Processes) Replace(ctx context.Context, old, by string) error {
 	}
 	if err := p.await(ctx, q); err != nil {
 		return err
+	}
+	if err := sleep(ctx, drain); err != nil {
+		return fmt.Errorf("replace %s by %s: %w", old, by, err)
 	}
 	return p.Stop(ctx, old)
 }

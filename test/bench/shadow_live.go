@@ -88,12 +88,14 @@ const (
 	// promoteTurns is how often messaging is replaced. The worst gap counts.
 	promoteTurns = 5
 	promoteGoal  = 500 // ms
+	// drain is how long the old one goes on beside the new one, as charts/chat has it for messaging.
+	drain = 2 * time.Second
 	// takeover is how long people go on to talk once the old one has ended: much longer than the next one may need to take over.
 	takeover = 5 * time.Second
 )
 
 // benchPromote measures the longest time in which a steady talk of one group stands still while the live messaging is replaced, as the rollout of a
-// promotion does it: the new one starts beside the old one, which ends once the new one is ready.
+// promotion does it: the new one starts beside the old one, which ends a while after the new one is ready.
 func benchPromote(ctx context.Context, repository string) ([]result, error) {
 	b := &chatBench{labctl: filepath.Join(repository, "bin", "labctl")}
 	instances := chaos.One()
@@ -130,7 +132,7 @@ func (b *chatBench) promote(ctx context.Context, lab *chaos.Processes, name, liv
 	stop, replaced := make(chan struct{}), make(chan error, 1)
 	replace := sync.OnceFunc(func() {
 		go func() {
-			err := lab.Replace(ctx, live, next)
+			err := lab.Replace(ctx, live, next, drain)
 			select {
 			case <-ctx.Done():
 			case <-time.After(takeover):
