@@ -38,6 +38,9 @@ func version(t *testing.T, service, tags string) (program string) {
 func (w *world) shadow(service, candidate, baseline string) (c *shadow.Comparer, stop func()) {
 	w.t.Helper()
 	ctx, cancel := context.WithCancel(w.t.Context())
+	if service == mirror.Service { // which has noticed the end of another
+		w.metric(service, "\ngateway_comparer 0\n")
+	}
 	ready, ended := make(chan error, 1), make(chan error, 1)
 	comparers := make(chan *shadow.Comparer, 1)
 	rules, err := shadow.ReadRules("../..", service)
@@ -55,9 +58,6 @@ func (w *world) shadow(service, candidate, baseline string) (c *shadow.Comparer,
 	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(w.t, <-ended)
-		if service == mirror.Service {
-			w.metric(service, "\ngateway_comparer 0\n")
-		}
 	})
 	w.t.Cleanup(cancel)
 	require.NoError(w.t, <-ready)
@@ -91,7 +91,7 @@ func (w *world) chat(ctx context.Context, c *shadow.Comparer) {
 		})
 		require.NoError(w.t, err)
 		require.True(w.t, res.Verdict.Kept(), "the live chat keeps its promise: %+v", res.Verdict)
-		for e := c.Evidence(); e.Sockets != nil && e.Sockets.Waiting > 0; e = c.Evidence() {
+		for e := c.Evidence(); e.Verdict.State == verdict.Inconclusive && e.Sockets != nil && e.Sockets.Waiting > 0; e = c.Evidence() {
 			select {
 			case <-ctx.Done():
 				require.NoError(w.t, ctx.Err())

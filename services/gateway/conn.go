@@ -380,11 +380,10 @@ func (c *conn) expect(answer bool, within time.Duration) {
 
 // send writes frames, beside those of the queue.
 func (c *conn) send(frames ...*frame) bool {
+	c.mirror.told(frames) // before the client can answer them
 	err := c.socket.write(c.g.WriteTimeout, frames...)
 	if err != nil {
 		c.close(wire.CloseTooSlow, "too slow: a frame was not read in time")
-	} else {
-		c.mirror.told(frames)
 	}
 	return err == nil
 }

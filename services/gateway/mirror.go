@@ -155,7 +155,7 @@ func (s *socketMirror) said(op ws.OpCode, data []byte) {
 	}
 }
 
-// told hands on frames that were written to the client.
+// told hands on frames that are written to the client.
 func (s *socketMirror) told(frames []*frame) {
 	if s == nil {
 		return

@@ -11,6 +11,6 @@ const Path = "/sockets"
 const (
 	Text   byte = 't' // a text of the client's
 	Binary byte = 'b' // a binary message of the client's
-	Told   byte = 's' // frames as the gateway wrote them to its client
+	Told   byte = 's' // frames as the gateway writes them to its client
 	Gone   byte = 'g' // nothing: the client closed the socket or went away, so that the gateway did not decide how it ends
 )

@@ -41,8 +41,14 @@ type fields struct {
 	} `json:"message"`
 }
 
-// unknownKind is the kind of what is no frame of the chat.
-const unknownKind = "unknown"
+const (
+	// helloKind is the kind of the first frame.
+	helloKind = "hello"
+	// closeKind is the kind of how a side ends a socket.
+	closeKind = "close"
+	// unknownKind is the kind of what is no frame of the chat.
+	unknownKind = "unknown"
+)
 
 func identify(data []byte) frame {
 	var f fields
@@ -51,7 +57,7 @@ func identify(data []byte) frame {
 	}
 	named := func(parts ...string) string { return strings.Join(parts, "/") }
 	switch f.Type {
-	case "hello":
+	case helloKind:
 		return frame{kind: f.Type, answer: true, user: f.User}
 	case "resumed", "pong":
 		return frame{kind: f.Type, id: f.ID, answer: true}
@@ -70,9 +76,6 @@ func identify(data []byte) frame {
 	}
 	return frame{kind: unknownKind}
 }
-
-// closeKind is the kind of how a side ends a socket.
-const closeKind = "close"
 
 // jsonOf gives data as JSON: what is none as a string.
 func jsonOf(data []byte) []byte {

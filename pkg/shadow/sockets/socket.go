@@ -145,13 +145,13 @@ func (m *socket) told(of side.Side, data []byte) {
 		return
 	}
 	now := m.s.o.Now()
-	if f.kind == "hello" && m.hello[of].IsZero() {
+	if f.kind == helloKind && m.hello[of].IsZero() {
 		m.greeted(of, f.user, now)
 	}
 	m.begin(now)
 	if of != side.Live {
 		switch {
-		case f.kind == "hello":
+		case f.kind == helloKind:
 			r.Latency = now.Sub(m.copies[of].greeted)
 		case !f.at.IsZero():
 			r.Latency = max(now.Sub(f.at), 0)
@@ -164,7 +164,9 @@ func (m *socket) told(of side.Side, data []byte) {
 func (m *socket) greeted(of side.Side, user string, now time.Time) {
 	m.hello[of] = now
 	if of == side.Live {
-		m.user = user
+		if m.user = user; user == "" {
+			return // no hello of the chat's
+		}
 		m.s.users[user]++
 		for _, f := range m.asked {
 			m.want(f)
@@ -194,8 +196,8 @@ func (m *socket) add(of side.Side, f frame, r Result, now time.Time) {
 		return
 	}
 	if e == nil {
-		if !m.edges(f.kind) && m.hasEnded() {
-			m.s.counts.After++ // one that has ended cannot come with it
+		if m.isOver(f.kind) {
+			m.s.counts.After++
 			return
 		}
 		if e = m.s.add(&m.table, f.kind, f.id, now); e == nil {
@@ -210,8 +212,17 @@ func (m *socket) add(of side.Side, f frame, r Result, now time.Time) {
 	m.s.set(e, of, r, func() string { return m.label(e) })
 }
 
-// edges says that frames of a kind begin or end a socket.
-func (m *socket) edges(kind string) bool { return kind == "hello" || kind == closeKind }
+// isOver says that a side's socket has ended, so that it cannot come with a frame of this kind. But a copy that takes no
+// sockets lacks the hello, and how the sides end is compared.
+func (m *socket) isOver(kind string) bool {
+	switch kind {
+	case closeKind:
+		return false
+	case helloKind:
+		return !m.end[side.Live].IsZero()
+	}
+	return m.hasEnded()
+}
 
 // counts says whether a frame is about something that happened when both copies' sockets were open.
 func (m *socket) counts(f frame, now time.Time) bool {
@@ -244,17 +255,18 @@ func (m *socket) fails(of side.Side) {
 	m.ends(of)
 }
 
-// Close codes of a gateway that stops, or that lacks a part: they say nothing of the socket. IANA's registry has the last
-// two (https://www.iana.org/assignments/websocket).
-func ofTheMoment(code ws.StatusCode) bool {
-	return slices.Contains([]ws.StatusCode{ws.StatusGoingAway, 1012, 1013}, code)
+// isOfTheSocket says whether a close follows from what the client said on this socket. Not so those of a gateway that stops
+// or lacks a part (1001, 1012, 1013), of a client that does not answer pings or read (4408, 4409), and of limits, which
+// count what the same user says elsewhere (4429).
+func isOfTheSocket(code ws.StatusCode) bool {
+	return !slices.Contains([]ws.StatusCode{ws.StatusGoingAway, 1012, 1013, 4408, 4409, 4429}, code)
 }
 
 func (m *socket) closes(of side.Side, code ws.StatusCode, why string) {
 	if m.gone || !m.end[of].IsZero() {
 		return
 	}
-	if of != side.Live || !ofTheMoment(code) {
+	if of != side.Live || isOfTheSocket(code) {
 		body := fmt.Sprintf(`{"code":%d}`, code)
 		if why != "" {
 			body = fmt.Sprintf(`{"error":%q}`, why)
@@ -283,12 +295,13 @@ func (m *socket) ends(of side.Side) {
 	}
 }
 
-// excused says that an entry lacks a side whose socket ended about when the entry came, or before.
+// excused says that an entry lacks a side whose socket ended about when the entry came, or before. No copy need lack the
+// hello.
 func (m *socket) excused(e *entry) bool {
-	if m.edges(e.kind) {
-		return false
-	}
 	for _, of := range side.All() {
+		if e.kind == helloKind && of != side.Live {
+			continue
+		}
 		if !e.has[of] && !m.end[of].IsZero() && e.first.After(m.end[of].Add(-edge)) {
 			return true
 		}

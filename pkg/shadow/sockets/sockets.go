@@ -120,18 +120,21 @@ const sweepEvery = time.Second
 // Run waits until both copies take sockets, and compares until ctx ends.
 func (s *Sockets) Run(ctx context.Context) error {
 	defer s.stop()
-	if err := retry(ctx, func() error { return s.askCopies(ctx) }); err != nil {
-		return err
+	for s.askCopies(ctx) != nil {
+		if !pause(ctx) {
+			return nil
+		}
 	}
 	g, run := errgroup.WithContext(ctx)
 	if s.o.Kafka != nil {
-		var r *reader
-		err := retry(ctx, func() (err error) {
-			r, err = s.openReader(ctx)
-			return err
-		})
-		if err != nil || r == nil {
-			return err
+		r, err := s.openReader(ctx)
+		for until := time.Now().Add(patience); err != nil; r, err = s.openReader(ctx) {
+			if !pause(ctx) {
+				return nil
+			}
+			if time.Now().After(until) {
+				return err
+			}
 		}
 		g.Go(func() error { return r.run(run) })
 	}
@@ -163,21 +166,13 @@ func (s *Sockets) stop() {
 	s.serving.Wait()
 }
 
-// retry tries something until it succeeds, or ctx ends, which is no error. It may fail for as long as the brokers may be
-// away.
-func retry(ctx context.Context, try func() error) error {
-	for until := time.Now().Add(patience); ; {
-		err := try()
-		switch {
-		case ctx.Err() != nil, err == nil:
-			return nil
-		case time.Now().After(until):
-			return err
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(sweepEvery / 4):
-		}
+// pause waits a little. ok is false where ctx ends.
+func pause(ctx context.Context) (ok bool) {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(sweepEvery / 4):
+		return true
 	}
 }
 
@@ -191,11 +186,11 @@ func (s *Sockets) askCopies(ctx context.Context) error {
 		}
 		res, err := client.Do(r)
 		if err != nil {
-			return fmt.Errorf("wait until the %s takes sockets: %w", of, err)
+			return err
 		}
 		_ = res.Body.Close()
 		if res.StatusCode >= http.StatusInternalServerError {
-			return fmt.Errorf("wait until the %s takes sockets: %s", of, res.Status)
+			return fmt.Errorf("the %s takes no sockets yet: %s", of, res.Status)
 		}
 	}
 	return nil

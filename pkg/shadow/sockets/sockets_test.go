@@ -205,12 +205,15 @@ func TestClosing(t *testing.T) {
 		gone                      bool
 		want                      []string
 	}{
-		"all the same":            {live: 4401, candidate: 4401, baseline: 4401, want: []string{"socket close/: same same same"}},
-		"the candidate does not":  {live: 4401, baseline: 4401, want: []string{"socket close/: same - same"}},
-		"the candidate otherwise": {live: 4401, candidate: 4400, baseline: 4401, want: []string{`socket close/: same {"code":4400} same`}},
-		"the candidate alone":     {candidate: 4400, want: []string{`socket close/: - {"code":4400} -`}},
-		"the client":              {gone: true, live: 1000},
-		"a gateway that stops":    {live: 1012},
+		"all the same":               {live: 4401, candidate: 4401, baseline: 4401, want: []string{"socket close/: same same same"}},
+		"the candidate does not":     {live: 4401, baseline: 4401, want: []string{"socket close/: same - same"}},
+		"the candidate otherwise":    {live: 4401, candidate: 4400, baseline: 4401, want: []string{`socket close/: same {"code":4400} same`}},
+		"the candidate alone":        {candidate: 4400, want: []string{`socket close/: - {"code":4400} -`}},
+		"the client":                 {gone: true, live: 1000},
+		"a gateway that stops":       {live: 1012},
+		"a client that is slow":      {live: 4409},
+		"limits":                     {candidate: 4429, live: 4429},
+		"the client, as a copy does": {candidate: 4401, gone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t)
@@ -269,6 +272,19 @@ func TestTheEnd(t *testing.T) {
 		<-m.copies[of].done
 	}
 	require.Equal(t, []string{"socket message/g:1/1: same same same"}, f.handed)
+}
+
+// A client that leaves before it is greeted has no hello to compare.
+func TestAClientThatDoesNotWait(t *testing.T) {
+	f := newFake(t)
+	m := f.socket()
+	m.take(mirror.Text, []byte(`{"type":"hello"}`))
+	f.say(m, []byte(`{"type":"hello","user":"ann"}`), side.Candidate)
+	m.take(mirror.Gone, nil)
+	f.say(m, []byte(`{"type":"hello","user":"ann"}`), side.Baseline)
+	f.pass(time.Second)
+	require.Empty(t, f.open)
+	require.Empty(t, f.handed)
 }
 
 // given is a record of the topic messages.
