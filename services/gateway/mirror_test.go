@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -116,13 +118,17 @@ func describePart(t *testing.T, data []byte) string {
 	if data[0] != mirror.Told {
 		return strings.TrimSpace(string(data[:1]) + " " + string(data[1:]))
 	}
-	f, err := ws.ReadFrame(strings.NewReader(string(data[1:])))
+	frame := bytes.NewReader(data[1:])
+	h, err := ws.ReadHeader(frame)
 	require.NoError(t, err)
-	if f.Header.OpCode == ws.OpClose {
-		code, _ := ws.ParseCloseFrameData(f.Payload)
+	payload, err := io.ReadAll(frame)
+	require.NoError(t, err)
+	require.Len(t, payload, int(h.Length))
+	if h.OpCode == ws.OpClose {
+		code, _ := ws.ParseCloseFrameData(payload)
 		return fmt.Sprintf("s close %d", code)
 	}
-	return "s " + string(f.Payload)
+	return "s " + string(payload)
 }
 
 // Whatever a comparer does, live sockets get all that there is for them, and their mirrors end.
