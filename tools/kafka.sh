@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # The chat's tests on Apache Kafka (KRaft, on the loopback address), which Maven brings: on one node, and on three, where each record is
 # on all of them and acknowledged by two. The brokers know the users and access rules that the lab's own does, so the tests show
-# that each service gets along with its rights there, too. Then two browsers talk, and chaos strikes the chat and the brokers.
+# that each service gets along with its rights there, too, and so do the parts of a shadow. Then two browsers talk, and chaos strikes the chat and the brokers.
 # usage: [NODES="1 3"] tools/kafka.sh [--smoke] [flags of go test, such as -run=…]
 # With --smoke only each service's rights and the way of a message are tried.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests='^(TestEachServiceHasOnlyItsOwnTopics|TestTopicsAreAsInTheTable|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestBrowsersOnApacheKafka|TestOnApacheKafka)$'
+tests='^(TestEachServiceHasOnlyItsOwnTopics|TestTopicsAreAsInTheTable|TestChat|TestGroups|TestEverythingIsReadTwice|TestMessagingKilled|TestGatewayKilled|TestTwoInstancesOfEach|TestPoisonGoesToTheDeadLetters|TestShadowsOfVersions|TestBrowsersOnApacheKafka|TestOnApacheKafka)$'
 packages=(./pkg/devlab ./pkg/chaos)
 race=--race
 if [ "${1:-}" = --smoke ]; then

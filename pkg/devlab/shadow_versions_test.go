@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -159,7 +160,8 @@ func TestShadowsOfVersions(t *testing.T) {
 				}
 				require.True(t, found, "%+v", e.Differing.Shapes)
 			}
-			require.ElementsMatch(t, before, w.left())
+			// The brokers of an Apache Kafka hear one after the other that a topic is gone.
+			require.EventuallyWithT(t, func(c *assert.CollectT) { require.ElementsMatch(c, before, w.left()) }, time.Minute, 50*time.Millisecond)
 		})
 	}
 }
