@@ -222,15 +222,14 @@ func Clean(ctx context.Context, kafka *kadm.Client, db *mongo.Client, service st
 				return fmt.Errorf("delete the consumer group %s: %w", names[s].Group, err)
 			}
 		}
-		if !slices.Contains(topics.Stores(), service) {
-			continue
-		}
-		if err := db.Database(names[s].Group).Drop(ctx); err != nil {
-			return fmt.Errorf("drop the database %s: %w", names[s].Group, err)
-		}
 	}
-	if err := db.Database(topics.Comparer(service)).Drop(ctx); err != nil {
-		return fmt.Errorf("drop the database %s: %w", topics.Comparer(service), err)
+	if !slices.Contains(topics.Stores(), service) {
+		return nil
+	}
+	for _, name := range []string{names[side.Candidate].Group, names[side.Baseline].Group, topics.Comparer(service)} {
+		if err := db.Database(name).Drop(ctx); err != nil {
+			return fmt.Errorf("drop the database %s: %w", name, err)
+		}
 	}
 	return nil
 }
