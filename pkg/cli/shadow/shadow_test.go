@@ -84,7 +84,7 @@ func judged(t *testing.T, results int) shadow.Evidence {
 	shapes := compare.NewShapes(10)
 	for i := range results {
 		differs := i%100 == 0
-		m.Observe(verdict.Pair{Kind: "edit", CandidateDiffers: differs})
+		m.Observe(verdict.Pair{Kind: "edit", CandidateDiffers: differs, CandidateLatency: 3 * time.Millisecond, BaselineLatency: 2 * time.Millisecond})
 		if differs {
 			shapes.Add("messages/0/7", "edit", []compare.Difference{{Path: "outputs[0]", Change: compare.Missing, Live: []byte(`{"seq":7}`)}}, compare.Bodies{})
 		}
@@ -102,11 +102,13 @@ func TestStatus(t *testing.T) {
 	require.NoError(t, writeStatus(&out, judged(t, 0)))
 	require.Regexp(t, `verdict +inconclusive: about [0-9]+ more results are needed`, out.String())
 	require.Regexp(t, `compared +0 results\n`, out.String(), "shares of nothing are none")
+	require.NotContains(t, out.String(), "latency  ")
 
 	out.Reset()
 	require.NoError(t, writeStatus(&out, judged(t, 1000)))
 	require.Regexp(t, `compared +1000 results; 99.00 % agree with live \(baseline: 100.00 %\)`, out.String())
 	require.Regexp(t, `verdict +fail: The candidate alone differed from live in 10 of 1000 results`, out.String())
+	require.Regexp(t, `latency +p50 1\.49, p99 1\.49 times the baseline's\n`, out.String())
 	require.Regexp(t, `candidate +3 +1 +50 MiB`, out.String())
 	require.Regexp(t, `(?m)^fail +differences  `, out.String())
 	require.NotRegexp(t, `(?m)^pass`, out.String(), "the report has those")

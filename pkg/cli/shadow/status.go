@@ -139,6 +139,9 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	if e.Intended > 0 {
 		_, _ = fmt.Fprintf(w, "intended\t%d results differ only where they are meant to\n", e.Intended)
 	}
+	if latency := latencies(v); latency != "" {
+		_, _ = fmt.Fprintf(w, "latency\t%s\n", latency)
+	}
 	_, _ = fmt.Fprintf(w, "verdict\t%s\n", sentence(v))
 	if e.Error != "" {
 		_, _ = fmt.Fprintf(w, "stopped\t%s\n", e.Error)
@@ -170,6 +173,20 @@ func leftOut(e shadow.Evidence) string {
 		reasons = append(reasons, fmt.Sprintf("%s %d", reason, e.LeftOut[reason]))
 	}
 	return fmt.Sprintf("%d requests: %s", all, strings.Join(reasons, ", "))
+}
+
+// latencies says how the candidate's compare with the baseline's, at each quantile that the policy judges.
+func latencies(v verdict.Verdict) string {
+	var all []string
+	for _, c := range v.Conditions {
+		if quantile, ok := strings.CutPrefix(c.Name, "latency-"); ok && c.Samples > 0 {
+			all = append(all, fmt.Sprintf("%s %.2f", quantile, c.Value))
+		}
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return strings.Join(all, ", ") + " times the baseline's"
 }
 
 // memory says what a side's process holds.
