@@ -19,8 +19,8 @@ import (
 const (
 	// The kinds are measured by turns, and the median counts.
 	liveTurns = 5
-	// A shadow handles each record twice more. At this rate the chat, two copies of messaging and the generator together need about one of two cores,
-	// so that what shows is whether live waits for the shadow, and not that there is no processor left.
+	// A shadow handles each record twice more. The rate is low, so that two processors have room for that beside the chat and the generator: what
+	// shows is whether live waits for the shadow, and not that no processor is left.
 	liveRate = 100
 	// liveGoal is how much later messages may be delivered at the 99th percentile, as a share of the time without a shadow.
 	liveGoal = 1.05
