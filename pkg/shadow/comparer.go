@@ -82,6 +82,7 @@ type Comparer struct {
 	// leftOutBefore is what an earlier comparer of the shadow has counted of them.
 	leftOutBefore map[string]int64
 	sockets       sockets.Counts
+	dropped       int64 // results for which there was no room, since this comparer began
 	sides         [side.Count]SideFacts
 	started       [side.Count]float64 // when the side's process started, in seconds since 1970; 0: not known
 	over          bool                // the lifetime is over, so nothing is compared any more
@@ -144,8 +145,7 @@ func label(k join.Key) string { return k.Stream + "/" + strconv.FormatInt(k.Offs
 func (c *Comparer) joined(j join.Joined) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if j.Dropped {
-		c.monitor.Dropped(1)
+	if j.Dropped { // sawDropped counts it
 		return nil
 	}
 	if j.Same && j.Results[side.Live].Kind == "" {
@@ -255,8 +255,18 @@ func (c *Comparer) saved(err error) {
 	c.unsaved = err
 }
 
+// sawDropped notes for how many results there was no room. Of some records there is none on any side, so that no join
+// tells of them.
+func (c *Comparer) sawDropped(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.monitor.Dropped(n - c.dropped)
+	c.dropped = n
+}
+
 // Evidence gives what is known now.
 func (c *Comparer) Evidence() Evidence {
+	c.sawDropped(c.join.Stats().Dropped)
 	if c.mirrored != nil {
 		c.sawSockets(c.mirrored.Counts())
 	}

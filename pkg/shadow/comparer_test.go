@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/shadow/compare"
+	"github.com/labctl/labctl/pkg/shadow/join"
 	"github.com/labctl/labctl/pkg/shadow/records"
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/pkg/shadow/verdict"
@@ -131,6 +132,22 @@ func TestLostRecords(t *testing.T) {
 		}
 	}
 	t.Fatal("no condition on what was dropped")
+}
+
+// Where there is room for no result of a record, on no side, that blocks a pass, too.
+func TestNoRoom(t *testing.T) {
+	c := newComparer(t, compare.Rules{})
+	var err error
+	c.join, err = join.New(join.Options{Dir: t.TempDir(), OpenLimit: 2, Emit: c.joined})
+	require.NoError(t, err)
+	for offset := range int64(3) {
+		for _, s := range side.All() {
+			require.NoError(t, c.Add(s, records.Result{Offset: offset, Kind: "send", Body: []byte(`{}`)}))
+		}
+	}
+	for range 2 {
+		require.InDelta(t, 6, condition(t, c.Evidence(), "dropped").Value, 1e-9, "counted once")
+	}
 }
 
 // Metrics are read from where the sides serve them, until the end.
