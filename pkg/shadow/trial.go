@@ -44,7 +44,7 @@ func Check(service string) error {
 	if slices.Contains(Services(), service) {
 		return nil
 	}
-	return fmt.Errorf("there is no shadow of %q yet; there is one of %s", service, strings.Join(Services(), ", "))
+	return fmt.Errorf("there is no shadow of %q; there is one of %s", service, strings.Join(Services(), ", "))
 }
 
 // Trial is the work of a comparer, as the user topics.Comparer.
