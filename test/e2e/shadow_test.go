@@ -158,7 +158,8 @@ func (l *testLab) undone(t *testing.T) {
 	l.run("shadow", "abort", "messaging")
 }
 
-// underLoad puts the chat under the load of labctl load, until finish is called, which checks the promise.
+// underLoad puts the chat under the load of labctl load, until finish is called, which checks the promise. The load is light, since a version that is
+// promoted under it never frees memory, of which a pod has little.
 func (l *testLab) underLoad(t *testing.T) (finish func()) {
 	t.Helper()
 	shape, err := load.ParseShape("rooms:10")
@@ -170,7 +171,7 @@ func (l *testLab) underLoad(t *testing.T) (finish func()) {
 		var err error
 		res, err = load.Run(t.Context(), load.Options{
 			Address: l.url(), Shape: shape, Seed: 26, Key: []byte("the key of a test's own users"), Size: 100,
-			Users: 20, Devices: 2, Mix: load.Chat, Rate: 50, Duration: 30 * time.Minute, Stop: stop, Settle: 3 * time.Minute,
+			Users: 20, Devices: 2, Mix: load.Chat, Rate: 10, Duration: 30 * time.Minute, Stop: stop, Settle: 3 * time.Minute,
 			Report: func(e event.Event) {
 				if e.Message == load.Sending {
 					begin()
