@@ -33,7 +33,7 @@ const (
 	mirrorTime = 5 * time.Second
 )
 
-// mirrors hand sockets to the comparer of this gateway's shadow (docs/adr/0028-mirrored-sockets.md). No socket waits for its mirror, or fails for it.
+// mirrors hand sockets to the comparer of this gateway's shadow (docs/adr/0027-mirrored-sockets.md). No socket waits for its mirror, or fails for it.
 // There is nil where nothing is mirrored.
 type mirrors struct {
 	url     string // of the comparer

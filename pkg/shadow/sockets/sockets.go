@@ -1,5 +1,5 @@
 // Package sockets compares what the gateways of a shadow make of the sockets that the live one mirrors
-// (docs/adr/0028-mirrored-sockets.md). For each there is one more socket at the candidate and one at the baseline, where
+// (docs/adr/0027-mirrored-sockets.md). For each there is one more socket at the candidate and one at the baseline, where
 // the same is said as the live client says. What the three sides say to it is compared frame by frame, and what they give
 // to Kafka record by record.
 //
