@@ -296,7 +296,7 @@ func TestCrashesDoNotMatter(t *testing.T) {
 			}
 			cancel()
 		}
-		require.Greater(t, crashes, 5)
+		require.Greater(t, crashes, 2)
 		for n, w := range want {
 			require.Equal(t, w.Message, told[int64(n)].Message, "seed %d, record %d", seed, n)
 			require.Equal(t, w.Code, told[int64(n)].Code, "seed %d, record %d", seed, n)
