@@ -81,7 +81,10 @@ func TestShadowsOfPresence(t *testing.T) {
 		require.Equal(t, verdict.Fail, e.Verdict.State, e.Verdict.Why)
 		require.Len(t, e.Differing.Shapes, 1, e.Verdict.Why)
 		require.Equal(t, "presence: outputs[*] missing", e.Differing.Shapes[0].Shape)
-		require.EqualValues(t, scope.Of(2*visitors, 2*visitors+1), e.Differing.Shapes[0].Count)
+		// Each visitor leaves at the first lease, and is away and offline in the end. A copy that has not read the topic to its end when the visits come
+		// tells nobody of the first, nor does the baseline then: that is noise.
+		more := scope.Of[int64](0, 1) // bob is offline, too
+		require.Contains(t, []int64{2*visitors + more, 3*visitors + more}, e.Differing.Shapes[0].Count)
 		require.InDelta(t, 1, e.Verdict.Agreement.Baseline, 0)
 		require.ElementsMatch(t, before, w.left())
 	})
