@@ -111,9 +111,11 @@ func (p *Processes) startShadow(ctx context.Context) (err error) {
 	if c.before, err = c.records(ctx); err != nil {
 		return err
 	}
+	policy := verdict.Default()
+	policy.Latency = nil // a part that is away for a while makes both copies late, and not alike
 	if c.comparer, err = shadow.New(shadow.Options{
 		Service: shadowed, Dir: filepath.Join(p.o.Dir, "shadow"), Now: time.Now,
-		About: shadow.About{Version: "the live one", By: "chaos", At: time.Now(), Policy: verdict.Default()},
+		About: shadow.About{Version: "the live one", By: "chaos", At: time.Now(), Policy: policy},
 	}); err != nil {
 		return err
 	}
