@@ -11,7 +11,7 @@ import (
 func useApache(t *testing.T, l *lab) string {
 	t.Helper()
 	var users []apache.User
-	for _, u := range l.users() {
+	for _, u := range l.users.Kafka {
 		users = append(users, apache.User{Name: u.Name, Password: u.Password, Rules: kafka.ACLs(u)})
 	}
 	addr, _ := apache.Use(t, users...)

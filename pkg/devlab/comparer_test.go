@@ -29,14 +29,14 @@ func TestComparerCanDoWhatAShadowNeeds(t *testing.T) {
 	w.handled("messaging")
 	user, candidate, names := topics.Comparer("messaging"), topics.Copy("messaging", topics.Candidate), topics.NamesOf("messaging", topics.Candidate)
 
-	k, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.passwords[user]), kgo.ConsumeTopics(topics.Users, names.Writes(topics.Users)))
+	k, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.users.Password(user)), kgo.ConsumeTopics(topics.Users, names.Writes(topics.Users)))
 	require.NoError(t, err)
 	t.Cleanup(k.Close)
 	broker := kadm.NewClient(k)
 	live, err := broker.FetchOffsets(ctx, "messaging")
 	require.NoError(t, err)
 	require.NoError(t, broker.CommitAllOffsets(ctx, candidate, live.Offsets()))
-	c, err := mongo.Connect(options.Client().ApplyURI(w.lab.databaseURI(w.lab.dbAddr, user)))
+	c, err := mongo.Connect(options.Client().ApplyURI(w.lab.users.DatabaseURI(w.lab.dbAddr, user)))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.Disconnect(context.Background()) })
 	copyDatabase(t, c.Database("messaging"), c.Database(candidate))
@@ -121,10 +121,10 @@ func TestAComparerGoesOnWhereAnotherStopped(t *testing.T) {
 	w.handled("messaging")
 	before := w.left()
 	user := topics.Comparer("messaging")
-	db, err := mongo.Connect(options.Client().ApplyURI(w.lab.databaseURI(w.lab.dbAddr, user)))
+	db, err := mongo.Connect(options.Client().ApplyURI(w.lab.users.DatabaseURI(w.lab.dbAddr, user)))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Disconnect(context.Background()) })
-	trial := shadow.Trial{Kafka: []kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.passwords[user])}, DB: db}
+	trial := shadow.Trial{Kafka: []kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr), login(user, w.lab.users.Password(user))}, DB: db}
 	about := shadow.About{Version: "a version", By: "a test", At: time.Now(), Policy: verdict.Default()}
 	led := func() int64 { // records from which something follows
 		w.handled("messaging")

@@ -110,7 +110,7 @@ func Run(ctx context.Context, o Options) error {
 		return errors.Join(fmt.Errorf("open the log: %w", err), ln.Close())
 	}
 	defer func() { _ = file.Close() }()
-	l := &lab{dir: o.Dir, origins: o.AllowedOrigins, getenv: o.Getenv, log: slog.New(slog.NewJSONHandler(file, nil))}
+	l := &lab{dir: o.Dir, users: NewUsers(), origins: o.AllowedOrigins, getenv: o.Getenv, log: slog.New(slog.NewJSONHandler(file, nil))}
 	return l.run(ctx, ln, url, o)
 }
 
@@ -137,10 +137,9 @@ type lab struct {
 
 	brokerAddr, dbAddr string // where they listen; anywhere if empty
 
-	passwords map[string]string // of the broker's users, for this run
-	dbUsers   []mongodb.User    // for this run
-	secret    string            // see KeyEncryptionSecret
-	issuer    *Issuer
+	users  Users  // for this run
+	secret string // see KeyEncryptionSecret
+	issuer *Issuer
 }
 
 // unit is one service.
@@ -216,8 +215,8 @@ func (l *lab) environment(service, brokers, database string, urls map[string]str
 func (l *lab) variables(service, brokers, database string, urls map[string]string) map[string]string {
 	env := map[string]string{
 		"HEALTH":        strings.TrimPrefix(urls[health(service)], "http://"),
-		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.passwords[service],
-		"MONGODB_URI": l.databaseURI(database, service), "KEY_ENCRYPTION_SECRET": l.secret, "ALLOWED_ORIGINS": join(l.origins),
+		"KAFKA_BROKERS": brokers, "KAFKA_PARTITIONS": strconv.Itoa(Partitions), "KAFKA_SASL": kafka.Mechanism, "KAFKA_PASSWORD": l.users.Password(service),
+		"MONGODB_URI": l.users.DatabaseURI(database, service), "KEY_ENCRYPTION_SECRET": l.secret, "ALLOWED_ORIGINS": join(l.origins),
 		"AUTH_URL": urls["auth"], "GROUPS_URL": urls["groups"], "MESSAGING_URL": urls["messaging"], "SHADOW_URL": urls[comparerURL],
 		"TRUSTED_PROXIES": "127.0.0.1/32",                    // newFront's
 		"ADDRESS_RATE":    "off", "REGISTRATION_RATE": "off", // here all come from one address
@@ -330,41 +329,6 @@ func listen(ctx context.Context, units []*unit) (urls map[string]string, err err
 // anywhere is loopback, where only this machine's users come, at a free port.
 const anywhere = "127.0.0.1:0"
 
-// users are the broker's: an administrator, and each service, and each part of a shadow, with the rights that it needs.
-// So the lab on the laptop finds out about a service that does what it may not do elsewhere.
-func (l *lab) users() []kafka.User {
-	if l.passwords == nil {
-		l.passwords = map[string]string{admin: rand.Text()}
-		for _, u := range topics.AllUsers() {
-			l.passwords[u.Name] = rand.Text()
-		}
-	}
-	users := []kafka.User{{Name: admin, Password: l.passwords[admin], Admin: true}}
-	for _, u := range topics.AllUsers() {
-		users = append(users, kafka.User{Name: u.Name, Password: l.passwords[u.Name], Rights: kafka.Rights(u.Kafka)})
-	}
-	return users
-}
-
-// admin is the broker's administrator, and the database's.
-const admin = "admin"
-
-// databaseUsers are an administrator, and each service, and each part of a shadow, that has a database.
-func databaseUsers() []mongodb.User {
-	users := []mongodb.User{{Name: admin, Password: rand.Text(), Admin: true}}
-	for _, u := range topics.AllUsers() {
-		if !u.MongoDB.Empty() {
-			users = append(users, mongodb.User{Name: u.Name, Password: rand.Text(), Rights: mongodb.Rights(u.MongoDB)})
-		}
-	}
-	return users
-}
-
-// databaseURI is how a user finds the database at that address; empty for who has none.
-func (l *lab) databaseURI(address, user string) string {
-	return Users{MongoDB: l.dbUsers}.DatabaseURI(address, user)
-}
-
 // KeyEncryptionSecret gives what auth encrypts its signing keys with. It is made once and kept in dir, as long as the database there.
 func KeyEncryptionSecret(dir string) (string, error) {
 	path := filepath.Join(dir, "key-encryption-secret")
@@ -383,17 +347,13 @@ func (l *lab) startData() (err error) {
 	if l.secret, err = KeyEncryptionSecret(l.dir); err != nil {
 		return err
 	}
-	users := l.users()
-	if l.dbUsers == nil {
-		l.dbUsers = databaseUsers()
-	}
 	var g errgroup.Group
 	g.Go(func() (err error) {
-		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Users: users, Passing: topics.Passing(), Log: l.log.With("service", "kafka")})
+		l.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(l.dir, "kafka"), Listen: cmp.Or(l.brokerAddr, anywhere), Users: l.users.Kafka, Passing: topics.Passing(), Log: l.log.With("service", "kafka")})
 		return err
 	})
 	g.Go(func() (err error) {
-		l.db, err = mongodb.Start(mongodb.Options{DataDir: filepath.Join(l.dir, "mongodb"), Listen: cmp.Or(l.dbAddr, anywhere), Users: l.dbUsers, Log: l.log.With("service", "mongodb")})
+		l.db, err = mongodb.Start(mongodb.Options{DataDir: filepath.Join(l.dir, "mongodb"), Listen: cmp.Or(l.dbAddr, anywhere), Users: l.users.MongoDB, Log: l.log.With("service", "mongodb")})
 		return err
 	})
 	if err := g.Wait(); err != nil {

@@ -67,7 +67,7 @@ func TestRequestIDsReachTheRecords(t *testing.T) {
 	require.Equal(t, http.StatusCreated, res.StatusCode)
 	require.Equal(t, []string{"request-1"}, res.Header.Values("X-Request-Id"))
 
-	c, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.passwords[admin]), kgo.ConsumeTopics(topics.Messages))
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.users.Password(admin)), kgo.ConsumeTopics(topics.Messages))
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	records := c.PollFetches(ctx).Records()

@@ -81,7 +81,7 @@ func newWorld(t *testing.T, but ...string) *world {
 	if testing.Verbose() && os.Getenv("LABCTL_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
-	w := &world{t: t, lab: &lab{dir: t.TempDir(), log: log}, urls: map[string]string{}, parts: map[string]*part{}}
+	w := &world{t: t, lab: &lab{dir: t.TempDir(), users: NewUsers(), log: log}, urls: map[string]string{}, parts: map[string]*part{}}
 	w.device = func(s *client.Session) *device { w.t.Helper(); return w.deviceOf(s, client.DeviceOptions{}) }
 	w.lab.brokerAddr, w.lab.dbAddr = freeport.Of(t).Addr(), freeport.Of(t).Addr()
 	require.NoError(t, w.lab.startData())
@@ -193,7 +193,7 @@ func (w *world) spawn(name string) (kill func()) {
 func (w *world) startDB() {
 	w.t.Helper()
 	var err error
-	w.lab.db, err = mongodb.Start(mongodb.Options{DataDir: w.lab.dir + "/mongodb", Listen: w.lab.dbAddr, Users: w.lab.dbUsers})
+	w.lab.db, err = mongodb.Start(mongodb.Options{DataDir: w.lab.dir + "/mongodb", Listen: w.lab.dbAddr, Users: w.lab.users.MongoDB})
 	require.NoError(w.t, err)
 }
 

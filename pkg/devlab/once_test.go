@@ -17,7 +17,7 @@ import (
 
 func (w *world) kafka(opts ...kgo.Opt) *kgo.Client {
 	w.t.Helper()
-	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.passwords[admin])}, opts...)...)
+	c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.users.Password(admin))}, opts...)...)
 	require.NoError(w.t, err)
 	w.t.Cleanup(c.Close)
 	return c
@@ -25,7 +25,7 @@ func (w *world) kafka(opts ...kgo.Opt) *kgo.Client {
 
 func (w *world) database(name string) *mongo.Database {
 	w.t.Helper()
-	c, err := mongo.Connect(options.Client().ApplyURI(w.lab.databaseURI(w.lab.dbAddr, admin)))
+	c, err := mongo.Connect(options.Client().ApplyURI(w.lab.users.DatabaseURI(w.lab.dbAddr, admin)))
 	require.NoError(w.t, err)
 	w.t.Cleanup(func() { _ = c.Disconnect(w.t.Context()) })
 	return c.Database(name)

@@ -58,7 +58,7 @@ func TestGroupsKilledBeforeTheyPublish(t *testing.T) {
 	w.parts["groups"].stop()
 	asked.Wait()
 
-	w.lab.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(w.lab.dir, "kafka"), Listen: w.lab.brokerAddr, Users: w.lab.users(), Log: w.lab.log})
+	w.lab.broker, err = kafka.Start(kafka.Options{DataDir: filepath.Join(w.lab.dir, "kafka"), Listen: w.lab.brokerAddr, Users: w.lab.users.Kafka, Log: w.lab.log})
 	require.NoError(t, err)
 	w.spawn("groups")
 	want := []string{"1 (created)", "2 (renamed)", "3 (role_changed)", "4 (member_left)"}

@@ -72,18 +72,18 @@ func login(user, password string) kgo.Opt {
 
 func TestEachUserHasOnlyItsOwnTopics(t *testing.T) {
 	ctx := t.Context()
-	l := &lab{dir: t.TempDir()}
+	l := &lab{dir: t.TempDir(), users: NewUsers()}
 	var addr string
 	if apache.There() {
 		addr = useApache(t, l)
 	} else {
-		broker, err := kafka.Start(kafka.Options{DataDir: l.dir, Listen: anywhere, Users: l.users()})
+		broker, err := kafka.Start(kafka.Options{DataDir: l.dir, Listen: anywhere, Users: l.users.Kafka})
 		require.NoError(t, err)
 		t.Cleanup(broker.Close)
 		addr = broker.Addr()
 	}
 	as := func(user string, opts ...kgo.Opt) *kgo.Client {
-		c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), login(user, l.passwords[user]), kgo.ProducerLinger(0)}, opts...)...)
+		c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(addr), login(user, l.users.Password(user)), kgo.ProducerLinger(0)}, opts...)...)
 		require.NoError(t, err)
 		t.Cleanup(c.Close)
 		return c
@@ -207,7 +207,7 @@ func TestEachUserHasOnlyItsOwnTopics(t *testing.T) {
 		"someone with a wrong one":    login("auth", "guess"),
 		"someone unknown":             login("eve", "guess"),
 		"the superuser of the docs":   kgo.SASL(scram.Auth{User: "admin", Pass: "admin"}.AsSha256Mechanism()),
-		"a service as another's user": login("auth", l.passwords["groups"]),
+		"a service as another's user": login("auth", l.users.Password("groups")),
 	} {
 		c, err := kgo.NewClient(kgo.SeedBrokers(addr), as, kgo.RetryTimeout(1), kgo.RequestRetries(0))
 		require.NoError(t, err)
@@ -236,8 +236,8 @@ func TestEachUserHasOnlyItsOwnDatabases(t *testing.T) {
 		}
 	}
 	ctx := t.Context()
-	l := &lab{dbUsers: databaseUsers()}
-	db, err := mongodb.Start(mongodb.Options{DataDir: t.TempDir(), Listen: anywhere, Users: l.dbUsers})
+	l := &lab{users: NewUsers()}
+	db, err := mongodb.Start(mongodb.Options{DataDir: t.TempDir(), Listen: anywhere, Users: l.users.MongoDB})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	names := []string{"another"}
@@ -246,14 +246,14 @@ func TestEachUserHasOnlyItsOwnDatabases(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	require.Len(t, l.dbUsers, len(rights)+1, "every user but the administrator is in the table")
-	for _, u := range l.dbUsers {
+	require.Len(t, l.users.MongoDB, len(rights)+1, "every user but the administrator is in the table")
+	for _, u := range l.users.MongoDB {
 		if u.Admin {
 			continue
 		}
 		may, ok := rights[u.Name]
 		require.True(t, ok, "%s is not in the table", u.Name)
-		c, err := mongo.Connect(options.Client().ApplyURI(l.databaseURI(db.Addr(), u.Name)))
+		c, err := mongo.Connect(options.Client().ApplyURI(l.users.DatabaseURI(db.Addr(), u.Name)))
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = c.Disconnect(context.Background()) })
 		is := func(command, name, allowed string, err error) {
@@ -273,5 +273,5 @@ func TestEachUserHasOnlyItsOwnDatabases(t *testing.T) {
 			is("dropDatabase", name, may.drop, c.Database(name).Drop(ctx))
 		}
 	}
-	require.Empty(t, l.databaseURI(db.Addr(), "gateway"))
+	require.Empty(t, l.users.DatabaseURI(db.Addr(), "gateway"))
 }

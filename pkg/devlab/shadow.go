@@ -57,8 +57,7 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	if err := shadow.Check(o.Service); err != nil {
 		return err
 	}
-	users := Users{Kafka: l.users(), MongoDB: l.dbUsers}
-	trial, err := users.Trial(o.Service, l.brokers(), l.db.Addr())
+	trial, err := l.users.Trial(o.Service, l.brokers(), l.db.Addr())
 	if err != nil {
 		return err
 	}
@@ -73,7 +72,7 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 	var processes []*process
 	addresses := map[side.Side]string{}
 	for s, command := range o.Commands {
-		own := users.SideVariables(o.Service, s, l.db.Addr())
+		own := l.users.SideVariables(o.Service, s, l.db.Addr())
 		p, err := l.process(o.Service, side.NamesOf(o.Service)[s].Group, command, own, urls)
 		if err != nil {
 			return err

@@ -33,7 +33,7 @@ func (w *world) shadowOf(service string, more map[string]string) {
 func (w *world) sideOf(service string, s side.Side, more map[string]string) {
 	w.t.Helper()
 	name := side.NamesOf(service)[s].Group
-	own := Users{Kafka: w.lab.users(), MongoDB: w.lab.dbUsers}.SideVariables(service, s, w.lab.dbAddr)
+	own := w.lab.users.SideVariables(service, s, w.lab.dbAddr)
 	maps.Copy(own, more)
 	live := units()[slices.IndexFunc(units(), func(u *unit) bool { return u.name == service })]
 	w.place(&unit{name: name, run: func(ctx context.Context, getenv func(string) string, on listeners, log *slog.Logger) error {

@@ -22,7 +22,7 @@ import (
 // BenchmarkStored is the time from a plain send in Kafka to its being stored and told, with many waiting at once: 100 direct
 // conversations on the embedded broker and database. Run it with -benchtime=10000x.
 func BenchmarkStored(b *testing.B) {
-	l := &lab{dir: b.TempDir(), log: slog.New(slog.DiscardHandler)}
+	l := &lab{dir: b.TempDir(), users: NewUsers(), log: slog.New(slog.DiscardHandler)}
 	require.NoError(b, l.startData())
 	b.Cleanup(func() { require.NoError(b, l.stopData()) })
 	var err error
@@ -42,7 +42,7 @@ func BenchmarkStored(b *testing.B) {
 	b.Cleanup(func() { cancel(); require.NoError(b, <-ended) })
 	require.NoError(b, ready(b.Context(), []*unit{u}, urls))
 	k, err := kgo.NewClient(kgo.SeedBrokers(l.broker.Addr()),
-		kgo.SASL(scram.Auth{User: admin, Pass: l.passwords[admin]}.AsSha512Mechanism()))
+		kgo.SASL(scram.Auth{User: admin, Pass: l.users.Password(admin)}.AsSha512Mechanism()))
 	require.NoError(b, err)
 	b.Cleanup(k.Close)
 

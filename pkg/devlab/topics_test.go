@@ -20,7 +20,7 @@ import (
 func TestTopicsAreAsInTheTable(t *testing.T) {
 	w := newWorld(t)
 	ctx := t.Context()
-	c, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.passwords[admin]))
+	c, err := kgo.NewClient(kgo.SeedBrokers(w.lab.brokerAddr), login(admin, w.lab.users.Password(admin)))
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	root := kadm.NewClient(c)

@@ -1,6 +1,7 @@
 package devlab
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,10 +29,22 @@ type Users struct {
 	MongoDB []mongodb.User
 }
 
-// NewUsers makes passwords.
+// admin is the broker's administrator, and the database's.
+const admin = "admin"
+
+// NewUsers makes passwords. So a lab without a cluster finds out about a service that does what it may not do elsewhere.
 func NewUsers() Users {
-	var l lab
-	return Users{Kafka: l.users(), MongoDB: databaseUsers()}
+	u := Users{
+		Kafka:   []kafka.User{{Name: admin, Password: rand.Text(), Admin: true}},
+		MongoDB: []mongodb.User{{Name: admin, Password: rand.Text(), Admin: true}},
+	}
+	for _, of := range topics.AllUsers() {
+		u.Kafka = append(u.Kafka, kafka.User{Name: of.Name, Password: rand.Text(), Rights: kafka.Rights(of.Kafka)})
+		if !of.MongoDB.Empty() {
+			u.MongoDB = append(u.MongoDB, mongodb.User{Name: of.Name, Password: rand.Text(), Rights: mongodb.Rights(of.MongoDB)})
+		}
+	}
+	return u
 }
 
 // usersFile is where the broker and the database find their users, beside their data.
