@@ -26,7 +26,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -133,7 +132,7 @@ func trialFrom(getenv func(string) string, comparer *shadow.Comparer) (t shadow.
 			return t, err
 		}
 	}
-	if slices.Contains(topics.Stores(), service) && !topics.ReadsLive(service) {
+	if topics.Follows(service) {
 		if t.DB, err = connect.MongoDB(user, getenv); err != nil {
 			return t, err
 		}
@@ -148,10 +147,6 @@ func trialFrom(getenv func(string) string, comparer *shadow.Comparer) (t shadow.
 		urls[s] = u.String()
 		t.Processes[s] = "http://" + net.JoinHostPort(u.Hostname(), cmp.Or(getenv("HEALTH_PORT"), "8081"))
 	}
-	if service == mirror.Service {
-		t.Sockets, err = comparer.Sockets(t.Kafka, urls)
-	} else {
-		t.Requests, err = comparer.Replayer(urls)
-	}
+	err = t.Reach(comparer, urls)
 	return t, err
 }

@@ -83,13 +83,11 @@ func (l *lab) runShadow(ctx context.Context, o Shadow, urls map[string]string, r
 		processes = append(processes, p)
 	}
 	mux := http.NewServeMux()
-	if o.Service == mirror.Service {
-		if trial.Sockets, err = comparer.Sockets(trial.Kafka, addresses); err != nil {
-			return err
-		}
-		mux.Handle("GET "+mirror.Path, trial.Sockets.Handler())
-	} else if trial.Requests, err = comparer.Replayer(addresses); err != nil {
+	if err := trial.Reach(comparer, addresses); err != nil {
 		return err
+	}
+	if trial.Sockets != nil {
+		mux.Handle("GET "+mirror.Path, trial.Sockets.Handler())
 	}
 	stop, err := l.serveEvidence(ctx, comparer, mux, strings.TrimPrefix(urls[comparerURL], "http://"))
 	if err != nil {

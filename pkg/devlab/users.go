@@ -103,7 +103,7 @@ func (u Users) SideVariables(service string, s side.Side, database string) map[s
 		"KAFKA_USER": names.Group, "KAFKA_PASSWORD": u.Password(names.Group), "KAFKA_WRITE_PREFIX": names.WritePrefix, "KAFKA_GROUP": names.Group,
 		"MONGODB_URI": u.DatabaseURI(database, names.Group), "SIDE_EFFECTS": "off",
 	}
-	if !topics.ReadsLive(service) {
+	if topics.Follows(service) {
 		all["MONGODB_DATABASE"] = names.Group
 	}
 	return all
@@ -118,7 +118,7 @@ func (u Users) Trial(service, broker, database string) (t shadow.Trial, err erro
 	}
 	name := topics.Comparer(service)
 	t.Kafka = []kgo.Opt{kgo.SeedBrokers(broker), kgo.SASL(scram.Auth{User: name, Pass: u.Password(name)}.AsSha512Mechanism())}
-	if slices.Contains(topics.Stores(), service) {
+	if topics.Follows(service) {
 		t.DB, err = mongo.Connect(options.Client().ApplyURI(u.DatabaseURI(database, name)))
 	}
 	return t, err

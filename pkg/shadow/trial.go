@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -20,24 +19,18 @@ import (
 	"github.com/labctl/labctl/pkg/shadow/side"
 	"github.com/labctl/labctl/pkg/shadow/sockets"
 	"github.com/labctl/labctl/services/messaging"
+	"github.com/labctl/labctl/services/mirror"
 	"github.com/labctl/labctl/services/presence"
 	"github.com/labctl/labctl/services/topics"
 )
 
-// copyOrders has the services that can be tried, and in which order their collections are copied. There are none
-// where the copies read the live database, or where the service has no database.
+// copyOrders has the services whose databases are copied, and in which order their collections are.
 func copyOrders() map[string][]string {
-	return map[string][]string{
-		"auth":      nil,
-		"gateway":   nil,
-		"groups":    nil,
-		"messaging": messaging.CopyOrder(),
-		"presence":  presence.CopyOrder(),
-	}
+	return map[string][]string{"messaging": messaging.CopyOrder(), "presence": presence.CopyOrder()}
 }
 
 // Services gives the services that can be tried.
-func Services() []string { return slices.Sorted(maps.Keys(copyOrders())) }
+func Services() []string { return topics.Shadowed() }
 
 // Check says what is wrong with a service to try.
 func Check(service string) error {
@@ -49,7 +42,8 @@ func Check(service string) error {
 
 // Trial is the work of a comparer, as the user topics.Comparer.
 type Trial struct {
-	// Kafka are the options of a client, and DB is one. Where there is nothing to copy, there are none.
+	// Kafka are the options of a client; nil where requests alone are compared. DB is a client where the live database is
+	// copied, else nil.
 	Kafka []kgo.Opt
 	DB    *mongo.Client
 	// Processes are the base addresses of the sides' metrics.
@@ -62,6 +56,17 @@ type Trial struct {
 	Copied func(documents int)
 	// Begun is called when the candidate and the baseline may start.
 	Begun func(ctx context.Context)
+}
+
+// Reach has the sides at these addresses be told what clients of mirrored sockets say, where the service is the gateway, or
+// else be asked what the live service was asked.
+func (t *Trial) Reach(c *Comparer, urls map[side.Side]string) (err error) {
+	if c.Service() == mirror.Service {
+		t.Sockets, err = c.Sockets(t.Kafka, urls)
+	} else {
+		t.Requests, err = c.Replayer(urls)
+	}
+	return err
 }
 
 // Run compares until ctx ends, or the lifetime is over.

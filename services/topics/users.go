@@ -15,12 +15,15 @@ func Sides() []string { return []string{Candidate, Baseline} }
 // Shadowed gives the services that can have a shadow.
 func Shadowed() []string { return []string{"auth", "gateway", "groups", "messaging", "presence"} }
 
+// Follows says that a service's database follows from a topic, so that the copies of the service have copies of it.
+func Follows(service string) bool {
+	_, follows := Shared(service)
+	return slices.Contains(Stores(), service) && follows
+}
+
 // ReadsLive says that the copies of a service read the live database and write nothing. Its state follows from requests,
 // and from no topic by which a copy of it could be kept up to date.
-func ReadsLive(service string) bool {
-	_, follows := Shared(service)
-	return slices.Contains(Stores(), service) && !follows
-}
+func ReadsLive(service string) bool { return slices.Contains(Stores(), service) && !Follows(service) }
 
 // Stores gives the services that have a database. It bears the service's name.
 func Stores() []string { return []string{"auth", "groups", "messaging", "presence"} }

@@ -147,10 +147,10 @@ func (s Shadow) Start(ctx context.Context, o Start, report event.Report) error {
 	if err := s.claim(ctx, o); err != nil {
 		return err
 	}
-	if topics.ReadsLive(s.Service) {
-		report.Doing("starting the comparer of %s", s.Service)
-	} else {
+	if topics.Follows(s.Service) {
 		report.Doing("copying the live state of %s", s.Service)
+	} else {
+		report.Doing("starting the comparer of %s", s.Service)
 	}
 	if err := s.apply(ctx, topics.Comparer(s.Service), comparer, report); err != nil {
 		return err

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -223,7 +222,7 @@ func Clean(ctx context.Context, kafka *kadm.Client, db *mongo.Client, service st
 			}
 		}
 	}
-	if !slices.Contains(topics.Stores(), service) {
+	if !topics.Follows(service) {
 		return nil
 	}
 	for _, name := range []string{names[side.Candidate].Group, names[side.Baseline].Group, topics.Comparer(service)} {

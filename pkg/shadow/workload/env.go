@@ -32,7 +32,7 @@ func setSide(c *corev1.Container, service, side string) error {
 	if _, ok := topics.Shared(service); ok {
 		set(c, "KAFKA_GROUP", names.Group)
 	}
-	if slices.Contains(topics.Stores(), service) && !topics.ReadsLive(service) {
+	if topics.Follows(service) {
 		set(c, "MONGODB_DATABASE", name)
 	}
 	return nil
