@@ -64,7 +64,11 @@ func (s Shadow) Promote(ctx context.Context, by, reason string, watch time.Durat
 			return p, fmt.Errorf("%w but %s: %s", ErrNoPass, e.Verdict.State, e.Verdict.Why)
 		}
 		from := s.imageOf(live.Deployment.Spec.Template.Spec)
-		before, err := s.counted(ctx, live.Deployment)
+		pods, err := s.pods(ctx, &live.Deployment)
+		if err != nil {
+			return p, err
+		}
+		before, err := s.counted(ctx, pods)
 		if err != nil {
 			return p, err
 		}

@@ -47,7 +47,7 @@ func (s Shadow) look(ctx context.Context, before float64) error {
 	if d.Status.ReadyReplicas < d.Status.Replicas {
 		return fmt.Errorf("of %d pods of %s %d are ready", d.Status.Replicas, s.Service, d.Status.ReadyReplicas)
 	}
-	pods, err := s.pods(ctx, *d)
+	pods, err := s.pods(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -58,14 +58,14 @@ func (s Shadow) look(ctx context.Context, before float64) error {
 			}
 		}
 	}
-	now, err := s.counted(ctx, *d)
+	now, err := s.counted(ctx, pods)
 	if err != nil {
 		return err
 	}
 	return now.worseThan(before)
 }
 
-func (s Shadow) pods(ctx context.Context, d appsv1.Deployment) ([]corev1.Pod, error) {
+func (s Shadow) pods(ctx context.Context, d *appsv1.Deployment) ([]corev1.Pod, error) {
 	pods, err := s.Client.Core.CoreV1().Pods(s.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels.SelectorFromSet(d.Spec.Selector.MatchLabels).String()})
 	if err != nil {
 		return nil, fmt.Errorf("look at the pods of %s: %w", s.Service, err)
@@ -98,13 +98,9 @@ func (c counts) worseThan(before float64) error {
 	return fmt.Errorf("of %.0f requests and records %.0f failed (%.1f %%; with the version before it were %.1f %%)", c.handled, c.failed, 100*c.share(), 100*before)
 }
 
-// counted adds up what the ready pods of a deployment say in their metrics. One that does not answer counts nothing: that
-// it is not well, its readiness says.
-func (s Shadow) counted(ctx context.Context, d appsv1.Deployment) (all counts, err error) {
-	pods, err := s.pods(ctx, d)
-	if err != nil {
-		return all, err
-	}
+// counted adds up what the ready ones of some pods say in their metrics. One that does not answer counts nothing: that it
+// is not well, its readiness says.
+func (s Shadow) counted(ctx context.Context, pods []corev1.Pod) (all counts, err error) {
 	for _, p := range pods {
 		if p.DeletionTimestamp != nil || kube.WhyNotReady(&p) != "" {
 			continue
