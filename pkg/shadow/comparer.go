@@ -72,6 +72,8 @@ type Comparer struct {
 	join     *join.Join       // calls joined, so it is not called with mu held
 	mirrored *sockets.Sockets // of a gateway's shadow; calls said, so it is not called with mu held
 
+	looking sync.Mutex // see look; taken before mu
+
 	mu       sync.Mutex
 	monitor  *verdict.Monitor
 	shapes   *compare.Shapes
@@ -255,6 +257,16 @@ func (c *Comparer) saved(err error) {
 	c.unsaved = err
 }
 
+// look takes in what only counters tell: it asks one after the other, so that none is counted twice.
+func (c *Comparer) look() {
+	c.looking.Lock()
+	defer c.looking.Unlock()
+	c.sawDropped(c.join.Stats().Dropped)
+	if c.mirrored != nil {
+		c.sawSockets(c.mirrored.Counts())
+	}
+}
+
 // sawDropped notes for how many results there was no room. Of some records there is none on any side, so that no join
 // tells of them.
 func (c *Comparer) sawDropped(n int64) {
@@ -266,10 +278,7 @@ func (c *Comparer) sawDropped(n int64) {
 
 // Evidence gives what is known now.
 func (c *Comparer) Evidence() Evidence {
-	c.sawDropped(c.join.Stats().Dropped)
-	if c.mirrored != nil {
-		c.sawSockets(c.mirrored.Counts())
-	}
+	c.look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e := Evidence{

@@ -145,9 +145,16 @@ func TestNoRoom(t *testing.T) {
 			require.NoError(t, c.Add(s, records.Result{Offset: offset, Kind: "send", Body: []byte(`{}`)}))
 		}
 	}
+	saved, err := c.snapshot(records.Position{First: map[int32]int64{}})
+	require.NoError(t, err)
 	for range 2 {
 		require.InDelta(t, 6, condition(t, c.Evidence(), "dropped").Value, 1e-9, "counted once")
 	}
+	next := newComparer(t, compare.Rules{})
+	_, known, err := next.resume(saved)
+	require.NoError(t, err)
+	require.True(t, known)
+	require.InDelta(t, 6, condition(t, next.Evidence(), "dropped").Value, 1e-9, "the next comparer knows it, too")
 }
 
 // Metrics are read from where the sides serve them, until the end.

@@ -42,6 +42,7 @@ type snapshot struct {
 
 // snapshot takes one. The position must be of a moment at which all results before it are counted, and no others.
 func (c *Comparer) snapshot(position records.Position) ([]byte, error) {
+	c.look()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return json.Marshal(snapshot{
