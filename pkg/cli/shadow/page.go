@@ -28,8 +28,6 @@ type page struct {
 	None, Others string
 }
 
-type fact struct{ Name, Is string }
-
 type table struct {
 	Head []string
 	Rows [][]string
@@ -56,23 +54,11 @@ func newPage(e shadow.Evidence) page {
 	add("began", "%s, by %s", e.Started.UTC().Format(time.RFC3339), e.By)
 	add("looked at", "%s", e.At.UTC().Format(time.RFC3339))
 	add("compared", "%d results; %s of the candidate's and %s of the baseline's agree with live", v.Samples, percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))
-	if e.Nothing > 0 {
-		add("nothing", "%d records led to nothing on all sides, and are no results", e.Nothing)
+	p.Facts = append(p.Facts, countedFacts(e)...)
+	if e.Ended != "" {
+		add("ended", "%s", e.Ended)
 	}
-	if e.Requests > 0 {
-		add("requests", "%d of the results are answers to requests", e.Requests)
-	}
-	if len(e.LeftOut) > 0 {
-		add("left out", "%s", leftOut(e))
-	}
-	if e.Intended > 0 {
-		add("intended", "%d results differ only where they are meant to", e.Intended)
-	}
-	for _, f := range []fact{{"ended", e.Ended}, {"stopped", e.Error}, {"not saved", e.Unsaved}} {
-		if f.Is != "" {
-			p.Facts = append(p.Facts, f)
-		}
-	}
+	p.Facts = append(p.Facts, troubleFacts(e)...)
 	p.Conditions.Head = []string{"condition", "state", "value", "lower", "upper", "limit", "results", "why"}
 	for _, c := range v.Conditions {
 		number := func(x float64) string { return fmt.Sprintf("%.5g", x) }

@@ -50,7 +50,7 @@ func written(t *testing.T, e shadow.Evidence, format string) string {
 func TestMarkdown(t *testing.T) {
 	out := written(t, withRequests(judged(t, 1000)), markdown)
 	for _, want := range []string{
-		"- requests: 40 of the results are answers to requests\n", "- left out: 12 requests: excepted 2, method 10\n",
+		"- latency: p50 1.49, p99 1.49 times the baseline's\n", "- requests: 40 of the results are answers to requests\n", "- left out: 12 requests: excepted 2, method 10\n",
 		"- nothing: 7 records led to nothing on all sides, and are no results\n",
 		"# Shadow of messaging: fail\n", "- candidate: the working tree ../my-change\n", "- began: 2026-11-30T12:00:00Z, by ann\n",
 		"| differences | fail |", "alpha 0.05, prior 10, tolerance 0.001", "| candidate | 3 | 0 | 1 | 50 MiB |\n",

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -123,32 +121,9 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 		agree = fmt.Sprintf("; %s agree with live (baseline: %s)", percent(v.Agreement.Candidate), percent(v.Agreement.Baseline))
 	}
 	_, _ = fmt.Fprintf(w, "compared\t%d results%s\n", v.Samples, agree)
-	if e.Nothing > 0 {
-		_, _ = fmt.Fprintf(w, "nothing\t%d records led to nothing on all sides, and are no results\n", e.Nothing)
-	}
-	if e.Requests > 0 {
-		_, _ = fmt.Fprintf(w, "requests\t%d of the results are answers to requests\n", e.Requests)
-	}
-	if len(e.LeftOut) > 0 {
-		_, _ = fmt.Fprintf(w, "left out\t%s\n", leftOut(e))
-	}
-	if n := e.Sockets; n != nil {
-		_, _ = fmt.Fprintf(w, "sockets\t%d mirrored, %d of them open; of what they were told, %d did not count (labctl shadow status --json says why)\n",
-			n.Sockets, n.Open, n.Before+n.After+n.Dropped)
-	}
-	if e.Intended > 0 {
-		_, _ = fmt.Fprintf(w, "intended\t%d results differ only where they are meant to\n", e.Intended)
-	}
-	if latency := latencies(v); latency != "" {
-		_, _ = fmt.Fprintf(w, "latency\t%s\n", latency)
-	}
+	writeFacts(w, countedFacts(e))
 	_, _ = fmt.Fprintf(w, "verdict\t%s\n", sentence(v))
-	if e.Error != "" {
-		_, _ = fmt.Fprintf(w, "stopped\t%s\n", e.Error)
-	}
-	if e.Unsaved != "" {
-		_, _ = fmt.Fprintf(w, "not saved\t%s\n", e.Unsaved)
-	}
+	writeFacts(w, troubleFacts(e))
 	if err := w.Flush(); err != nil {
 		return err
 	}
@@ -164,29 +139,10 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	return writeOpen(out, v)
 }
 
-// leftOut says how many requests were not compared, and why.
-func leftOut(e shadow.Evidence) string {
-	var all int64
-	var reasons []string
-	for _, reason := range slices.Sorted(maps.Keys(e.LeftOut)) {
-		all += e.LeftOut[reason]
-		reasons = append(reasons, fmt.Sprintf("%s %d", reason, e.LeftOut[reason]))
+func writeFacts(w io.Writer, facts []fact) {
+	for _, f := range facts {
+		_, _ = fmt.Fprintf(w, "%s\t%s\n", f.Name, f.Is)
 	}
-	return fmt.Sprintf("%d requests: %s", all, strings.Join(reasons, ", "))
-}
-
-// latencies says how the candidate's compare with the baseline's, at each quantile that the policy judges.
-func latencies(v verdict.Verdict) string {
-	var all []string
-	for _, c := range v.Conditions {
-		if quantile, ok := strings.CutPrefix(c.Name, "latency-"); ok && c.Samples > 0 {
-			all = append(all, fmt.Sprintf("%s %.2f", quantile, c.Value))
-		}
-	}
-	if len(all) == 0 {
-		return ""
-	}
-	return strings.Join(all, ", ") + " times the baseline's"
 }
 
 // memory says what a side's process holds.
