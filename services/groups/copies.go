@@ -2,7 +2,6 @@ package groups
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -14,8 +13,9 @@ import (
 )
 
 // A copy is a part of a document that repeats what another one, the original, says, so that a look-up is one point read. It
-// is made anew from the original, which is read after the document that holds the copy; and it is written only if that document has not
-// changed since. So whoever comes late can't put something older in the place of something newer, however many do it at once.
+// is made anew from the original, which is read after the document that holds the copy; and that document is written only if it has not
+// changed since, also by who finds the copy right: one who has read an older original may be about to write. So whoever comes late can't
+// put something older in the place of something newer, however many do it at once.
 
 // person is what is known of a user in one place. Copies of pairs and of groups' invitations.
 type person struct {
@@ -44,10 +44,7 @@ type names struct {
 func (p person) version() int64 { return p.Version }
 func (n names) version() int64  { return n.Version }
 
-// errNoChange is what the function of renew says when the copy is right already.
-var errNoChange = errors.New("no change")
-
-// renew changes the document with that _id by what f gives for it, an update without its version.
+// renew changes the document with that _id by what f gives for it, an update without its version; nil where the copy is right already.
 func renew[T interface{ version() int64 }](ctx context.Context, c *mongo.Collection, id string, f func(T) (bson.D, error)) error {
 	for range maxTries {
 		doc, ok, err := store.Get[T](ctx, c, id)
@@ -55,9 +52,6 @@ func renew[T interface{ version() int64 }](ctx context.Context, c *mongo.Collect
 			return err
 		}
 		change, err := f(doc)
-		if errors.Is(err, errNoChange) {
-			return nil
-		}
 		if err != nil {
 			return err
 		}
@@ -94,7 +88,7 @@ func (s *groups) copyInvitation(ctx context.Context, user, id string) error {
 		is, invited := g.Invited[user]
 		switch {
 		case invited == copied && has.By == is.By && has.At.Equal(is.At):
-			return nil, errNoChange
+			return nil, nil
 		case invited:
 			return put("invitations."+id, is), nil
 		}
@@ -114,7 +108,7 @@ func (s *groups) copyPair(ctx context.Context, id, user, other string) error {
 		nothing := is == peerCopy{State: wire.RelationNone}
 		switch {
 		case nothing && !copied, copied && !nothing && has.same(is):
-			return nil, errNoChange
+			return nil, nil
 		case nothing:
 			return drop("peers." + other), nil
 		}

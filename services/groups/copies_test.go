@@ -44,7 +44,18 @@ func TestRenew(t *testing.T) {
 		require.Equal(t, 2, calls)
 	}
 
-	require.NoError(t, renew(ctx, c, "lab", func(names) (bson.D, error) { return nil, errNoChange }))
+	// The other need not even write: it finds what is right now, and the late one knows only what was.
+	read := ""
+	require.NoError(t, renew(ctx, c, "lab", func(names) (bson.D, error) {
+		if read != "" {
+			return nil, nil
+		}
+		read = "older"
+		require.NoError(t, renew(ctx, c, "lab", func(names) (bson.D, error) { return nil, nil }))
+		return put("groups.g", read), nil
+	}))
+	require.Equal(t, "newnew", title())
+
 	broken := errors.New("broken")
 	require.ErrorIs(t, renew(ctx, c, "lab", func(names) (bson.D, error) { return nil, broken }), broken)
 	tries := 0

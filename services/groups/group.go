@@ -208,7 +208,11 @@ func (s *groups) edit(w http.ResponseWriter, r *http.Request, caller token.Claim
 		was := g.Title
 		if req.Title != nil && *req.Title != was {
 			g.Title = *req.Title
-			events = append(events, event{Was: &was, GroupEvent: wire.GroupEvent{Type: wire.Renamed, Title: g.Title}})
+			renamed := event{GroupEvent: wire.GroupEvent{Type: wire.Renamed, Title: g.Title}}
+			if g.Public {
+				renamed.Was = &was
+			}
+			events = append(events, renamed)
 		}
 		if req.Public != nil && *req.Public != g.Public {
 			g.Public = *req.Public

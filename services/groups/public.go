@@ -64,7 +64,7 @@ func (s *groups) copyTitle(ctx context.Context, id string, titles ...string) err
 				is := g.Public && !g.gone() && slices.Contains(beginnings(g.Title), b)
 				switch {
 				case is == there && (!is || title == g.Title), is && !there && len(n.Groups) >= maxCrowd:
-					return nil, errNoChange
+					return nil, nil
 				case is:
 					return put("groups."+id, g.Title), nil
 				}
