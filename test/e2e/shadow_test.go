@@ -72,6 +72,7 @@ func (l *testLab) shadowed(t *testing.T) {
 	require.Contains(t, out, "there is no shadow of messaging")
 	l.run("shadow", "abort", "messaging") // nothing is left to do
 	l.shadowedByRequests(t, talk)
+	l.shadowedTogether(t)
 	l.promoted(t)
 }
 
@@ -100,6 +101,38 @@ func (l *testLab) shadowedByRequests(t *testing.T, talk *talk) {
 	require.InDelta(t, 1, e.Verdict.Agreement.Candidate, 1e-9, e.Verdict.Why)
 	require.Zero(t, e.LeftOut[exchange.Dropped], e.LeftOut)
 	l.run("shadow", "abort", "groups")
+	require.Equal(t, before, l.objects(t))
+}
+
+// shadowedTogether gives copies of the gateway the sockets that open at the live one, while presence is tried, too.
+func (l *testLab) shadowedTogether(t *testing.T) {
+	if !scope.Full() {
+		return
+	}
+	before := l.objects(t)
+	l.run("shadow", "start", "gateway", "--working-tree")
+	l.run("shadow", "start", "presence", "--working-tree")
+	out, code := l.try(t.Context(), "shadow", "status")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, "there are shadows of gateway, presence")
+	status := func(service string) (e shadow.Evidence) {
+		out := l.run("shadow", "status", service, "--json")
+		require.NoError(t, json.Unmarshal([]byte(out[strings.Index(out, "{"):]), &e))
+		require.Empty(t, e.Error)
+		return e
+	}
+	e := status("gateway")
+	for end := time.Now().Add(3 * time.Minute); e.Verdict.Samples < 100; e = status("gateway") {
+		require.True(t, time.Now().Before(end), "%d results are compared: %+v", e.Verdict.Samples, e.Sockets)
+		talk := startTalk(t, l.url()) // sockets that were open before are not mirrored
+		talk.more(20)
+		talk.finish()
+	}
+	require.InDelta(t, 1, e.Verdict.Agreement.Candidate, 1e-9, "%+v", e.Differing)
+	require.Zero(t, e.Sockets.Broken+e.Sockets.Dropped, "%+v", e.Sockets)
+	require.NotEqual(t, verdict.Fail, status("presence").Verdict.State)
+	l.run("shadow", "abort", "gateway")
+	l.run("shadow", "abort", "presence")
 	require.Equal(t, before, l.objects(t))
 }
 
@@ -151,7 +184,7 @@ func (l *testLab) undone(t *testing.T) {
 	stop()
 	asks.Wait()
 	require.Equal(t, 1, code, out)
-	require.Regexp(t, `it was rolled back: of \d+ requests and records \d+ failed`, out)
+	require.Regexp(t, `it was rolled back: of \d+ requests \(GET /api/messages\) \d+ failed`, out)
 	require.Equal(t, before, l.image("messaging"))
 	talk.more(20)
 	talk.finish()

@@ -25,9 +25,9 @@ type Promotion struct {
 	At     time.Time `json:"at"`
 	Reason string    `json:"reason,omitempty"` // why it was promoted without a pass
 	Undone string    `json:"undone,omitempty"` // why it was rolled back
-	// Errors is the share of requests and records that the version before could not handle.
-	Errors   float64         `json:"errors"`
-	Evidence shadow.Evidence `json:"evidence"`
+	// ErrorShares are the shares of requests and records that the version before could not handle, by kind.
+	ErrorShares map[string]float64 `json:"errorShares,omitempty"`
+	Evidence    shadow.Evidence    `json:"evidence"`
 }
 
 var (
@@ -72,7 +72,7 @@ func (s Shadow) Promote(ctx context.Context, by, reason string, watch time.Durat
 		if err != nil {
 			return p, err
 		}
-		p = Promotion{From: from, To: r.Candidate, By: by, At: time.Now(), Reason: reason, Errors: before.share(), Evidence: e}
+		p = Promotion{From: from, To: r.Candidate, By: by, At: time.Now(), Reason: reason, ErrorShares: before.shares(), Evidence: e}
 		if err := s.keep(ctx, p); err != nil {
 			return p, err
 		}
@@ -82,7 +82,7 @@ func (s Shadow) Promote(ctx context.Context, by, reason string, watch time.Durat
 		return p, s.undo(ctx, p, err, roll, report)
 	}
 	report.Doing("watching %s for %s", s.Service, watch)
-	if err := s.watch(ctx, watch, p.Errors); err != nil {
+	if err := s.watch(ctx, watch, p.ErrorShares); err != nil {
 		return p, s.undo(ctx, p, err, roll, report)
 	}
 	return p, s.Abort(ctx, report)

@@ -3,7 +3,9 @@ package incluster
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,8 +24,8 @@ import (
 const lookEvery = time.Second
 
 // watch looks at the live service for a while. The error says what went bad: a container that ended, pods that are not
-// ready any more, or more errors than the share that the version before had.
-func (s Shadow) watch(ctx context.Context, limit time.Duration, before float64) error {
+// ready any more, or a kind of requests with more errors than the share that the version before had.
+func (s Shadow) watch(ctx context.Context, limit time.Duration, before map[string]float64) error {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	for end := time.Now().Add(limit); time.Now().Before(end); {
@@ -39,7 +41,7 @@ func (s Shadow) watch(ctx context.Context, limit time.Duration, before float64) 
 	return nil
 }
 
-func (s Shadow) look(ctx context.Context, before float64) error {
+func (s Shadow) look(ctx context.Context, before map[string]float64) error {
 	d, err := s.Client.Core.AppsV1().Deployments(s.Namespace).Get(ctx, s.Service, metav1.GetOptions{})
 	if err != nil {
 		return fmt.Errorf("look at the live %s: %w", s.Service, err)
@@ -73,14 +75,33 @@ func (s Shadow) pods(ctx context.Context, d *appsv1.Deployment) ([]corev1.Pod, e
 	return pods.Items, nil
 }
 
-// counts are how many requests and records were handled, and how many of them could not be.
-type counts struct{ handled, failed float64 }
+// counts are how many requests and records were handled, and how many of them could not be, by kind: a route that fails must not
+// hide behind what is asked more often.
+type counts map[string]count
 
-func (c counts) share() float64 {
+type count struct{ handled, failed float64 }
+
+func (c count) share() float64 {
 	if c.handled == 0 {
 		return 0
 	}
 	return c.failed / c.handled
+}
+
+func (c counts) add(kind string, handled, failed float64) {
+	n := c[kind]
+	c[kind] = count{n.handled + handled, n.failed + failed}
+}
+
+// shares are those of the errors, of kinds that have any.
+func (c counts) shares() map[string]float64 {
+	shares := map[string]float64{}
+	for kind, n := range c {
+		if n.failed > 0 {
+			shares[kind] = n.share()
+		}
+	}
+	return shares
 }
 
 const (
@@ -90,17 +111,20 @@ const (
 	toleratedErrors = 0.01
 )
 
-// worseThan says whether there are more errors than the share of before explains.
-func (c counts) worseThan(before float64) error {
-	if c.failed < fewErrors || c.share() <= 2*before+toleratedErrors {
-		return nil
+// worseThan says whether there are more errors of one kind than the shares of before explain.
+func (c counts) worseThan(before map[string]float64) error {
+	for _, kind := range slices.Sorted(maps.Keys(c)) {
+		if n := c[kind]; n.failed >= fewErrors && n.share() > 2*before[kind]+toleratedErrors {
+			return fmt.Errorf("of %.0f %s %.0f failed (%.1f %%; with the version before it were %.1f %%)", n.handled, kind, n.failed, 100*n.share(), 100*before[kind])
+		}
 	}
-	return fmt.Errorf("of %.0f requests and records %.0f failed (%.1f %%; with the version before it were %.1f %%)", c.handled, c.failed, 100*c.share(), 100*before)
+	return nil
 }
 
 // counted adds up what the ready ones of some pods say in their metrics. One that does not answer counts nothing: that it
 // is not well, its readiness says.
-func (s Shadow) counted(ctx context.Context, pods []corev1.Pod) (all counts, err error) {
+func (s Shadow) counted(ctx context.Context, pods []corev1.Pod) (counts, error) {
+	all := counts{}
 	for _, p := range pods {
 		if p.DeletionTimestamp != nil || kube.WhyNotReady(&p) != "" {
 			continue
@@ -110,7 +134,7 @@ func (s Shadow) counted(ctx context.Context, pods []corev1.Pod) (all counts, err
 			return all, ctx.Err()
 		}
 		if err == nil {
-			all.add(families)
+			all.read(families)
 		}
 	}
 	return all, nil
@@ -130,25 +154,34 @@ func (s Shadow) metrics(ctx context.Context, p corev1.Pod) (map[string]*dto.Metr
 	return shadow.Metrics(ctx, http.DefaultClient, "http://"+address)
 }
 
-// add counts requests by their status, and records by what messaging says of them.
-func (c *counts) add(families map[string]*dto.MetricFamily) {
+// ofRecords is the kind of all records.
+const ofRecords = "records"
+
+// read counts requests by their status, and records by what messaging says of them.
+func (c counts) read(families map[string]*dto.MetricFamily) {
 	for _, m := range families["http_requests_total"].GetMetric() {
-		n := m.GetCounter().GetValue()
-		c.handled += n
+		kind, failed, n := "", 0.0, m.GetCounter().GetValue()
 		for _, l := range m.GetLabel() {
-			if l.GetName() == "status" && strings.HasPrefix(l.GetValue(), "5") {
-				c.failed += n
+			switch l.GetName() {
+			case "route":
+				kind = "requests (" + l.GetValue() + ")"
+			case "status":
+				if strings.HasPrefix(l.GetValue(), "5") {
+					failed = n
+				}
 			}
 		}
+		c.add(kind, n, failed)
 	}
 	for name, bad := range map[string]bool{
 		"messaging_stored_total": false, "messaging_repeated_total": false, "messaging_refused_total": false, "messaging_dead_total": true, "messaging_lost_total": true,
 	} {
 		for _, m := range families[name].GetMetric() {
-			c.handled += m.GetCounter().GetValue()
+			n, failed := m.GetCounter().GetValue(), 0.0
 			if bad {
-				c.failed += m.GetCounter().GetValue()
+				failed = n
 			}
+			c.add(ofRecords, n, failed)
 		}
 	}
 }

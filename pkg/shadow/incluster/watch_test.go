@@ -9,9 +9,9 @@ import (
 )
 
 const said = `# TYPE http_requests_total counter
-http_requests_total{method="GET",route="/api/messages",status="200"} 90
-http_requests_total{method="GET",route="/api/messages",status="404"} 5
-http_requests_total{method="GET",route="/api/messages",status="503"} 3
+http_requests_total{method="GET",route="GET /api/messages",status="200"} 90
+http_requests_total{method="GET",route="GET /api/messages",status="404"} 5
+http_requests_total{method="GET",route="GET /api/messages",status="503"} 3
 # TYPE messaging_stored_total counter
 messaging_stored_total 100
 # TYPE messaging_dead_total counter
@@ -23,34 +23,37 @@ func TestCounts(t *testing.T) {
 	var parser expfmt.TextParser
 	families, err := parser.TextToMetricFamilies(strings.NewReader(said))
 	require.NoError(t, err)
-	var c counts
-	c.add(families)
-	c.add(families)
-	require.Equal(t, counts{handled: 400, failed: 10}, c)
-	require.Zero(t, counts{}.share())
+	c := counts{}
+	c.read(families)
+	c.read(families)
+	require.Equal(t, counts{"requests (GET /api/messages)": {196, 6}, "records": {204, 4}}, c)
+	require.InDelta(t, 6.0/196, c.shares()["requests (GET /api/messages)"], 1e-9)
+	require.Zero(t, count{}.share())
+	require.Empty(t, counts{"records": {handled: 7}}.shares())
 }
 
-// A version is worse where its errors are neither few nor explained by those of the version before.
+// A version is worse where its errors of one kind are neither few nor explained by those of the version before.
 func TestWorse(t *testing.T) {
 	for name, tt := range map[string]struct {
-		now    counts
+		now    count
 		before float64
 		worse  bool
 	}{
-		"none":                   {now: counts{1000, 0}},
-		"few":                    {now: counts{10, 4}},
-		"many":                   {now: counts{100, 5}, worse: true},
-		"a small share":          {now: counts{1000, 9}},
-		"as many as before":      {now: counts{100, 10}, before: 0.1},
-		"many more than before":  {now: counts{100, 22}, before: 0.1, worse: true},
-		"everything fails":       {now: counts{5, 5}, before: 0.01, worse: true},
-		"everything as before":   {now: counts{500, 500}, before: 1},
+		"none":                   {now: count{1000, 0}},
+		"few":                    {now: count{10, 4}},
+		"many":                   {now: count{100, 5}, worse: true},
+		"a small share":          {now: count{1000, 9}},
+		"as many as before":      {now: count{100, 10}, before: 0.1},
+		"many more than before":  {now: count{100, 22}, before: 0.1, worse: true},
+		"everything fails":       {now: count{5, 5}, before: 0.01, worse: true},
+		"everything as before":   {now: count{500, 500}, before: 1},
 		"nothing handled at all": {},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := tt.now.worseThan(tt.before)
+			all := counts{"requests (GET /api/messages)": tt.now, "records": {handled: 1_000_000}}
+			err := all.worseThan(map[string]float64{"requests (GET /api/messages)": tt.before})
 			require.Equal(t, tt.worse, err != nil, err)
 		})
 	}
-	require.EqualError(t, counts{100, 22}.worseThan(0.1), "of 100 requests and records 22 failed (22.0 %; with the version before it were 10.0 %)")
+	require.EqualError(t, counts{"records": {100, 22}}.worseThan(map[string]float64{"records": 0.1}), "of 100 records 22 failed (22.0 %; with the version before it were 10.0 %)")
 }
