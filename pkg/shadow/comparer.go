@@ -214,10 +214,22 @@ func (c *Comparer) sawFacts(f records.Facts) {
 	}
 }
 
-// sawProcess notes what a side's process holds, and when it started: one that started again has ended before.
-func (c *Comparer) sawProcess(s side.Side, started float64, bytes int64) {
+// restarts gives how often a side's process has ended so far.
+func (c *Comparer) restarts(s side.Side) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.sides[s].Restarts
+}
+
+// sawProcess notes what a side's process holds, and when it started: one that started again has ended before. restarts is
+// how many there were before the process was asked. If it has ended since, the answer is that of the one before, which
+// must not be taken for the next.
+func (c *Comparer) sawProcess(s side.Side, restarts int, started float64, bytes int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.sides[s].Restarts != restarts {
+		return
+	}
 	if before := c.started[s]; before != 0 && started != before {
 		c.restarted(s)
 	}

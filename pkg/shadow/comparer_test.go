@@ -106,14 +106,17 @@ func TestEvidenceStays(t *testing.T) {
 func TestRestarts(t *testing.T) {
 	c := newComparer(t, compare.Rules{})
 	restarts := func() int { return c.Evidence().Sides["candidate"].Restarts }
-	c.sawProcess(side.Candidate, 100, 1<<20)
-	c.sawProcess(side.Candidate, 100, 1<<20)
+	saw := func(started float64) { c.sawProcess(side.Candidate, c.restarts(side.Candidate), started, 1<<20) }
+	saw(100)
+	saw(100)
 	require.Zero(t, restarts())
-	c.sawProcess(side.Candidate, 200, 1<<20)
+	saw(200)
 	require.Equal(t, 1, restarts())
+	asked := c.restarts(side.Candidate)
 	c.Ended(side.Candidate, errors.New("exit status 2"))
 	require.Equal(t, 2, restarts())
-	c.sawProcess(side.Candidate, 300, 1<<20)
+	c.sawProcess(side.Candidate, asked, 200, 1<<20) // what it said before its end comes late
+	saw(300)
 	require.Equal(t, 2, restarts())
 	require.Equal(t, "exit status 2", c.Evidence().Sides["candidate"].Ended)
 	require.Equal(t, verdict.Fail, c.Evidence().Verdict.State)

@@ -19,7 +19,7 @@ import (
 func TestResume(t *testing.T) {
 	c := newComparer(t, compare.Rules{})
 	give(t, c, 1, `{"a": 1}`, `{"a": 2}`, `{"a": 1}`)
-	c.sawProcess(side.Candidate, 100, 1<<20)
+	c.sawProcess(side.Candidate, 0, 100, 1<<20)
 	good, err := c.snapshot(records.Begin(map[int32]int64{0: 2}, nil))
 	require.NoError(t, err)
 
@@ -29,7 +29,7 @@ func TestResume(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, map[int32]int64{0: 2}, begin.First)
 	require.EqualValues(t, 1, next.Evidence().Verdict.Samples)
-	next.sawProcess(side.Candidate, 200, 1<<20)
+	next.sawProcess(side.Candidate, 0, 200, 1<<20)
 	require.Equal(t, 1, next.Evidence().Sides["candidate"].Restarts, "one that started again meanwhile")
 
 	for name, saved := range map[string][]byte{

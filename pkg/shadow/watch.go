@@ -32,8 +32,9 @@ func (c *Comparer) watch(ctx context.Context, processes map[side.Side]string, al
 	defer tick.Stop()
 	for {
 		for s, url := range processes {
+			restarts := c.restarts(s)
 			if m, err := Metrics(ctx, client, url); err == nil {
-				c.sawProcess(s, gauge(m[startMetric]), int64(gauge(m[memoryMetric])))
+				c.sawProcess(s, restarts, gauge(m[startMetric]), int64(gauge(m[memoryMetric])))
 			}
 		}
 		also()
