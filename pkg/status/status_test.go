@@ -98,7 +98,7 @@ func cluster(objects ...runtime.Object) *fake.Clientset {
 	return api
 }
 
-func steps(states ...string) func() ([]status.Step, error) {
+func steps(states ...status.State) func() ([]status.Step, error) {
 	all := []status.Step{
 		{Name: "0-foundation", Stack: "0-foundation", Detail: "1 added"},
 		{Name: "1-cluster", Stack: "1-cluster", Detail: "no changes"},
@@ -106,33 +106,65 @@ func steps(states ...string) func() ([]status.Step, error) {
 		{Name: "5-release/release chat", Stack: "5-release", Detail: "upgraded"},
 	}
 	for i, s := range states {
-		all[i].State, all[i].At = s, ago(time.Duration(len(states)-i)*10*time.Minute)
-		if s == "pending" {
-			all[i].At, all[i].Detail = time.Time{}, ""
-		}
-		if s == "failed" {
-			all[i].Detail = "deployment/auth is not ready"
+		all[i].State, all[i].Since = s, ago(time.Duration(len(states)-i)*10*time.Minute)
+		switch s {
+		case status.Pending:
+			all[i].Since, all[i].Detail = time.Time{}, ""
+		case status.Working:
+			all[i].Reason, all[i].Detail = "it is running, or it was interrupted", ""
+		case status.Failed:
+			all[i].Reason, all[i].Next, all[i].Detail = "deployment/auth is not ready", "labctl up", ""
 		}
 	}
 	return func() ([]status.Step, error) { return all, nil }
 }
 
-func sources(api kubernetes.Interface, states ...string) status.Sources {
-	s := status.Sources{
-		Lab: "chat", Environment: "local", Target: "local", Steps: steps(states...),
-		Now: func() time.Time { return noon }, Timeout: 10 * time.Second, API: api,
+// world is what the sources of a test know.
+type world struct {
+	access    status.Access
+	steps     func() ([]status.Step, error)
+	processes func(context.Context) ([]status.Component, int64, error)
+	urls      []status.URL
+	findings  []status.Finding
+}
+
+func lab(api kubernetes.Interface, states ...status.State) world {
+	return world{access: status.Access{Declared: true, API: api, Timeout: 10 * time.Second}, steps: steps(states...)}
+}
+
+// labWithout is a lab without a cluster to ask.
+func labWithout(declared bool, why string, states ...status.State) world {
+	return world{access: status.Access{Declared: declared, Missing: why}, steps: steps(states...)}
+}
+
+func (w world) sources() status.Sources {
+	from := status.Sources{Lab: "chat", Environment: "local", Target: "local", Now: func() time.Time { return noon }}
+	from.Followers = []status.Follower{
+		status.FollowJournal(w.steps),
+		status.FollowFindings("states", func(context.Context) ([]status.Finding, error) { return w.findings, nil }),
+		status.FollowAddresses(func(context.Context) ([]status.URL, error) { return w.urls, nil }),
+		status.FollowCluster(func(context.Context) status.Access { return w.access }),
 	}
+	if w.processes != nil {
+		from.Followers = append(from.Followers, status.FollowMachine(w.processes))
+	}
+	return from
+}
+
+func (w world) collect(t *testing.T) *status.Snapshot {
+	t.Helper()
+	s := status.Collect(t.Context(), w.sources())
+	require.True(t, s.Complete())
 	return s
 }
 
 func processes(broken bool) func(context.Context) ([]status.Component, int64, error) {
 	return func(context.Context) ([]status.Component, int64, error) {
-		all := []status.Component{
-			{Name: "etcd", Running: true, Since: ago(72 * time.Hour)},
-			{Name: "kubelet", Running: !broken, Restarts: 2, Since: ago(45 * time.Second), Reason: "exit code 1"},
-		}
-		if !broken {
-			all[1].Reason = ""
+		all := []status.Component{{Name: "etcd"}, {Name: "kubelet", Restarts: 2}}
+		all[0].State, all[0].Since = status.Up, ago(72*time.Hour)
+		all[1].State, all[1].Since = status.Up, ago(45*time.Second)
+		if broken {
+			all[1].State, all[1].Reason = status.Down, "exit code 1"
 		}
 		return all, 1288490188, nil
 	}
@@ -141,80 +173,68 @@ func processes(broken bool) func(context.Context) ([]status.Component, int64, er
 func TestSnapshots(t *testing.T) {
 	for _, tt := range []struct {
 		name string
-		from func() status.Sources
+		from func() world
 		want status.State
 	}{
-		{"up", func() status.Sources {
-			s := sources(cluster(
+		{"up", func() world {
+			s := lab(cluster(
 				node(corev1.ConditionTrue, ""), statefulSet("data", "kafka", 1), statefulSet("data", "mongodb", 1),
 				deployment("chat", "auth", 1, 1), deployment("chat", "gateway", 2, 2),
 				pod("chat", "gateway", "gateway-1", running(1)), pod("chat", "gateway", "gateway-2", running(2)), pod("data", "kafka", "kafka-0", running(0)),
 				&appsv1.DaemonSet{ObjectMeta: meta("kube-system", "proxy", 72*time.Hour), Spec: appsv1.DaemonSetSpec{Selector: selects("proxy")}, Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: 1, NumberAvailable: 1}},
-			), "done", "done", "done", "done")
-			s.Processes = processes(false)
-			s.URLs = []status.URL{{Name: "chat", Address: "http://127.0.0.1:8080"}}
+			), status.Up, status.Up, status.Up, status.Up)
+			s.processes = processes(false)
+			s.urls = []status.URL{{Name: "chat", Address: "http://127.0.0.1:8080"}}
 			return s
 		}, status.Up},
-		{"partial", func() status.Sources {
-			s := sources(cluster(
+		{"partial", func() world {
+			s := lab(cluster(
 				node(corev1.ConditionFalse, "container runtime network not ready"), deployment("chat", "auth", 0, 1), deployment("chat", "gateway", 2, 2),
 				pod("chat", "auth", "auth-1", container(corev1.ContainerStatus{
 					RestartCount: 3, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off 40s"}},
 					LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 2, Reason: "Error"}},
 				})),
-			), "done", "done", "done", "failed")
-			s.Processes = processes(true)
+			), status.Up, status.Up, status.Up, status.Failed)
+			s.processes = processes(true)
 			return s
 		}, status.Partial},
-		{"down", func() status.Sources {
-			s := sources(nil, "pending", "pending", "pending", "pending")
-			s.NoAPI = "there is no cluster"
-			return s
+		{"down", func() world {
+			return labWithout(true, "there is no cluster", status.Pending, status.Pending, status.Pending, status.Pending)
 		}, status.Down},
-		{"no-cluster", func() status.Sources {
-			s := sources(nil, "done", "done", "done", "done")
-			s.Undeclared, s.NoAPI = true, "no stack has an output called kubeconfig"
-			return s
+		{"no-cluster", func() world {
+			return labWithout(false, "no stack has an output called kubeconfig", status.Up, status.Up, status.Up, status.Up)
 		}, status.Up},
-		{"no-cluster-failed", func() status.Sources {
-			s := sources(nil, "done", "done", "done", "failed")
-			s.Undeclared = true
-			return s
+		{"no-cluster-failed", func() world {
+			return labWithout(false, "", status.Up, status.Up, status.Up, status.Failed)
 		}, status.Partial},
-		{"no-cluster-pending", func() status.Sources {
-			s := sources(nil, "pending", "pending", "pending", "pending")
-			s.Undeclared = true
-			return s
+		{"no-cluster-pending", func() world {
+			return labWithout(false, "", status.Pending, status.Pending, status.Pending, status.Pending)
 		}, status.Down},
-		{"missing-cluster", func() status.Sources {
-			s := sources(nil, "done", "done", "done", "done")
-			s.NoAPI = `output "kubeconfig" of stack "1-cluster" is empty`
-			return s
+		{"missing-cluster", func() world {
+			return labWithout(true, `output "kubeconfig" of stack "1-cluster" is empty`, status.Up, status.Up, status.Up, status.Up)
 		}, status.Partial},
-		{"cut-off", func() status.Sources {
-			s := sources(nil, "done", "started", "pending", "pending")
-			s.NoAPI = "its kubeconfig is not known yet"
-			return s
+		{"cut-off", func() world {
+			return labWithout(true, "its kubeconfig is not known yet", status.Up, status.Working, status.Pending, status.Pending)
 		}, status.Partial},
-		{"dead", func() status.Sources {
+		{"dead", func() world {
 			api := cluster()
 			api.PrependReactor("*", "*", func(ktesting.Action) (bool, runtime.Object, error) {
 				return true, nil, errors.New("dial tcp 127.0.0.1:6443: connect: connection refused")
 			})
-			s := sources(api, "done", "done", "done", "done")
-			s.Processes = func(context.Context) ([]status.Component, int64, error) {
+			s := lab(api, status.Up, status.Up, status.Up, status.Up)
+			s.processes = func(context.Context) ([]status.Component, int64, error) {
 				return nil, 0, errors.New("state.json is broken")
 			}
 			return s
 		}, status.Partial},
-		{"no-journal", func() status.Sources {
-			s := sources(cluster(node(corev1.ConditionTrue, "", corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue, Message: "disk is full"})))
-			s.Steps = func() ([]status.Step, error) { return nil, errors.New("journal.json: permission denied") }
+		{"no-journal", func() world {
+			s := lab(cluster(node(corev1.ConditionTrue, "", corev1.NodeCondition{Type: corev1.NodeDiskPressure, Status: corev1.ConditionTrue, Message: "disk is full"})))
+			s.steps = func() ([]status.Step, error) { return nil, errors.New("journal.json: permission denied") }
 			return s
 		}, status.Partial},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := status.Collect(t.Context(), tt.from())
+			got := tt.from().collect(t)
 			require.Equal(t, tt.want, got.State)
 			require.Equal(t, tt.want == status.Partial, len(got.Problems) > 0)
 			var text bytes.Buffer
@@ -276,11 +296,11 @@ func TestWhyAWorkloadIsNotReady(t *testing.T) {
 		{"old pods do not count", []runtime.Object{rolling(deployment("chat", "auth", 2, 2), 1)}, 1, "1 of 2 pods ready"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			s := status.Collect(t.Context(), sources(cluster(tt.objects...)))
-			w := s.Namespaces[0].Workloads[0]
+			w := lab(cluster(tt.objects...)).collect(t).Namespaces[0].Workloads[0]
 			require.Equal(t, tt.want, w.Reason)
 			require.Equal(t, tt.ready, w.Ready)
-			require.Equal(t, tt.want == "", w.IsReady())
+			require.Equal(t, tt.want == "", w.State == status.Up)
+			require.Equal(t, tt.want == "", w.Next == "")
 		})
 	}
 }
@@ -290,8 +310,8 @@ func TestOneRefusedListLeavesTheOthers(t *testing.T) {
 	api.PrependReactor("list", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "", errors.New("no"))
 	})
-	s := status.Collect(t.Context(), sources(api, "done", "done", "done", "done"))
-	require.True(t, s.Cluster.Reachable)
+	s := lab(api, status.Up, status.Up, status.Up, status.Up).collect(t)
+	require.Equal(t, status.Partial, s.Cluster.State)
 	require.Equal(t, status.Partial, s.State)
 	require.Len(t, s.Problems, 1)
 	require.Contains(t, s.Problems[0], "nodes cannot be listed: ")
@@ -311,10 +331,10 @@ func TestSilentAPI(t *testing.T) {
 	defer close(release)
 	api, err := kubernetes.NewForConfig(&rest.Config{Host: server.URL})
 	require.NoError(t, err)
-	from := sources(api, "done", "done", "done", "done")
-	from.Timeout = 100 * time.Millisecond
-	s := status.Collect(t.Context(), from)
-	require.False(t, s.Cluster.Reachable)
+	from := lab(api, status.Up, status.Up, status.Up, status.Up)
+	from.access.Timeout = 100 * time.Millisecond
+	s := from.collect(t)
+	require.Equal(t, status.Unknown, s.Cluster.State)
 	require.Equal(t, "no answer in time", s.Cluster.Reason)
 	require.Equal(t, []string{"the cluster cannot be reached: no answer in time"}, s.Problems)
 	require.Len(t, s.Stacks, 3)
@@ -322,20 +342,20 @@ func TestSilentAPI(t *testing.T) {
 
 // A lab without any step, as all of them have `when = false`, has nothing left to do.
 func TestNoSteps(t *testing.T) {
-	from := sources(nil)
-	from.Steps = func() ([]status.Step, error) { return nil, nil }
-	from.Undeclared = true
-	require.Equal(t, status.Up, status.Collect(t.Context(), from).State)
-	from.Undeclared = false
-	require.Equal(t, status.Down, status.Collect(t.Context(), from).State)
+	for declared, want := range map[bool]status.State{false: status.Up, true: status.Down} {
+		from := labWithout(declared, "")
+		from.steps = func() ([]status.Step, error) { return nil, nil }
+		require.Equal(t, want, from.collect(t).State)
+	}
 }
 
-func TestProblemsOfTheSources(t *testing.T) {
-	from := sources(nil, "done", "done", "done", "done")
-	from.Undeclared, from.Problems = true, []string{"the outputs of the stacks cannot be read: no network"}
-	s := status.Collect(t.Context(), from)
+func TestFindings(t *testing.T) {
+	from := labWithout(false, "", status.Up, status.Up, status.Up, status.Up)
+	from.findings = []status.Finding{{Text: "3-old has a state and no stack", Next: "labctl down 3-old"}}
+	s := from.collect(t)
 	require.Equal(t, status.Partial, s.State)
-	require.Equal(t, from.Problems, s.Problems)
+	require.Equal(t, []string{"3-old has a state and no stack"}, s.Problems)
+	require.Equal(t, []status.Finding{{Source: "states", Text: "3-old has a state and no stack", Next: "labctl down 3-old"}}, s.Findings)
 }
 
 // A client whose token comes from a program that hangs costs the time limit, and no more.
@@ -347,8 +367,7 @@ func TestSilentClient(t *testing.T) {
 		<-release
 		return true, nil, errors.New("released")
 	})
-	from := sources(api, "done", "done", "done", "done")
-	from.Timeout = 100 * time.Millisecond
-	s := status.Collect(t.Context(), from)
-	require.Equal(t, []string{"the cluster cannot be reached: no answer in time"}, s.Problems)
+	from := lab(api, status.Up, status.Up, status.Up, status.Up)
+	from.access.Timeout = 100 * time.Millisecond
+	require.Equal(t, []string{"the cluster cannot be reached: no answer in time"}, from.collect(t).Problems)
 }

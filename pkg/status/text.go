@@ -22,12 +22,12 @@ func (s *Snapshot) Text(w io.Writer) error {
 
 	t := table{{"STACK", "STATE", "SINCE", "DETAIL"}}
 	for _, st := range s.Stacks {
-		t.add(st.ID, st.State, s.age(st.At), st.Detail)
-		if st.State == StepDone || st.State == StepPending || len(st.Steps) == 1 {
+		t.add(st.ID, string(st.State), s.age(st.Since), or(st.Reason, st.Detail))
+		if st.State == Up || st.State == Pending || len(st.Steps) == 1 {
 			continue
 		}
 		for _, step := range st.Steps {
-			t.add("  "+step.Short(), step.State, s.age(step.At), step.Detail)
+			t.add("  "+step.Short(), string(step.State), s.age(step.Since), or(step.Reason, step.Detail))
 		}
 	}
 	t.write(&b)
@@ -40,28 +40,20 @@ func (s *Snapshot) Text(w io.Writer) error {
 		}
 		b.WriteString("\n")
 	}
-	t = table{{"COMPONENT", "STATE", "RESTARTS", "AGE", "DETAIL"}}
+	t = table{{"COMPONENT", "STATE", "RESTARTS", "SINCE", "DETAIL"}}
 	for _, p := range c.Components {
-		state := "running"
-		if !p.Running {
-			state = "stopped"
-		}
-		t.add(p.Name, state, fmt.Sprint(p.Restarts), s.age(p.Since), p.Reason)
+		t.add(p.Name, string(p.State), fmt.Sprint(p.Restarts), s.age(p.Since), p.Reason)
 	}
 	t.write(&b)
 	t = table{{"NODE", "STATE", "VERSION", "AGE", "DETAIL"}}
 	for _, n := range c.Nodes {
-		state := "ready"
-		if !n.Ready {
-			state = "not ready"
-		}
-		t.add(n.Name, state, n.Version, s.age(n.Created), n.Reason)
+		t.add(n.Name, string(n.State), n.Version, s.age(n.Created), n.Reason)
 	}
 	t.write(&b)
-	t = table{{"NAMESPACE", "WORKLOAD", "READY", "RESTARTS", "AGE", "DETAIL"}}
+	t = table{{"NAMESPACE", "WORKLOAD", "STATE", "READY", "RESTARTS", "AGE", "DETAIL"}}
 	for _, n := range s.Namespaces {
-		for _, l := range n.Workloads {
-			t.add(n.Name, l.Kind+"/"+l.Name, fmt.Sprintf("%d/%d", l.Ready, l.Desired), fmt.Sprint(l.Restarts), s.age(l.Created), l.Reason)
+		for _, w := range n.Workloads {
+			t.add(n.Name, string(w.Kind)+"/"+w.Name, string(w.State), fmt.Sprintf("%d/%d", w.Ready, w.Desired), fmt.Sprint(w.Restarts), s.age(w.Created), w.Reason)
 		}
 	}
 	t.write(&b)
@@ -69,12 +61,14 @@ func (s *Snapshot) Text(w io.Writer) error {
 	return err
 }
 
-// age gives the time since then in its largest unit or two: 45s, 12m, 3h20m, 5d.
-func (s *Snapshot) age(then time.Time) string {
+func (s *Snapshot) age(then time.Time) string { return Age(s.At, then) }
+
+// Age gives the time from then to now in its largest unit or two: 45s, 12m, 3h20m, 5d; nothing where then is not known.
+func Age(now, then time.Time) string {
 	if then.IsZero() {
 		return ""
 	}
-	switch d := max(s.At.Sub(then), 0); {
+	switch d := max(now.Sub(then), 0); {
 	case d < 2*time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))
 	case d < 2*time.Hour:
@@ -117,4 +111,26 @@ func (t table) write(b *strings.Builder) {
 		}
 		b.WriteString(strings.TrimRight(line.String(), " ") + "\n")
 	}
+}
+
+// Since tells what is in another state than in an earlier snapshot, a line each.
+func (s *Snapshot) Since(earlier *Snapshot) (lines []string) {
+	was := map[string]Condition{}
+	for _, p := range earlier.Parts() {
+		was[p.String()] = p.Condition
+	}
+	for _, p := range s.Parts() {
+		before, had := was[p.String()]
+		delete(was, p.String())
+		if had && before.State == p.State && before.Reason == p.Reason {
+			continue
+		}
+		lines = append(lines, strings.TrimSuffix(fmt.Sprintf("%s is %s: %s", p, p.State, p.Reason), ": "))
+	}
+	for _, p := range earlier.Parts() {
+		if _, gone := was[p.String()]; gone {
+			lines = append(lines, p.String()+" is gone")
+		}
+	}
+	return lines
 }

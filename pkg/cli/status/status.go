@@ -3,32 +3,28 @@ package status
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
+	"io"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/app"
-	"github.com/labctl/labctl/pkg/cluster"
-	"github.com/labctl/labctl/pkg/kube"
-	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/status"
+	"github.com/labctl/labctl/pkg/tui"
 )
-
-// remoteTimeout bounds each question to a cluster that runs elsewhere: kubelogin alone may take some seconds for a token.
-const remoteTimeout = 15 * time.Second
-
-// straysTimeout bounds the question which releases a cluster has of this lab.
-const straysTimeout = 3 * time.Second
-
-const unread = "the outputs of the stacks cannot be read"
 
 // Options are the command's flags.
 type Options struct {
 	Factory *cli.Factory
+	Plain   bool
 	JSON    bool
+	Watch   bool
+	Wait    string
+	Timeout time.Duration
 }
 
 // NewCmdStatus makes the command.
@@ -37,13 +33,25 @@ func NewCmdStatus(f *cli.Factory, runF func(*Options) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the lab's status",
-		Long: `Show how far the stacks got, whether the cluster's own processes run, and whether its workloads are ready. The exit
-code is 0 when the whole lab is up and ready, and 2 when something is missing or not ready.
+		Long: `Show how far the stacks got, whether the cluster's own processes run, and whether its workloads are ready.
+
+On a terminal, show it on the whole screen, and go on as it changes: enter opens what is under the cursor, ? shows the
+keys, q leaves. Elsewhere, and with --plain, print it once. The exit code is then 0 when the whole lab is up and ready,
+and 2 when something is missing or not ready.
 
 The cluster is asked through the kubeconfig that the stacks give. A lab that declares no cluster (no lab_cluster, no
-release, no output called kubeconfig) is up when all of its steps are done.`,
+release, no output called kubeconfig) is up when all of its steps are done.
+
+With --watch, go on and print each change as a line, or with --json each status as a line, until Ctrl-C.
+
+With --wait, print nothing until the lab (up, down) or a part of it reaches a state: KIND/NAME=STATE, or KIND/NAME for
+up. The kinds are stack, step, cluster, component, node, deployment, statefulset, daemonset, pod and source; the states are up,
+working, pending, partial, failed, down and unknown. The exit code is 2 if the time is over first.`,
 		Example: `  labctl status
-  labctl status --json | jq .problems`,
+  labctl status --json | jq .problems
+  labctl status --watch
+  labctl status --wait up --timeout 10m
+  labctl status --wait deployment/gateway`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
@@ -52,121 +60,147 @@ release, no output called kubeconfig) is up when all of its steps are done.`,
 			return run(cmd.Context(), opts)
 		},
 	}
-	cmd.Flags().BoolVar(&opts.JSON, "json", false, "print JSON")
+	flags := cmd.Flags()
+	flags.BoolVar(&opts.Plain, "plain", false, "print the status once, also on a terminal")
+	flags.BoolVar(&opts.JSON, "json", false, "print JSON")
+	flags.BoolVarP(&opts.Watch, "watch", "w", false, "print what changes, until Ctrl-C")
+	flags.StringVar(&opts.Wait, "wait", "", "wait until `CONDITION` holds, such as up or deployment/gateway=up")
+	flags.DurationVar(&opts.Timeout, "timeout", 5*time.Minute, "wait for `TIME` at most")
+	cmd.MarkFlagsMutuallyExclusive("watch", "wait")
 	return cmd
 }
 
 func run(ctx context.Context, opts *Options) error {
+	var goal status.Goal
+	if opts.Wait != "" {
+		var err error
+		if goal, err = status.ParseGoal(opts.Wait); err != nil {
+			return &cli.Error{What: "--wait: " + err.Error(), Next: []string{"labctl status --help"}, Code: cli.ExitConfig}
+		}
+	}
 	l, err := app.Open(opts.Factory)
 	if err != nil {
 		return err
 	}
-	orphans, err := l.Engine.Orphans()
-	strays := findStrays(ctx, l)
-	s := status.Collect(ctx, sources(ctx, l, orphans, strays, err))
-	if opts.JSON {
-		err = cli.WriteJSON(opts.Factory.IO.Out, s)
-	} else {
-		err = s.Text(opts.Factory.IO.Out)
-	}
+	from := sources(l)
 	switch {
-	case err != nil:
+	case opts.Wait != "":
+		return wait(ctx, opts, from, goal)
+	case opts.Watch:
+		return watch(ctx, opts, from)
+	case opts.Factory.IO.Screen && !opts.Plain && !opts.JSON:
+		return screen(ctx, opts, l, from)
+	}
+	s := status.Collect(ctx, from)
+	if err := show(opts, s); err != nil {
 		return err
+	}
+	return verdict(opts, s)
+}
+
+// screen shows the lab until the user has seen enough.
+func screen(ctx context.Context, opts *Options, l *app.Lab, from status.Sources) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	o := opener{lab: l, kubectl: func(ctx context.Context) (string, error) { return app.FindTool(ctx, opts.Factory, "kubectl") }}
+	return tui.Run(ctx, tui.Options{
+		Snapshots: status.Watch(ctx, from), Open: o.open, Line: l.Line, In: opts.Factory.IO.In, Out: opts.Factory.IO.Out, Color: opts.Factory.IO.Color,
+	})
+}
+
+func show(opts *Options, s *status.Snapshot) error {
+	if opts.JSON {
+		return cli.WriteJSON(opts.Factory.IO.Out, s)
+	}
+	return s.Text(opts.Factory.IO.Out)
+}
+
+// verdict is the error that the command ends with.
+func verdict(opts *Options, s *status.Snapshot) error {
+	switch {
 	case s.State == status.Up:
 		return nil
 	case opts.JSON:
 		return cli.Silent(cli.ExitChanges)
 	}
-	if left := len(orphans) + len(strays); left > 0 && len(s.Problems) == left { // they are all that is wrong
-		what, next := "the lab is up, and there is a state without a stack", []string(nil)
-		for _, o := range orphans {
-			next = append(next, o.Down())
+	what, next, left := "the lab is up, and there is a state without a stack", []string(nil), 0
+	for _, f := range s.Findings {
+		switch f.Source {
+		case releasesSource:
+			what = "the lab is up, and there is more than its files say"
+		case statesSource:
+		default:
+			continue
 		}
-		for _, stray := range strays {
-			what, next = "the lab is up, and there is more than its files say", append(next, stray.Next())
-		}
+		next, left = append(next, f.Next), left+1
+	}
+	if left > 0 && len(s.Problems) == left { // they are all that is wrong
 		return &cli.Error{What: what, Next: slices.Compact(next), Code: cli.ExitChanges}
 	}
 	return &cli.Error{What: "the lab is not completely up", Next: []string{"labctl up"}, Code: cli.ExitChanges}
 }
 
-// findStrays gives the releases that no stack names any more. A cluster that does not tell in time has none: what is wrong with it is said
-// elsewhere.
-func findStrays(ctx context.Context, l *app.Lab) []lab.Stray {
-	ctx, cancel := context.WithTimeout(ctx, straysTimeout)
+// wait returns when a goal is reached.
+func wait(ctx context.Context, opts *Options, from status.Sources, goal status.Goal) error {
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	found, err := l.Engine.Strays(ctx)
-	if err != nil {
-		return nil
+	over := time.NewTimer(opts.Timeout)
+	defer over.Stop()
+	snapshots, why := status.Watch(ctx, from), "nothing is known of it yet"
+	for {
+		select {
+		case s, more := <-snapshots:
+			if !more {
+				return context.Cause(ctx)
+			}
+			reached := false
+			if reached, why = s.Reached(goal); reached {
+				if opts.JSON {
+					return cli.WriteJSON(opts.Factory.IO.Out, s)
+				}
+				return nil
+			}
+		case <-over.C:
+			return &cli.Error{What: fmt.Sprintf("waited %s for %s: %s", opts.Timeout, goal, why), Next: []string{"labctl status"}, Code: cli.ExitChanges}
+		}
 	}
-	return found
 }
 
-// sources gathers what a snapshot of the lab is made of.
-func sources(ctx context.Context, l *app.Lab, orphans []lab.Orphan, strays []lab.Stray, unlisted error) status.Sources {
-	from := status.Sources{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target}
-	from.Steps = func() ([]status.Step, error) {
-		steps, err := l.Engine.Steps()
-		var out []status.Step
-		for _, s := range steps {
-			out = append(out, status.Step{Name: s.Name, Stack: s.Stack, State: string(s.State), At: s.At, Detail: s.Detail})
+// watch prints what changes, until the user has seen enough.
+func watch(ctx context.Context, opts *Options, from status.Sources) error {
+	var last *status.Snapshot
+	for s := range status.Watch(ctx, from) {
+		if !s.Complete() && last == nil {
+			continue
 		}
-		return out, err
-	}
-	if unlisted != nil {
-		from.Problems = append(from.Problems, unlisted.Error())
-	}
-	for _, o := range orphans {
-		from.Problems = append(from.Problems, o.String())
-	}
-	for _, stray := range strays {
-		from.Problems = append(from.Problems, stray.String())
-	}
-	running, err := l.Engine.Running()
-	if err != nil {
-		from.Problems = append(from.Problems, err.Error())
-	}
-	from.Problems = append(from.Problems, running...)
-	outputs, err := l.Engine.Outputs(ctx)
-	if err != nil {
-		reason, _, _ := strings.Cut(err.Error(), "\n")
-		from.Problems = append(from.Problems, unread+": "+reason)
-	}
-	if url := text(outputs["release"]["url"]); url != "" {
-		from.URLs = []status.URL{{Name: "chat", Address: url}}
-	}
-	if dir, err := l.ClusterDir(); err == nil {
-		from.Processes = func(context.Context) ([]status.Component, int64, error) { return processes(dir) }
-	} else { // labctl does not run this cluster, which may be far away
-		from.Timeout = remoteTimeout
-	}
-	c := findCluster(l.Graph, outputs)
-	from.Undeclared, from.NoAPI = !c.declared, c.missing
-	if err != nil {
-		from.NoAPI = unread
-	}
-	if c.kubeconfig != "" {
-		client, err := kube.New([]byte(c.kubeconfig))
-		if err != nil { // without err, which may quote the content
-			from.NoAPI = c.source + " is not the content of a kubeconfig"
-			return from
+		if err := tell(opts, last, s); err != nil {
+			return err
 		}
-		from.API = client.Core
+		last = s
 	}
-	return from
+	return context.Cause(ctx)
 }
 
-func processes(dir string) ([]status.Component, int64, error) {
-	s, err := cluster.Inspect(dir)
-	if err != nil || !s.Exists {
-		return nil, 0, err
+func tell(opts *Options, last, s *status.Snapshot) error {
+	out := opts.Factory.IO.Out
+	switch {
+	case opts.JSON:
+		line, err := json.Marshal(s)
+		if err == nil {
+			_, err = out.Write(append(line, '\n'))
+		}
+		return err
+	case last == nil:
+		if err := s.Text(out); err != nil {
+			return err
+		}
+		_, err := io.WriteString(out, "\n")
+		return err
 	}
-	if !s.Running {
-		return []status.Component{{Name: "node", Reason: "stopped; `labctl cluster start` or `labctl up` starts it"}}, 0, nil
+	for _, line := range s.Since(last) {
+		if _, err := fmt.Fprintf(out, "%s  %s\n", s.At.Local().Format(time.TimeOnly), line); err != nil {
+			return err
+		}
 	}
-	var out []status.Component
-	for _, c := range s.Components {
-		out = append(out, status.Component{Name: c.Name, Running: c.Running, Restarts: c.Restarts, Since: c.Since, Reason: c.LastExit})
-	}
-	return out, s.MemoryBytes, nil
+	return nil
 }

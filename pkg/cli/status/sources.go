@@ -1,0 +1,162 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/labctl/labctl/pkg/cli/app"
+	"github.com/labctl/labctl/pkg/cluster"
+	"github.com/labctl/labctl/pkg/kube"
+	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/pkg/status"
+)
+
+const (
+	// remoteTimeout bounds each question to a cluster that runs elsewhere: kubelogin alone may take some seconds for a token.
+	remoteTimeout = 15 * time.Second
+	// straysTimeout bounds the question which releases a cluster has of this lab.
+	straysTimeout = 3 * time.Second
+)
+
+// The sources whose findings say that there is more than the lab's files tell.
+const (
+	statesSource   = "states"
+	releasesSource = "releases"
+)
+
+const unread = "the outputs of the stacks cannot be read"
+
+// sources are what a snapshot of the lab is made of.
+func sources(l *app.Lab) status.Sources {
+	return status.Sources{
+		Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target,
+		Followers: []status.Follower{
+			status.FollowJournal(func() ([]status.Step, error) { return steps(l) }),
+			status.FollowFindings(statesSource, func(context.Context) ([]status.Finding, error) { return orphans(l) }),
+			status.FollowFindings(releasesSource, func(ctx context.Context) ([]status.Finding, error) { return strays(ctx, l), nil }),
+			status.FollowFindings("terraform", func(context.Context) ([]status.Finding, error) { return running(l) }),
+			status.FollowAddresses(func(ctx context.Context) ([]status.URL, error) { return addresses(ctx, l) }),
+			status.FollowMachine(func(context.Context) ([]status.Component, int64, error) { return processes(l) }),
+			status.FollowCluster(func(ctx context.Context) status.Access { return find(ctx, l) }),
+		},
+	}
+}
+
+// steps gives the steps of `up` with how far each got.
+func steps(l *app.Lab) ([]status.Step, error) {
+	all, err := l.Engine.Steps()
+	var out []status.Step
+	for _, s := range all {
+		step := status.Step{Name: s.Name, Stack: s.Stack, Detail: s.Detail}
+		step.Since = s.At
+		switch s.State {
+		case lab.Pending:
+			step.State = status.Pending
+		case lab.Begun:
+			step.State, step.Reason, step.Next = status.Working, "it is running, or it was interrupted", "labctl up"
+		case lab.Failed:
+			step.State, step.Reason, step.Next, step.Detail = status.Failed, s.Detail, "labctl up", ""
+		case lab.Done:
+			step.State = status.Up
+		default:
+			step.State, step.Reason = status.Unknown, fmt.Sprintf("its state is %q", s.State)
+		}
+		out = append(out, step)
+	}
+	return out, err
+}
+
+func orphans(l *app.Lab) (found []status.Finding, err error) {
+	all, err := l.Engine.Orphans()
+	for _, o := range all {
+		found = append(found, status.Finding{Text: o.String(), Next: o.Down()})
+	}
+	return found, err
+}
+
+// strays gives the releases that no stack names any more. A cluster that does not tell in time has none: what is wrong with it is said
+// elsewhere.
+func strays(ctx context.Context, l *app.Lab) (found []status.Finding) {
+	ctx, cancel := context.WithTimeout(ctx, straysTimeout)
+	defer cancel()
+	all, err := l.Engine.Strays(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, s := range all {
+		found = append(found, status.Finding{Text: s.String(), Next: s.Next()})
+	}
+	return found
+}
+
+func running(l *app.Lab) (found []status.Finding, err error) {
+	all, err := l.Engine.Running()
+	for _, text := range all {
+		found = append(found, status.Finding{Text: text})
+	}
+	return found, err
+}
+
+func addresses(ctx context.Context, l *app.Lab) ([]status.URL, error) {
+	outputs, err := l.Engine.Outputs(ctx)
+	if err != nil {
+		reason, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, fmt.Errorf("%s: %s", unread, reason)
+	}
+	if url := text(outputs["release"]["url"]); url != "" {
+		return []status.URL{{Name: "chat", Address: url}}, nil
+	}
+	return nil, nil
+}
+
+// find finds the lab's cluster by what its stacks give now.
+func find(ctx context.Context, l *app.Lab) status.Access {
+	outputs, err := l.Engine.Outputs(ctx)
+	c := findCluster(l.Graph, outputs)
+	a := status.Access{Declared: c.declared, Missing: c.missing}
+	if err != nil {
+		a.Missing = unread
+	}
+	if _, err := l.ClusterDir(); err != nil { // labctl does not run this cluster, which may be far away
+		a.Timeout = remoteTimeout
+	}
+	if c.kubeconfig == "" {
+		return a
+	}
+	client, err := kube.New([]byte(c.kubeconfig))
+	if err != nil { // without err, which may quote the content
+		a.Missing = c.source + " is not the content of a kubeconfig"
+		return a
+	}
+	a.API = client.Core
+	return a
+}
+
+// processes gives the processes of a cluster that labctl runs.
+func processes(l *app.Lab) ([]status.Component, int64, error) {
+	dir, err := l.ClusterDir()
+	if err != nil {
+		return nil, 0, nil //nolint:nilerr // it runs none
+	}
+	s, err := cluster.Inspect(dir)
+	if err != nil || !s.Exists {
+		return nil, 0, err
+	}
+	if !s.Running {
+		node := status.Component{Name: "node"}
+		node.State, node.Reason, node.Next = status.Down, "stopped; `labctl cluster start` or `labctl up` starts it", "labctl cluster start"
+		return []status.Component{node}, 0, nil
+	}
+	var out []status.Component
+	for _, c := range s.Components {
+		one := status.Component{Name: c.Name, Restarts: c.Restarts}
+		one.State, one.Since, one.Reason = status.Up, c.Since, ""
+		if !c.Running {
+			one.State, one.Reason, one.Next = status.Down, c.LastExit, "labctl cluster start"
+		}
+		out = append(out, one)
+	}
+	return out, s.MemoryBytes, nil
+}

@@ -1,0 +1,303 @@
+package status
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/labctl/labctl/pkg/kube"
+)
+
+// lists are the objects of a cluster, kept up to date by watches.
+type lists struct {
+	nodes, deployments, statefulSets, daemonSets, pods *list
+	all                                                []*list
+	changed                                            chan struct{} // holds something when an object has changed
+}
+
+// list is the objects of one kind.
+type list struct {
+	what     string
+	informer cache.SharedIndexInformer
+
+	mu     sync.Mutex
+	failed error // why they could not be listed; nil once they were
+}
+
+// watchLists begins to list and watch, until ctx ends.
+func watchLists(ctx context.Context, api kubernetes.Interface) *lists {
+	f := informers.NewSharedInformerFactoryWithOptions(api, 0, informers.WithTransform(strip))
+	l := &lists{changed: make(chan struct{}, 1)}
+	add := func(what string, informer cache.SharedIndexInformer) *list {
+		one := &list{what: what, informer: informer}
+		l.all = append(l.all, one)
+		// Both fail only for an informer that runs or has ended, which this one has not begun.
+		_ = informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
+			one.mu.Lock()
+			one.failed = err
+			one.mu.Unlock()
+			l.nudge()
+		})
+		_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: func(any) { l.nudge() }, UpdateFunc: func(any, any) { l.nudge() }, DeleteFunc: func(any) { l.nudge() },
+		})
+		go informer.RunWithContext(ctx)
+		return one
+	}
+	l.nodes = add("nodes", f.Core().V1().Nodes().Informer())
+	l.deployments = add("deployments", f.Apps().V1().Deployments().Informer())
+	l.statefulSets = add("stateful sets", f.Apps().V1().StatefulSets().Informer())
+	l.daemonSets = add("daemon sets", f.Apps().V1().DaemonSets().Informer())
+	l.pods = add("pods", f.Core().V1().Pods().Informer())
+	return l
+}
+
+// strip drops what nobody reads of an object, which for pods is most of it.
+func strip(o any) (any, error) {
+	if m, ok := o.(metav1.ObjectMetaAccessor); ok {
+		meta, _ := m.GetObjectMeta().(*metav1.ObjectMeta)
+		if meta != nil {
+			meta.ManagedFields, meta.Annotations = nil, nil
+		}
+	}
+	if p, ok := o.(*corev1.Pod); ok {
+		p.Spec = corev1.PodSpec{NodeName: p.Spec.NodeName}
+	}
+	return o, nil
+}
+
+func (l *lists) nudge() {
+	select {
+	case l.changed <- struct{}{}:
+	default:
+	}
+}
+
+// await returns when each kind was listed, or could not be.
+func (l *lists) await(ctx context.Context, limit time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for slices.ContainsFunc(l.all, func(one *list) bool { return one.missing() == errUnanswered }) {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+		}
+	}
+}
+
+var errUnanswered = errors.New(noAnswer)
+
+// missing says why the objects of a kind are not known.
+func (l *list) missing() error {
+	if l.informer.HasSynced() {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	return errUnanswered
+}
+
+// read sums up what is known now.
+func (l *lists) read() (nodes []Node, namespaces []Namespace, unlisted []string) {
+	for _, one := range l.all {
+		if err := one.missing(); err != nil {
+			unlisted = append(unlisted, fmt.Sprintf("%s cannot be listed: %s", one.what, brief(err)))
+		}
+	}
+	for _, n := range objects[*corev1.Node](l.nodes) {
+		nodes = append(nodes, node(n))
+	}
+	slices.SortFunc(nodes, func(a, b Node) int { return strings.Compare(a.Name, b.Name) })
+	pods := map[string][]*corev1.Pod{}
+	for _, p := range objects[*corev1.Pod](l.pods) {
+		pods[p.Namespace] = append(pods[p.Namespace], p)
+	}
+	by := map[string][]Workload{}
+	add := func(r rollout) {
+		by[r.meta.Namespace] = append(by[r.meta.Namespace], r.workload(pods[r.meta.Namespace]))
+	}
+	for _, d := range objects[*appsv1.Deployment](l.deployments) {
+		add(ofDeployment(d))
+	}
+	for _, s := range objects[*appsv1.StatefulSet](l.statefulSets) {
+		add(ofStatefulSet(s))
+	}
+	for _, d := range objects[*appsv1.DaemonSet](l.daemonSets) {
+		add(ofDaemonSet(d))
+	}
+	for name, workloads := range by {
+		slices.SortFunc(workloads, func(a, b Workload) int { return strings.Compare(string(a.Kind)+"/"+a.Name, string(b.Kind)+"/"+b.Name) })
+		namespaces = append(namespaces, Namespace{name, workloads})
+	}
+	slices.SortFunc(namespaces, func(a, b Namespace) int { return strings.Compare(a.Name, b.Name) })
+	return nodes, namespaces, unlisted
+}
+
+func objects[T any](l *list) (all []T) {
+	for _, o := range l.informer.GetStore().List() {
+		if t, ok := o.(T); ok {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
+// rollout is what an object that runs pods says of them.
+type rollout struct {
+	kind           Kind
+	meta           metav1.ObjectMeta
+	selector       *metav1.LabelSelector
+	ready, desired int32
+	rolling        bool   // pods of the version that is wanted are still to come
+	stuck          string // why they can't
+}
+
+func ofDeployment(d *appsv1.Deployment) rollout {
+	r := rollout{kind: KindDeployment, meta: d.ObjectMeta, selector: d.Spec.Selector, ready: d.Status.AvailableReplicas, desired: desired(d.Spec.Replicas)}
+	for _, c := range d.Status.Conditions {
+		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
+			r.stuck = c.Message
+		}
+	}
+	if d.Status.ObservedGeneration < d.Generation || d.Status.UpdatedReplicas < r.desired {
+		// Old pods still answer, but the version that is wanted is not there.
+		r.ready, r.rolling = min(r.ready, d.Status.UpdatedReplicas), true
+	}
+	return r
+}
+
+func ofStatefulSet(s *appsv1.StatefulSet) rollout {
+	r := rollout{kind: KindStatefulSet, meta: s.ObjectMeta, selector: s.Spec.Selector, ready: s.Status.ReadyReplicas, desired: desired(s.Spec.Replicas)}
+	if s.Status.UpdateRevision != s.Status.CurrentRevision {
+		r.ready, r.rolling = min(r.ready, s.Status.UpdatedReplicas), true
+	}
+	return r
+}
+
+func ofDaemonSet(d *appsv1.DaemonSet) rollout {
+	return rollout{kind: KindDaemonSet, meta: d.ObjectMeta, selector: d.Spec.Selector, ready: d.Status.NumberAvailable, desired: d.Status.DesiredNumberScheduled}
+}
+
+func desired(n *int32) int32 {
+	if n == nil {
+		return 1
+	}
+	return *n
+}
+
+// workload sums up a roll-out and its pods, which are among those of its namespace.
+func (r rollout) workload(pods []*corev1.Pod) Workload {
+	w := Workload{Kind: r.kind, Name: r.meta.Name, Ready: r.ready, Desired: r.desired, Created: r.meta.CreationTimestamp.UTC()}
+	w.Since = w.Created
+	var newest time.Time
+	picks, err := metav1.LabelSelectorAsSelector(r.selector)
+	for _, p := range pods {
+		if err != nil || !picks.Matches(labels.Set(p.Labels)) {
+			continue
+		}
+		one := pod(p)
+		w.Pods = append(w.Pods, one)
+		if p.DeletionTimestamp != nil {
+			continue
+		}
+		w.Restarts += one.Restarts
+		if one.Reason != "" && (w.Reason == "" || one.Created.After(newest)) {
+			w.Reason, newest = one.Reason, one.Created // the newest pod that is not ready speaks for all
+		}
+	}
+	slices.SortFunc(w.Pods, func(a, b Pod) int { return strings.Compare(a.Name, b.Name) })
+	if r.ready >= r.desired {
+		w.State, w.Reason = Up, ""
+		return w
+	}
+	switch {
+	case r.stuck != "":
+		w.State, w.Reason = Failed, r.stuck
+	case r.rolling:
+		w.State = Working
+	case r.ready > 0:
+		w.State = Partial
+	default:
+		w.State = Down
+	}
+	if w.Reason == "" {
+		w.Reason = fmt.Sprintf("%d of %d pods ready", r.ready, r.desired)
+	}
+	w.Next = (&kube.NotReadyError{Namespace: r.meta.Namespace, Workload: string(r.kind) + "/" + r.meta.Name}).Hint()
+	return w
+}
+
+func pod(p *corev1.Pod) Pod {
+	out := Pod{Name: p.Name, Node: p.Spec.NodeName, Created: p.CreationTimestamp.UTC()}
+	out.Since = out.Created
+	for _, c := range p.Status.ContainerStatuses {
+		out.Restarts += c.RestartCount
+	}
+	out.Reason, _, _ = strings.Cut(kube.WhyNotReady(p), "\n") // a line of a table
+	switch {
+	case p.DeletionTimestamp != nil:
+		out.State, out.Reason = Working, "it is ending"
+	case out.Reason == "":
+		out.State = Up
+	case p.Status.Phase == corev1.PodFailed:
+		out.State = Failed
+	case p.Status.Phase == corev1.PodRunning:
+		out.State = Partial
+	default:
+		out.State = Pending
+	}
+	return out
+}
+
+func node(n *corev1.Node) Node {
+	out := Node{Name: n.Name, Version: n.Status.NodeInfo.KubeletVersion, Created: n.CreationTimestamp.UTC()}
+	out.State, out.Reason = Down, "it has not reported yet"
+	out.Since = out.Created
+	for _, c := range n.Status.Conditions {
+		if c.Type != corev1.NodeReady {
+			continue
+		}
+		if !c.LastTransitionTime.IsZero() {
+			out.Since = c.LastTransitionTime.UTC()
+		}
+		if c.Status == corev1.ConditionTrue {
+			out.State, out.Reason = Up, ""
+		} else {
+			out.Reason = or(c.Message, c.Reason)
+		}
+	}
+	if out.State != Up {
+		return out
+	}
+	for _, c := range n.Status.Conditions {
+		if c.Type != corev1.NodeReady && c.Status == corev1.ConditionTrue {
+			out.State, out.Reason = Partial, or(c.Message, c.Reason) // pressure on disk, memory or process ids
+		}
+	}
+	return out
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
