@@ -18,6 +18,8 @@ type Streams struct {
 	Terminal bool
 	// Interactive says that In is a terminal, so that somebody is there to answer a question.
 	Interactive bool
+	// Screen says that In and Out are a terminal that can be drawn on.
+	Screen bool
 	// Color says that escape sequences may be written to Err.
 	Color bool
 }
@@ -29,6 +31,7 @@ func System(getenv func(string) string) *Streams {
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Terminal:    tty,
 		Interactive: isatty.IsTerminal(os.Stdin.Fd()),
+		Screen:      isatty.IsTerminal(os.Stdin.Fd()) && isatty.IsTerminal(os.Stdout.Fd()) && getenv("TERM") != "dumb",
 		Color:       tty && getenv("NO_COLOR") == "" && getenv("TERM") != "dumb",
 	}
 }

@@ -101,6 +101,11 @@ var importRules = []rule{
 		deny:   []string{"helm.sh/helm"},
 		reason: "pkg/chart is its only importer",
 	},
+	{
+		applies: func(path string) bool { return !under("pkg/tui")(path) }, tests: true,
+		deny:   []string{"github.com/charmbracelet"},
+		reason: "pkg/tui is its only importer",
+	},
 }
 
 func is(paths ...string) func(string) bool {

@@ -1,0 +1,99 @@
+package status
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/labctl/labctl/pkg/cli/app"
+	"github.com/labctl/labctl/pkg/status"
+	"github.com/labctl/labctl/pkg/tui"
+)
+
+// opener gives text about parts of a lab.
+type opener struct {
+	lab     *app.Lab
+	kubectl func(context.Context) (path string, err error)
+}
+
+// open gives the log of a stack's last run, or what kubectl says.
+func (o opener) open(ctx context.Context, what tui.Ask, p status.Part) (io.ReadCloser, error) {
+	if p.Kind == status.KindStack || p.Kind == status.KindStep {
+		id, _, _ := strings.Cut(p.Name, "/")
+		f, err := os.Open(filepath.Join(o.lab.Graph.Dir, "logs", id+".log")) //nolint:gosec // of the lab's own
+		if os.IsNotExist(err) {
+			return nil, fmt.Errorf("stack %s has no log yet", id)
+		}
+		return f, err
+	}
+	path, err := o.kubectl(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		return nil, fmt.Errorf("there is no kubectl yet; build one with `%s`", o.lab.Line("labctl tool kubectl"))
+	}
+	kubeconfig, err := o.lab.KubeconfigFile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.CommandContext(ctx, path, kubectlArgs(what, p)...) //nolint:gosec // the lab's own kubectl
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	return piped(cmd)
+}
+
+// kubectlArgs ask kubectl for text about an object.
+func kubectlArgs(what tui.Ask, p status.Part) []string {
+	args := []string{}
+	if p.Namespace != "" {
+		args = append(args, "--namespace", p.Namespace)
+	}
+	object := string(p.Kind) + "/" + p.Name
+	switch what {
+	case tui.AskLogs:
+		args = append(args, "logs", object, "--all-containers", "--tail=500", "--follow")
+		if p.Kind != status.KindPod {
+			args = append(args, "--all-pods", "--prefix")
+		}
+	case tui.AskYAML:
+		args = append(args, "get", object, "--output=yaml")
+	default:
+		args = append(args, string(what), object)
+	}
+	return args
+}
+
+// output is what a process says, until it has ended. Close ends it.
+type output struct {
+	*os.File
+	cmd *exec.Cmd
+}
+
+func piped(cmd *exec.Cmd) (io.ReadCloser, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = w, w
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = time.Second
+	err = cmd.Start()
+	_ = w.Close() // the process has its own
+	if err != nil {
+		_ = r.Close()
+		return nil, err
+	}
+	return &output{r, cmd}, nil
+}
+
+func (o *output) Close() error {
+	_ = o.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	_ = o.cmd.Wait()
+	return o.File.Close()
+}

@@ -1,0 +1,328 @@
+package tui
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	tea "github.com/charmbracelet/bubbletea"
+	"github.com/charmbracelet/x/ansi"
+	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/pkg/status"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
+
+func is(state status.State, d time.Duration, reason, next string) status.Condition {
+	return status.Condition{State: state, Since: noon.Add(-d), Reason: reason, Next: next}
+}
+
+// sick is a lab of which some parts are not well.
+func sick() *status.Snapshot {
+	step := func(name string, c status.Condition) status.Step {
+		return status.Step{Name: "5-release/" + name, Stack: "5-release", Condition: c}
+	}
+	pod := func(name string, c status.Condition, restarts int32) status.Pod {
+		return status.Pod{Name: name, Condition: c, Node: "demo-1", Restarts: restarts}
+	}
+	crash := "container main ended 3 times, last with exit code 2 (Error)"
+	well := is(status.Up, 3*time.Hour, "", "")
+	return &status.Snapshot{
+		Version: 1, Lab: "demo", Environment: "local", Target: "local", At: noon, State: status.Partial,
+		Problems: []string{
+			"5-release/release chat failed: deployment/auth is not ready", "kubelet is not running: exit code 1",
+			"deployment/auth in namespace chat is not ready: " + crash, "releases: no answer in time",
+		},
+		Next: "labctl up",
+		URLs: []status.URL{{Name: "chat", Address: "http://127.0.0.1:8080"}},
+		Stacks: []status.Stack{
+			{ID: "0-foundation", Condition: well, Detail: "1 added", Steps: []status.Step{{Name: "0-foundation", Stack: "0-foundation", Condition: well, Detail: "1 added"}}},
+			{ID: "5-release", Condition: is(status.Failed, 10*time.Minute, "release chat", "labctl up"), Steps: []status.Step{
+				step("image auth", is(status.Up, 12*time.Minute, "", "")), step("release chat", is(status.Failed, 10*time.Minute, "deployment/auth is not ready", "labctl up")),
+			}},
+		},
+		Cluster: status.Cluster{
+			Declared: true, Condition: well, Version: "v1.33.6", MemoryBytes: 1288490188,
+			Components: []status.Component{{Name: "etcd", Condition: well}, {Name: "apiserver", Condition: well}, {Name: "kubelet", Condition: is(status.Down, 45*time.Second, "exit code 1", "labctl cluster start"), Restarts: 2}},
+			Nodes:      []status.Node{{Name: "demo-1", Condition: well, Version: "v1.33.6"}},
+		},
+		Namespaces: []status.Namespace{
+			{Name: "chat", Workloads: []status.Workload{
+				{Kind: status.KindDeployment, Name: "auth", Condition: is(status.Down, 3*time.Hour, crash, "labctl logs auth"), Desired: 1, Restarts: 3, Pods: []status.Pod{pod("auth-1", is(status.Partial, time.Minute, crash, ""), 3)}},
+				{Kind: status.KindDeployment, Name: "gateway", Condition: well, Ready: 2, Desired: 2, Pods: []status.Pod{pod("gateway-1", well, 0), pod("gateway-2", well, 11)}},
+			}},
+			{Name: "databases", Workloads: []status.Workload{{Kind: status.KindStatefulSet, Name: "kafka", Condition: well, Ready: 1, Desired: 1, Pods: []status.Pod{pod("kafka-0", well, 2)}}}},
+		},
+		Sources: []status.Source{{Name: "journal", Condition: well}, {Name: "releases", Condition: is(status.Unknown, 5*time.Second, "releases: no answer in time", "")}},
+	}
+}
+
+// screen is a model with a size and a snapshot, without a terminal.
+type screen struct {
+	*Model
+	t    *testing.T
+	quit bool
+}
+
+func open(t *testing.T, width, height int, color bool, s *status.Snapshot) *screen {
+	t.Helper()
+	o := Options{Out: io.Discard, Color: color, Now: func() time.Time { return noon }, Open: func(_ context.Context, what Ask, p status.Part) (io.ReadCloser, error) {
+		if p.Name == "gateway" {
+			return nil, errors.New("the API does not answer")
+		}
+		return io.NopCloser(strings.NewReader(fmt.Sprintf("%s\nof %s\n\x1b[31mred\x1b[0m\tline\n", what, p))), nil
+	}}
+	m := &screen{Model: New(t.Context(), o), t: t}
+	m.send(tea.WindowSizeMsg{Width: width, Height: height})
+	if s != nil {
+		m.Update(snapshotMsg{s}) // without its command, which waits for the next one
+	}
+	return m
+}
+
+// send has the model take a message, and all that follows from it.
+func (s *screen) send(msg tea.Msg) {
+	for msg != nil {
+		_, cmd := s.Update(msg)
+		if cmd == nil {
+			return
+		}
+		msg = cmd()
+		if _, s.quit = msg.(tea.QuitMsg); s.quit {
+			return
+		}
+	}
+}
+
+// press types keys, each a name such as "enter" or one rune.
+func (s *screen) press(keys ...string) *screen {
+	named := map[string]tea.KeyType{"enter": tea.KeyEnter, "esc": tea.KeyEsc, "up": tea.KeyUp, "down": tea.KeyDown, "tab": tea.KeyTab, "ctrl+c": tea.KeyCtrlC, "end": tea.KeyEnd, "pgdown": tea.KeyPgDown}
+	for _, k := range keys {
+		if code, ok := named[k]; ok {
+			s.send(tea.KeyMsg{Type: code})
+			continue
+		}
+		for _, r := range k {
+			s.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}})
+		}
+	}
+	return s
+}
+
+// lines gives the screen, each line without what fills it.
+func (s *screen) lines() []string {
+	lines := strings.Split(ansi.Strip(s.View()), "\n")
+	require.Len(s.t, lines, s.height)
+	for i, l := range lines {
+		require.LessOrEqual(s.t, ansi.StringWidth(l), s.width, l)
+		lines[i] = strings.TrimRight(l, " ")
+	}
+	return lines
+}
+
+func (s *screen) text() string { return strings.Join(s.lines(), "\n") + "\n" }
+
+// here gives the line under the cursor.
+func (s *screen) here() string {
+	for _, l := range s.lines() {
+		if strings.HasPrefix(l, "›") {
+			return l
+		}
+	}
+	return ""
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644)) //nolint:gosec // a golden file is public
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Equal(t, string(want), got)
+}
+
+func TestFrames(t *testing.T) {
+	for name, size := range map[string][2]int{"80x24": {80, 24}, "200x60": {200, 60}} {
+		golden(t, "overview-"+name+".txt", open(t, size[0], size[1], false, sick()).text())
+		golden(t, "overview-"+name+".ansi", open(t, size[0], size[1], true, sick()).View()+"\n")
+		golden(t, "help-"+name+".txt", open(t, size[0], size[1], false, sick()).press("?").text())
+		golden(t, "problems-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pro", "enter").text())
+		golden(t, "pods-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter").text())
+		golden(t, "part-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter", "enter").text())
+		golden(t, "nothing-"+name+".txt", open(t, size[0], size[1], false, nil).text())
+	}
+}
+
+// Without a colour no escape sequence is written, and each state has a word and a sign.
+func TestWithoutColor(t *testing.T) {
+	s := open(t, 80, 24, false, sick())
+	require.NotContains(t, s.View(), "\x1b")
+	require.Contains(t, s.View(), "✗ failed")
+}
+
+// Every size has a screen of just that size.
+func TestSizes(t *testing.T) {
+	s := open(t, 80, 24, true, sick())
+	for width := 1; width < 130; width += 7 {
+		for height := 1; height < 50; height += 3 {
+			s.send(tea.WindowSizeMsg{Width: width, Height: height})
+			for _, keys := range [][]string{{}, {"?"}, {"esc"}, {":pods", "enter"}, {"enter"}, {"esc"}, {"/kafka", "enter"}, {"esc"}, {":overview", "enter"}} {
+				s.press(keys...)
+				if width >= smallest && height >= 5 {
+					s.lines()
+				}
+			}
+		}
+	}
+}
+
+// The cursor leaves headings out, and the last rows can be reached on a small screen.
+func TestMoving(t *testing.T) {
+	s := open(t, 80, 12, false, sick())
+	require.Contains(t, s.here(), "0-foundation")
+	s.press("up")
+	require.Contains(t, s.here(), "0-foundation")
+	s.press("down", "j", "j", "j")
+	require.Contains(t, s.here(), "kubelet", "the heading is passed over")
+	s.press("G")
+	require.Contains(t, s.here(), "releases")
+	s.press("g")
+	require.Contains(t, s.here(), "0-foundation")
+	require.Contains(t, s.text(), "Stacks")
+	s.press("pgdown")
+	require.NotContains(t, s.here(), "0-foundation")
+}
+
+// The cursor stays with its part while others come, and with its place when the part goes.
+func TestTheCursorStays(t *testing.T) {
+	s := open(t, 80, 30, false, sick())
+	for !strings.Contains(s.here(), "gateway") {
+		s.press("down")
+	}
+	next := sick()
+	next.Namespaces[0].Workloads = append([]status.Workload{{Kind: status.KindDaemonSet, Name: "agent", Condition: is(status.Up, 0, "", "")}}, next.Namespaces[0].Workloads...)
+	s.Update(snapshotMsg{next})
+	require.Contains(t, s.here(), "gateway")
+	gone := sick()
+	gone.Namespaces[0].Workloads = gone.Namespaces[0].Workloads[:1]
+	s.Update(snapshotMsg{gone})
+	require.NotEmpty(t, s.here())
+}
+
+func TestDrillingDown(t *testing.T) {
+	s := open(t, 100, 24, false, sick())
+	for !strings.Contains(s.here(), "gateway") {
+		s.press("down")
+	}
+	s.press("enter")
+	require.Contains(t, s.text(), "overview › deployment gateway in chat")
+	require.Contains(t, s.text(), "chat/gateway-2")
+	require.NotContains(t, s.text(), "auth-1")
+	s.press("enter")
+	require.Contains(t, s.text(), "kind        pod")
+	s.press("esc", "q")
+	require.Contains(t, s.here(), "gateway", "the overview is as it was left")
+	require.False(t, s.quit)
+	s.press("q")
+	require.True(t, s.quit)
+}
+
+func TestFilterAndSort(t *testing.T) {
+	s := open(t, 100, 24, false, sick())
+	s.press(":pods", "enter", "/GATE")
+	require.Contains(t, s.text(), "/GATE▏")
+	require.NotContains(t, s.text(), "kafka-0", "it filters while one types")
+	s.press("enter")
+	require.Contains(t, s.text(), "pods /GATE")
+	s.press("esc")
+	require.Contains(t, s.text(), "kafka-0")
+	s.press("o", "o", "o", "o", "o") // RESTARTS
+	require.Contains(t, s.text(), "RESTARTS↓")
+	s.press("O", "g")
+	require.Contains(t, s.here(), "gateway-2", "11 restarts are more than 2 and 3")
+	s.press("/nothing of that kind", "enter")
+	require.Contains(t, s.text(), "nothing matches nothing of that kind")
+}
+
+func TestCommands(t *testing.T) {
+	s := open(t, 100, 24, false, sick())
+	s.press(":po")
+	require.Contains(t, s.text(), ":po▏  pods")
+	s.press("tab", "enter")
+	require.Contains(t, s.text(), "─ pods")
+	s.press(":kitchen", "enter")
+	require.Contains(t, s.text(), "there is no command kitchen; there are components, nodes, overview,")
+	s.press(":", "esc", ":q", "enter")
+	require.True(t, s.quit)
+}
+
+func TestTextOfAPart(t *testing.T) {
+	s := open(t, 100, 24, false, sick())
+	for !strings.Contains(s.here(), "deployment/auth  ") {
+		s.press("down")
+	}
+	s.press("l")
+	require.Contains(t, s.text(), "logs of deployment/chat/auth (follows)")
+	require.Contains(t, s.text(), "of deployment/chat/auth\nred    line\n— end —")
+	s.press("/red", "enter")
+	require.NotContains(t, s.text(), "of deployment/chat/auth\n")
+	s.press("esc", "esc")
+	for !strings.Contains(s.here(), "gateway") {
+		s.press("down")
+	}
+	s.press("y")
+	require.Contains(t, s.text(), "— the API does not answer —")
+	s.press("esc", "g", "d")
+	require.Contains(t, s.text(), "stack/0-foundation has no describe")
+}
+
+func TestCopy(t *testing.T) {
+	var out bytes.Buffer
+	s := open(t, 100, 24, false, sick())
+	s.opts.Out = &out
+	s.opts.Line = func(command string) string { return command + " -e local" }
+	s.press("down", "c")
+	require.Contains(t, s.text(), "copied: labctl up -e local")
+	require.Equal(t, ansi.SetSystemClipboard("labctl up -e local"), out.String())
+}
+
+// What other programs say does not reach the terminal as it is.
+func TestForeignText(t *testing.T) {
+	s := sick()
+	s.Namespaces[0].Workloads[0].Reason = "bad\x1b[2J\x07\nnews"
+	s.Problems[0] = "\x1b]0;title\x07"
+	v := open(t, 120, 40, false, s).View()
+	require.NotContains(t, v, "\x1b")
+	require.NotContains(t, v, "\x07")
+	require.Contains(t, v, "bad[2J news")
+}
+
+// The real program gets a size, keys and snapshots, and gives the terminal back.
+func TestRun(t *testing.T) {
+	in, keys := io.Pipe()
+	var out lockedBuffer
+	snapshots := make(chan *status.Snapshot, 1)
+	snapshots <- sick()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(t.Context(), Options{Snapshots: snapshots, In: in, Out: &out, Color: true}) }()
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "0-foundation") }, 10*time.Second, 5*time.Millisecond)
+	_, err := keys.Write([]byte("q"))
+	require.NoError(t, err)
+	require.NoError(t, <-ended)
+	require.Contains(t, out.String(), "\x1b[?1049l")
+	require.Contains(t, out.String(), "\x1b[?25h")
+}
