@@ -20,6 +20,7 @@ import (
 
 	"github.com/labctl/labctl/pkg/chart"
 	"github.com/labctl/labctl/pkg/kube"
+	"github.com/labctl/labctl/pkg/status"
 	"github.com/labctl/labctl/test/protocol"
 	"github.com/labctl/labctl/test/scope"
 )
@@ -108,11 +109,12 @@ func (l *testLab) nothingToDo(t *testing.T) {
 }
 
 func (l *testLab) answers(t *testing.T) {
-	var status struct {
-		Workloads []json.RawMessage `json:"workloads"`
-	}
-	require.NoError(t, json.Unmarshal([]byte(l.run("status", "--json")), &status))
+	l.run("status", "--wait", "up", "--timeout", "2m")
+	var s status.Snapshot
+	require.NoError(t, json.Unmarshal([]byte(l.run("status", "--json")), &s))
+	require.Equal(t, status.Up, s.State, s.Problems)
 	require.Contains(t, l.run("status"), "messaging")
+	l.run("status", "--wait", "deployment/chat/messaging")
 	require.Contains(t, l.run("exec", "1-cluster", "--", "state", "list"), "lab_cluster.this")
 	require.Contains(t, l.run("cluster", "status"), "kube-apiserver")
 	require.NotEmpty(t, l.run("logs", "auth"))
