@@ -110,8 +110,15 @@ func (m *Model) back() {
 	m.panes = m.panes[:len(m.panes)-1]
 }
 
-// key handles a key: what is typed first, then what all panes have, then the pane.
+// key handles a key: what is typed first, then what all panes have, then the pane. Runes that come fast come together.
 func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
+	if len(msg.Runes) > 1 {
+		var all []tea.Cmd
+		for _, r := range msg.Runes {
+			all = append(all, m.key(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}}))
+		}
+		return tea.Sequence(all...)
+	}
 	key := msg.String()
 	m.notice = ""
 	switch {

@@ -17,6 +17,7 @@ type table struct {
 	order  int // the column that the rows are sorted by; 0: as they come
 	turned bool
 
+	moved  bool   // by the user; until then the cursor is on the first row
 	at     string // the part under the cursor
 	place  int    // its row, where the part is gone
 	offset int    // the first row that is shown
@@ -106,6 +107,10 @@ func compareCells(a, b string) int {
 
 // settle finds the cursor's row again.
 func (t *table) settle() {
+	if !t.moved {
+		t.move(0, 1)
+		return
+	}
 	at := slices.IndexFunc(t.rows, func(r row) bool { return !r.head && r.part.String() == t.at })
 	if at < 0 {
 		at = min(max(t.place, 0), len(t.rows)-1)
@@ -140,6 +145,7 @@ func (t *table) selected() (status.Part, bool) {
 func (t *table) press(m *Model, key string) tea.Cmd {
 	t.refresh(m.snapshot)
 	page := max(1, m.room()-1)
+	t.moved = true
 	switch key {
 	case "up", "k":
 		t.move(max(t.place-1, 0), -1)

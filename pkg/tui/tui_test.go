@@ -223,6 +223,24 @@ func TestTheCursorStays(t *testing.T) {
 	require.NotEmpty(t, s.here())
 }
 
+// Until it is moved, the cursor is on the first row, whatever was known first.
+func TestTheCursorBeginsAtTheTop(t *testing.T) {
+	first := sick()
+	first.Stacks, first.Cluster, first.Namespaces = nil, status.Cluster{}, nil
+	s := open(t, 80, 30, false, first)
+	require.Contains(t, s.here(), "releases")
+	s.Update(snapshotMsg{sick()})
+	require.Contains(t, s.here(), "0-foundation")
+}
+
+// Keys that are typed fast reach the program together.
+func TestFastKeys(t *testing.T) {
+	s := open(t, 100, 24, false, sick())
+	s.send(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("/kafka")})
+	require.Contains(t, s.text(), "/kafka▏")
+	require.Contains(t, s.here(), "kafka")
+}
+
 func TestDrillingDown(t *testing.T) {
 	s := open(t, 100, 24, false, sick())
 	for !strings.Contains(s.here(), "gateway") {
