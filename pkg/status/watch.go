@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -152,17 +153,22 @@ func (f Follower) guarded(ctx context.Context, update Update) (err error) {
 
 // publish gives snapshots as they change. The last one waits for its reader.
 func (w *watcher) publish(ctx context.Context, out chan *Snapshot) {
+	var last Snapshot
 	for {
 		w.mu.Lock()
 		s := w.next
 		w.mu.Unlock()
-		s.At = w.now().UTC()
 		s.judge()
-		select {
-		case <-out: // nobody wants it any more
-		default:
+		last.At = s.At
+		if !reflect.DeepEqual(s, last) { // sources that look again and again mostly see the same
+			last = s
+			s.At = w.now().UTC()
+			select {
+			case <-out: // nobody wants it any more
+			default:
+			}
+			out <- &s
 		}
-		out <- &s
 		select {
 		case <-ctx.Done():
 			return
@@ -199,8 +205,14 @@ func within[T any](ctx context.Context, ask func() (T, error)) (T, error) {
 	}
 	ch := make(chan answer, 1)
 	go func() {
-		value, err := ask()
-		ch <- answer{value, err}
+		var a answer
+		defer func() {
+			if p := recover(); p != nil { // as guarded does; this goroutine is not under it
+				a.err = fmt.Errorf("panic: %v", p)
+			}
+			ch <- a
+		}()
+		a.value, a.err = ask()
 	}()
 	select {
 	case a := <-ch:

@@ -138,6 +138,8 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 		m.back()
 	case "esc":
 		m.escape()
+	case "ctrl+z":
+		return tea.Suspend
 	case "?":
 		m.help = true
 	case "/":

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -69,10 +70,11 @@ func kubectlArgs(what tui.Ask, p status.Part) []string {
 	return args
 }
 
-// output is what a process says, until it has ended. Close ends it.
+// output is what a process says, until it has ended. Close ends it; who reads and who cancels may both close.
 type output struct {
 	*os.File
-	cmd *exec.Cmd
+	cmd  *exec.Cmd
+	once sync.Once
 }
 
 func piped(cmd *exec.Cmd) (io.ReadCloser, error) {
@@ -89,11 +91,14 @@ func piped(cmd *exec.Cmd) (io.ReadCloser, error) {
 		_ = r.Close()
 		return nil, err
 	}
-	return &output{r, cmd}, nil
+	return &output{File: r, cmd: cmd}, nil
 }
 
-func (o *output) Close() error {
-	_ = o.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-	_ = o.cmd.Wait()
-	return o.File.Close()
+func (o *output) Close() (err error) {
+	o.once.Do(func() {
+		_ = o.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+		_ = o.cmd.Wait()
+		err = o.File.Close()
+	})
+	return err
 }

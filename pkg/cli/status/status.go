@@ -92,6 +92,9 @@ func run(ctx context.Context, opts *Options) error {
 		return screen(ctx, opts, l, from)
 	}
 	s := status.Collect(ctx, from)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := show(opts, s); err != nil {
 		return err
 	}
