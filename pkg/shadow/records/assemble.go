@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -56,7 +57,8 @@ func newAssembler(s side.Side, begin Position) *assembler {
 }
 
 // add takes an output. ok is false where it came again because the side has handled the record once more, as after a
-// crash, or has sent a batch once more: consumers take it once. What a side writes twice in a row, its result says.
+// crash, or has sent a batch once more: consumers take it once. What a side writes twice in a row, its result says. Where
+// it was handled once more, only those count who were not told before.
 func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record) (ok bool) {
 	by := producer{r.ProducerID, r.ProducerEpoch}
 	o := Output{Topic: topic, Key: string(r.Key), Value: valueOf(r.Value)}
@@ -81,6 +83,13 @@ func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record) (ok 
 		before.Times, before.offset = max(1, before.Times)+1, r.Offset
 		return true
 	}
+	if again := told(of[offset], o, by); again != nil {
+		// The process that did it once more knew the members as they were by then.
+		o.To = strings.Join(without(strings.Split(o.To, ","), again), ",")
+		if o.To == "" {
+			return false
+		}
+	}
 	at := place{topic, o.Key, n}
 	o.Disordered = a.last[at] > offset
 	a.last[at] = max(a.last[at], offset)
@@ -88,8 +97,25 @@ func (a *assembler) add(topic string, n int32, offset int64, r *kgo.Record) (ok 
 	return true
 }
 
-func (o Output) same(other Output) bool {
-	return o.Topic == other.Topic && o.Key == other.Key && o.To == other.To && o.Reason == other.Reason && bytes.Equal(o.Value, other.Value)
+func (o Output) same(other Output) bool { return o.To == other.To && o.alike(other) }
+
+// alike is same, whoever is told.
+func (o Output) alike(other Output) bool {
+	return o.Topic == other.Topic && o.Key == other.Key && o.Reason == other.Reason && bytes.Equal(o.Value, other.Value)
+}
+
+// told gives the users whom other processes have told the same before.
+func told(before []written, o Output, by producer) (users []string) {
+	for _, w := range before {
+		if w.by != by && w.To != "" && o.To != "" && w.alike(o) {
+			users = append(users, strings.Split(w.To, ",")...)
+		}
+	}
+	return users
+}
+
+func without(users, others []string) []string {
+	return slices.DeleteFunc(users, func(u string) bool { return slices.Contains(others, u) })
 }
 
 // valueOf gives a record's value as JSON.

@@ -120,10 +120,25 @@ func (w *trial) say(partition int32, kind string) {
 // write writes what follows from a record.
 func (w *trial) write(topic, key, value, source string) {
 	w.t.Helper()
+	w.tell("ann,ben", topic, key, value, source)
+}
+
+// tell writes what follows from a record, for some users.
+func (w *trial) tell(users, topic, key, value, source string) {
+	w.t.Helper()
 	r := &kgo.Record{Topic: topic, Key: []byte(key), Value: []byte(value), Headers: []kgo.RecordHeader{
-		{Key: "to", Value: []byte("ann,ben")}, {Key: "source", Value: []byte(source)}, {Key: "traceparent", Value: []byte("x")},
+		{Key: "to", Value: []byte(users)}, {Key: "source", Value: []byte(source)}, {Key: "traceparent", Value: []byte("x")},
 	}}
 	require.NoError(w.t, w.client.ProduceSync(w.t.Context(), r).FirstErr())
+}
+
+// another has another process write from now on.
+func (w *trial) another() {
+	w.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	require.NoError(w.t, err)
+	w.t.Cleanup(client.Close)
+	w.client = client
 }
 
 func (w *trial) commit(of side.Side, partition int32, next int64) {
@@ -270,10 +285,7 @@ func TestHandledAgain(t *testing.T) {
 				}
 			}
 			if tt.isOther {
-				client, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Addr()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-				require.NoError(t, err)
-				defer client.Close()
-				w.client = client
+				w.another()
 			}
 			for _, i := range tt.records {
 				w.write(topics.Users, "c", fmt.Sprintf(`{"seq": %d}`, i), fmt.Sprintf("messages/0/%d", i))
@@ -287,6 +299,43 @@ func TestHandledAgain(t *testing.T) {
 				require.False(t, outputs[0].Disordered)
 			}
 			require.Equal(t, tt.repeated, w.reader.Facts().Repeated[side.Live])
+		})
+	}
+}
+
+// Who handles a record once more knows the members of then: some have left, others have come. Those who were told before take it once; that
+// somebody else is told is a difference.
+func TestHandledAgainForOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		again   string
+		isOther bool
+		want    []string // who is told
+	}{
+		"one has left":                  {"ben", true, []string{"ann,ben"}},
+		"in another order":              {"ben,ann", true, []string{"ann,ben"}},
+		"one has come":                  {"ann,ben,cal", true, []string{"ann,ben", "cal"}},
+		"one has come, another left":    {"cal,ben", true, []string{"ann,ben", "cal"}},
+		"the same process tells others": {"ben", false, []string{"ann,ben", "ben"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newTrial(t, map[int32]int64{0: 0, 1: 0})
+			for _, kind := range []string{"read", "leave", "send"} {
+				w.say(0, kind)
+			}
+			w.write(topics.Users, "c", `{"read": 1}`, "messages/0/0")
+			w.write(topics.Users, "c", `{"left": "ann"}`, "messages/0/1")
+			if tt.isOther {
+				w.another()
+			}
+			w.tell(tt.again, topics.Users, "c", `{"read": 1}`, "messages/0/0")
+			w.commit(side.Live, 0, 3)
+			w.until(side.Live, 0, 2)
+			_, outputs := w.of(side.Live, "0/0")
+			var got []string
+			for _, o := range outputs {
+				got = append(got, o.To)
+			}
+			require.Equal(t, tt.want, got)
 		})
 	}
 }
