@@ -184,6 +184,7 @@ var programs = []program{
 		packages: []string{"nodejs", "npm"}, purposes: all},
 	{name: "chromium", commands: []string{"chromium", "chromium-browser", "google-chrome"}, oneOf: true, why: "opens the chat's page in a test",
 		packages: []string{"chromium", "fonts-liberation"}, purposes: []Purpose{Test}},
+	{name: "tmux", commands: []string{"tmux"}, why: "plays the terminal on which a test looks at the lab", packages: []string{"tmux"}, purposes: []Purpose{Test}},
 }
 
 // versionNumber is the first of its kind in what a program says: "go version go1.26.8 linux/amd64", "v20.20.2".

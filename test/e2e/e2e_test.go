@@ -32,6 +32,7 @@ func TestLab(t *testing.T) {
 	l.part("killed at any step, up completes", l.killedAtEveryStep)
 	l.part("up again has nothing to do", l.nothingToDo)
 	l.part("what is asked of a lab is answered", l.answers)
+	l.part("the screen shows the lab", l.screens)
 	l.part("the chat keeps its protocol", func(t *testing.T) {
 		scope.SkipUnlessFull(t, "test/protocol tries the same services in one process")
 		protocol.Run(t, l.url())
@@ -267,7 +268,9 @@ func (l *testLab) podsByAddress(t *testing.T) map[string]string {
 	require.NoError(t, err)
 	out := map[string]string{}
 	for _, p := range pods.Items {
-		out[p.Status.PodIP] = p.Name
+		if p.DeletionTimestamp == nil { // one that ends may be gone at the next look
+			out[p.Status.PodIP] = p.Name
+		}
 	}
 	return out
 }

@@ -1,0 +1,86 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// screen is a program on a terminal of its own.
+type screen struct {
+	t      *testing.T
+	socket string
+	dir    string // where its pictures are kept
+}
+
+// onScreen runs labctl on a terminal, which tmux plays. When it has ended, the terminal shows its exit code.
+func (l *testLab) onScreen(t *testing.T, args ...string) *screen {
+	t.Helper()
+	s := &screen{t: t, socket: filepath.Join(t.TempDir(), "tmux"), dir: filepath.Join(artifacts(t), "screens")}
+	require.NoError(t, os.MkdirAll(s.dir, 0o755))
+	line := []string{l.binary, "--file", l.file}
+	s.tmux("new-session", "-d", "-x", "120", "-y", "40", strings.Join(append(line, args...), " ")+`; echo "exit code $?"; exec sleep 1000`)
+	t.Cleanup(func() { s.tmux("kill-server") })
+	return s
+}
+
+func (s *screen) tmux(args ...string) string {
+	s.t.Helper()
+	cmd := exec.Command("tmux", append([]string{"-f", "/dev/null", "-S", s.socket}, args...)...)
+	cmd.Env = append(os.Environ(), "TERM=xterm-256color")
+	out, err := cmd.CombinedOutput()
+	require.NoError(s.t, err, "%s", out)
+	return string(out)
+}
+
+func (s *screen) text() string { return s.tmux("capture-pane", "-p") }
+
+// press types keys, each by tmux's name for it.
+func (s *screen) press(keys ...string) {
+	s.t.Helper()
+	s.tmux(append([]string{"send-keys"}, keys...)...)
+}
+
+// shows waits until the screen has what a pattern says, and keeps a picture of it.
+func (s *screen) shows(picture, pattern string) string {
+	s.t.Helper()
+	want := regexp.MustCompile(pattern)
+	limit := time.Now().Add(time.Minute)
+	for {
+		text := s.text()
+		if want.MatchString(text) {
+			require.NoError(s.t, os.WriteFile(filepath.Join(s.dir, picture+".txt"), []byte(text), 0o644))
+			return text
+		}
+		require.True(s.t, time.Now().Before(limit), "the screen never had %s:\n%s", pattern, text)
+		time.Sleep(50 * time.Millisecond) // nobody tells when a terminal has changed
+	}
+}
+
+// screens shows the lab as a student sees it, to the cluster's end and beyond.
+func (l *testLab) screens(t *testing.T) {
+	s := l.onScreen(t, "status")
+	s.shows("overview", fmt.Sprintf(`(?s)e2e  local  ● up .*%s.*deployment/messaging +● up +\S+ +1/1`, regexp.QuoteMeta(l.url())))
+	s.press("/messaging", "Enter", "Enter")
+	s.shows("pods", `(?s)deployment messaging in chat.*› chat/messaging-\S+ +● up`)
+	s.press("l")
+	s.shows("log", `(?s)logs of pod/chat/messaging-.*"?level"?`)
+	s.press("q")
+	s.press("y")
+	s.shows("yaml", `(?s)yaml of pod/chat/messaging-.*kind: Pod`)
+	s.press("q", "q", "Escape")
+	s.shows("back", `── overview ─`)
+	l.run("cluster", "stop")
+	s.shows("stopped", `(?s)e2e  local  ◑ partial.*the cluster cannot be reached.*node +✗ down .*deployment/messaging +\? unknown`)
+	l.run("up")
+	s.shows("again", `(?s)e2e  local  ● up .*deployment/messaging +● up`)
+	s.press("q")
+	s.shows("end", `exit code 0`)
+}
