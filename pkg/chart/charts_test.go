@@ -2,7 +2,6 @@ package chart_test
 
 import (
 	"bufio"
-	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -31,9 +30,8 @@ import (
 	"github.com/labctl/labctl/services/groups"
 	"github.com/labctl/labctl/services/messaging"
 	"github.com/labctl/labctl/services/presence"
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 const chartsDir = "../../charts"
 
@@ -65,13 +63,7 @@ func everyRendering(t *testing.T, check func(t *testing.T, name, file, text stri
 
 func TestRenderedObjects(t *testing.T) {
 	everyRendering(t, func(t *testing.T, name, file, text string) {
-		golden := filepath.Join("testdata", name+"-"+file+".yaml")
-		if *update {
-			require.NoError(t, os.WriteFile(golden, []byte(text), 0o644)) //nolint:gosec // a golden file is public
-		}
-		want, err := os.ReadFile(golden)
-		require.NoError(t, err)
-		require.Equal(t, string(want), text, "run `go test ./pkg/chart -update` if this is meant")
+		golden.Equal(t, name+"-"+file+".yaml", text)
 	})
 }
 

@@ -2,7 +2,6 @@ package stack_test
 
 import (
 	"errors"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,9 +11,8 @@ import (
 	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/stack"
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 // good is a lab in which everything is right; each test changes some of its files.
 var good = map[string]string{
@@ -351,14 +349,7 @@ func TestBroken(t *testing.T) {
 			var config *stack.ConfigError
 			require.True(t, errors.As(err, &config), "want a *ConfigError, have %v", err)
 			text := strings.ReplaceAll(err.Error(), dir, "DIR") + "\n"
-			golden := filepath.Join("testdata", "broken", strings.ReplaceAll(tc.name, " ", "_")+".txt")
-			if *update {
-				require.NoError(t, os.MkdirAll(filepath.Dir(golden), 0o750))
-				require.NoError(t, os.WriteFile(golden, []byte(text), 0o600))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			require.Equal(t, string(want), text)
+			golden.Equal(t, filepath.Join("broken", strings.ReplaceAll(tc.name, " ", "_")+".txt"), text)
 		})
 	}
 }

@@ -5,11 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -28,9 +25,8 @@ import (
 	ktesting "k8s.io/client-go/testing"
 
 	"github.com/labctl/labctl/pkg/status"
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
@@ -239,23 +235,12 @@ func TestSnapshots(t *testing.T) {
 			require.Equal(t, tt.want == status.Partial, len(got.Problems) > 0)
 			var text bytes.Buffer
 			require.NoError(t, got.Text(&text))
-			golden(t, tt.name+".txt", text.Bytes())
+			golden.Equal(t, tt.name+".txt", text.String())
 			data, err := json.MarshalIndent(got, "", "  ")
 			require.NoError(t, err)
-			golden(t, tt.name+".json", append(data, '\n'))
+			golden.Equal(t, tt.name+".json", string(data)+"\n")
 		})
 	}
-}
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.WriteFile(path, got, 0o644)) //nolint:gosec // a golden file is public
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
 }
 
 func TestWhyAWorkloadIsNotReady(t *testing.T) {

@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,9 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/labctl/labctl/pkg/status"
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
 
@@ -143,27 +139,15 @@ func (s *screen) here() string {
 	return ""
 }
 
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, []byte(got), 0o644)) //nolint:gosec // a golden file is public
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), got)
-}
-
 func TestFrames(t *testing.T) {
 	for name, size := range map[string][2]int{"80x24": {80, 24}, "200x60": {200, 60}} {
-		golden(t, "overview-"+name+".txt", open(t, size[0], size[1], false, sick()).text())
-		golden(t, "overview-"+name+".ansi", open(t, size[0], size[1], true, sick()).View()+"\n")
-		golden(t, "help-"+name+".txt", open(t, size[0], size[1], false, sick()).press("?").text())
-		golden(t, "problems-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pro", "enter").text())
-		golden(t, "pods-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter").text())
-		golden(t, "part-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter", "enter").text())
-		golden(t, "nothing-"+name+".txt", open(t, size[0], size[1], false, nil).text())
+		golden.Equal(t, "overview-"+name+".txt", open(t, size[0], size[1], false, sick()).text())
+		golden.Equal(t, "overview-"+name+".ansi", open(t, size[0], size[1], true, sick()).View()+"\n")
+		golden.Equal(t, "help-"+name+".txt", open(t, size[0], size[1], false, sick()).press("?").text())
+		golden.Equal(t, "problems-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pro", "enter").text())
+		golden.Equal(t, "pods-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter").text())
+		golden.Equal(t, "part-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter", "enter").text())
+		golden.Equal(t, "nothing-"+name+".txt", open(t, size[0], size[1], false, nil).text())
 	}
 }
 

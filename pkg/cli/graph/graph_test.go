@@ -1,7 +1,6 @@
 package graph
 
 import (
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,9 +11,8 @@ import (
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/stack"
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files")
 
 var files = map[string]string{
 	"lab.hcl": "lab \"chat\" {}\n\nenvironment \"local\" {\n  target = \"local\"\n}\n",
@@ -84,14 +82,7 @@ func TestFormats(t *testing.T) {
 					require.LessOrEqual(t, len(strings.TrimRight(line, "\n")), columns, line)
 				}
 			}
-			golden := filepath.Join("testdata", format+".golden")
-			if *update {
-				require.NoError(t, os.MkdirAll("testdata", 0o750))
-				require.NoError(t, os.WriteFile(golden, out.Bytes(), 0o600))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			require.Equal(t, string(want), out.String())
+			golden.Equal(t, format+".golden", out.String())
 		})
 	}
 }

@@ -1,29 +1,14 @@
 package kind
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"sigs.k8s.io/yaml"
+
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name string, got []byte) {
-	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		require.NoError(t, os.MkdirAll("testdata", 0o755))
-		require.NoError(t, os.WriteFile(path, got, 0o644))
-	}
-	want, err := os.ReadFile(path)
-	require.NoError(t, err)
-	require.Equal(t, string(want), string(got))
-}
 
 func TestConfiguration(t *testing.T) {
 	o := Options{Name: "lab", Dir: "/home/ada/lab/.lab/local/cluster", APIPort: 6445, HTTPPort: 8080, RegistryPort: 5050}
@@ -38,7 +23,7 @@ func TestConfiguration(t *testing.T) {
 			o.NodeImage = c.image
 			got, err := yaml.Marshal(configuration(o, c.cgroupV1))
 			require.NoError(t, err)
-			golden(t, name, got)
+			golden.Equal(t, name, string(got))
 		})
 	}
 }
@@ -100,7 +85,7 @@ func TestManifests(t *testing.T) {
 		require.NoError(t, yaml.UnmarshalStrict([]byte(document), &object), document)
 		require.NotEmpty(t, object["kind"], document)
 	}
-	golden(t, "manifests.yaml", rendered)
+	golden.Equal(t, "manifests.yaml", string(rendered))
 }
 
 func TestOtherSourcesAreOtherParts(t *testing.T) {

@@ -2,14 +2,13 @@ package workload_test
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/labctl/labctl/pkg/shadow/workload"
+	"github.com/labctl/labctl/test/golden"
 )
 
 // The shadow's Ingress leads where the live one leads, for the paths of the service alone, and copies what passes. A test
@@ -22,13 +21,7 @@ func TestIngresses(t *testing.T) {
 	require.Len(t, objects, 1)
 	text, err := json.MarshalIndent(objects[0], "", "  ")
 	require.NoError(t, err)
-	golden := filepath.Join("testdata", "ingress.json")
-	if *update {
-		require.NoError(t, os.WriteFile(golden, append(text, '\n'), 0o644))
-	}
-	want, err := os.ReadFile(golden)
-	require.NoError(t, err)
-	require.JSONEq(t, string(want), string(text), "run `go test ./pkg/shadow/workload -update` if this is meant")
+	golden.Equal(t, "ingress.json", string(text)+"\n")
 
 	is := objects[0].(*networkingv1.Ingress)
 	require.Equal(t, "chat-messaging-comparer", is.Name)

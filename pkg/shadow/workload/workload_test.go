@@ -2,7 +2,6 @@ package workload_test
 
 import (
 	"bufio"
-	"flag"
 	"io"
 	"maps"
 	"os"
@@ -27,9 +26,8 @@ import (
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/shadow/workload"
 	"github.com/labctl/labctl/services/topics"
+	"github.com/labctl/labctl/test/golden"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
 
 // filters are those of the live Ingress, as in stacks/*/5-release.
 const filters = "flowId(`reuse`) -> readTimeout(`40s`)"
@@ -121,13 +119,7 @@ func TestObjects(t *testing.T) {
 		t.Run(tt.service+"/"+tt.values, func(t *testing.T) {
 			text, err := workload.Manifests(shadow(t, live(rendered(t, release(t, tt.values)), tt.service), tt.service))
 			require.NoError(t, err)
-			golden := filepath.Join("testdata", tt.service+"-"+tt.values+".yaml")
-			if *update {
-				require.NoError(t, os.WriteFile(golden, text, 0o644))
-			}
-			want, err := os.ReadFile(golden)
-			require.NoError(t, err)
-			require.Equal(t, string(want), string(text), "run `go test ./pkg/shadow/workload -update` if this is meant")
+			golden.Equal(t, tt.service+"-"+tt.values+".yaml", string(text))
 		})
 	}
 }
