@@ -3,8 +3,10 @@ package status
 import (
 	"context"
 	"fmt"
-	"strings"
+	"sync"
 	"time"
+
+	"github.com/zclconf/go-cty/cty"
 
 	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/cluster"
@@ -30,16 +32,17 @@ const unread = "the outputs of the stacks cannot be read"
 
 // sources are what a snapshot of the lab is made of.
 func sources(l *app.Lab) status.Sources {
+	s := &stateReader{lab: l}
 	return status.Sources{
 		Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target,
 		Followers: []status.Follower{
 			status.FollowJournal(func() ([]status.Step, error) { return steps(l) }),
 			status.FollowFindings(statesSource, func(context.Context) ([]status.Finding, error) { return orphans(l) }),
-			status.FollowFindings(releasesSource, func(ctx context.Context) ([]status.Finding, error) { return strays(ctx, l), nil }),
+			status.FollowFindings(releasesSource, func(ctx context.Context) ([]status.Finding, error) { return s.strays(ctx), nil }),
 			status.FollowFindings("terraform", func(context.Context) ([]status.Finding, error) { return running(l) }),
-			status.FollowAddresses(func(ctx context.Context) ([]status.URL, error) { return addresses(ctx, l) }),
+			status.FollowAddresses(func(ctx context.Context) ([]status.URL, error) { return s.addresses(ctx) }),
 			status.FollowMachine(func(context.Context) ([]status.Component, int64, error) { return processes(l) }),
-			status.FollowCluster(func(ctx context.Context) status.Access { return find(ctx, l) }),
+			status.FollowCluster(func(ctx context.Context) status.Access { return s.find(ctx) }),
 		},
 	}
 }
@@ -76,17 +79,32 @@ func orphans(l *app.Lab) (found []status.Finding, err error) {
 	return found, err
 }
 
+// stateReader reads the states of the stacks, for one source at a time: to read one that is in a backend takes a terraform, and who
+// comes next finds what was read.
+type stateReader struct {
+	lab *app.Lab
+	mu  sync.Mutex
+}
+
+func (s *stateReader) outputs(ctx context.Context) (map[string]map[string]cty.Value, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lab.Engine.Outputs(ctx)
+}
+
 // strays gives the releases that no stack names any more. A cluster that does not tell in time has none: what is wrong with it is said
 // elsewhere.
-func strays(ctx context.Context, l *app.Lab) (found []status.Finding) {
+func (s *stateReader) strays(ctx context.Context) (found []status.Finding) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, straysTimeout)
 	defer cancel()
-	all, err := l.Engine.Strays(ctx)
+	all, err := s.lab.Engine.Strays(ctx)
 	if err != nil {
 		return nil
 	}
-	for _, s := range all {
-		found = append(found, status.Finding{Text: s.String(), Next: s.Next()})
+	for _, stray := range all {
+		found = append(found, status.Finding{Text: stray.String(), Next: stray.Next()})
 	}
 	return found
 }
@@ -99,11 +117,10 @@ func running(l *app.Lab) (found []status.Finding, err error) {
 	return found, err
 }
 
-func addresses(ctx context.Context, l *app.Lab) ([]status.URL, error) {
-	outputs, err := l.Engine.Outputs(ctx)
+func (s *stateReader) addresses(ctx context.Context) ([]status.URL, error) {
+	outputs, err := s.outputs(ctx)
 	if err != nil {
-		reason, _, _ := strings.Cut(err.Error(), "\n")
-		return nil, fmt.Errorf("%s: %s", unread, reason)
+		return nil, fmt.Errorf("%s: %s", unread, err)
 	}
 	if url := text(outputs["release"]["url"]); url != "" {
 		return []status.URL{{Name: "chat", Address: url}}, nil
@@ -112,14 +129,14 @@ func addresses(ctx context.Context, l *app.Lab) ([]status.URL, error) {
 }
 
 // find finds the lab's cluster by what its stacks give now.
-func find(ctx context.Context, l *app.Lab) status.Access {
-	outputs, err := l.Engine.Outputs(ctx)
-	c := findCluster(l.Graph, outputs)
+func (s *stateReader) find(ctx context.Context) status.Access {
+	outputs, err := s.outputs(ctx)
+	c := findCluster(s.lab.Graph, outputs)
 	a := status.Access{Declared: c.declared, Missing: c.missing}
 	if err != nil {
 		a.Missing = unread
 	}
-	if _, err := l.ClusterDir(); err != nil { // labctl does not run this cluster, which may be far away
+	if _, err := s.lab.ClusterDir(); err != nil { // labctl does not run this cluster, which may be far away
 		a.Timeout = remoteTimeout
 	}
 	if c.kubeconfig == "" {
