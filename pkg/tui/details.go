@@ -7,6 +7,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/status"
 )
 
@@ -33,7 +34,7 @@ func (d *details) draw(m *Model, height int) []string {
 		if text == "" {
 			return
 		}
-		wrapped := strings.Split(ansi.Wrap(clean(text), max(20, m.width-12), ""), "\n")
+		wrapped := strings.Split(ansi.Wrap(iostreams.OneLine(text), max(20, m.width-12), ""), "\n")
 		for i, l := range wrapped {
 			if i > 0 {
 				name = ""

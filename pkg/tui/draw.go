@@ -6,6 +6,7 @@ import (
 
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/status"
 )
 
@@ -52,13 +53,13 @@ func (m *Model) header() []string {
 	if s == nil {
 		return []string{m.styles.title.Render("labctl status"), m.rule()}
 	}
-	left := m.styles.title.Render(clean(s.Lab)) + "  " + clean(s.Environment) + "  " + m.styles.state(s.State)
+	left := m.styles.title.Render(iostreams.OneLine(s.Lab)) + "  " + iostreams.OneLine(s.Environment) + "  " + m.styles.state(s.State)
 	if !s.Complete() {
 		left += m.styles.faint.Render("  looking")
 	}
 	right := m.opts.Now().Format("15:04:05")
 	if len(s.URLs) > 0 {
-		right = clean(s.URLs[0].Name+" "+s.URLs[0].Address) + "  " + right
+		right = iostreams.OneLine(s.URLs[0].Name+" "+s.URLs[0].Address) + "  " + right
 	}
 	lines := []string{between(left, right, m.width)}
 	for i, p := range s.Problems {
@@ -66,10 +67,10 @@ func (m *Model) header() []string {
 			lines = append(lines, m.styles.problem.Render(fmt.Sprintf("! and %d more: type :problems", len(s.Problems)-i)))
 			break
 		}
-		lines = append(lines, m.styles.problem.Render("! "+clean(p)))
+		lines = append(lines, m.styles.problem.Render("! "+iostreams.OneLine(p)))
 	}
 	if s.Next != "" {
-		lines = append(lines, m.styles.faint.Render("next: ")+clean(m.opts.Line(s.Next)))
+		lines = append(lines, m.styles.faint.Render("next: ")+iostreams.OneLine(m.opts.Line(s.Next)))
 	}
 	return append(lines, m.rule())
 }
@@ -81,7 +82,7 @@ func (m *Model) rule() string {
 		names = append(names, p.name())
 	}
 	path := ansi.Truncate(strings.Join(names, " › "), max(0, m.width-6), "…")
-	return m.styles.faint.Render("── ") + clean(path) + m.styles.faint.Render(" "+strings.Repeat("─", max(0, m.width-4-ansi.StringWidth(path))))
+	return m.styles.faint.Render("── ") + iostreams.OneLine(path) + m.styles.faint.Render(" "+strings.Repeat("─", max(0, m.width-4-ansi.StringWidth(path))))
 }
 
 // between puts two texts at the two ends of a line.
@@ -99,7 +100,7 @@ func (m *Model) footer() []string {
 	case m.input != nil:
 		return []string{m.input.draw(m)}
 	case m.notice != "":
-		return []string{clean(m.notice)}
+		return []string{iostreams.OneLine(m.notice)}
 	case m.over:
 		return []string{m.styles.problem.Render("nothing more is told; q leaves")}
 	}

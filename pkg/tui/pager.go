@@ -10,6 +10,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/status"
 )
 
@@ -106,7 +107,7 @@ func (s *source) next(pg *pager) tea.Msg {
 // take adds text, and asks for more.
 func (p *pager) take(msg textMsg) tea.Cmd {
 	for _, l := range msg.lines {
-		p.lines = append(p.lines, strings.ReplaceAll(ansi.Strip(l), "\t", "    "))
+		p.lines = append(p.lines, iostreams.OneLine(strings.ReplaceAll(ansi.Strip(l), "\t", "    ")))
 	}
 	if over := len(p.lines) - maxLines; over > 0 {
 		p.lines = append([]string(nil), p.lines[over:]...)
@@ -177,7 +178,7 @@ func (p *pager) draw(m *Model, height int) []string {
 		}
 	}
 	if p.state != "" {
-		shown = append(shown[:len(shown):len(shown)], m.styles.faint.Render("— "+clean(p.state)+" —"))
+		shown = append(shown[:len(shown):len(shown)], m.styles.faint.Render("— "+iostreams.OneLine(p.state)+" —"))
 	}
 	last := max(0, len(shown)-height)
 	if p.follow {

@@ -49,19 +49,6 @@ func (s styles) state(state status.State) string {
 	return s.states[state].Render(signs[state] + " " + string(state))
 }
 
-// clean keeps what another program said from moving the cursor, and to one line.
-func clean(s string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case c == '\t' || c == '\n' || c == '\r':
-			return ' '
-		case c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0):
-			return -1
-		}
-		return c
-	}, s)
-}
-
 // fit cuts or fills text to so many columns.
 func fit(s string, columns int) string {
 	if columns <= 0 {

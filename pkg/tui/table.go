@@ -7,6 +7,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 
+	"github.com/labctl/labctl/pkg/iostreams"
 	"github.com/labctl/labctl/pkg/status"
 )
 
@@ -255,13 +256,13 @@ func (t *table) line(m *Model, r row, widths []int, here bool) string {
 	if here {
 		sign = "› "
 	}
-	name := fit(strings.Repeat("  ", r.level)+clean(r.name), widths[0])
+	name := fit(strings.Repeat("  ", r.level)+iostreams.OneLine(r.name), widths[0])
 	if here {
 		name = m.styles.cursor.Render(name)
 	}
 	line := sign + name + "  " + fit(m.styles.state(r.part.State), stateWidth) + "  " + fit(m.age(r.at), widths[1])
 	for i := range t.columns {
-		line += "  " + fit(clean(cell(r, i)), widths[2+i])
+		line += "  " + fit(iostreams.OneLine(cell(r, i)), widths[2+i])
 	}
-	return line + "  " + clean(r.part.Reason)
+	return line + "  " + iostreams.OneLine(r.part.Reason)
 }

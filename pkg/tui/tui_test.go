@@ -77,7 +77,7 @@ func open(t *testing.T, width, height int, color bool, s *status.Snapshot) *scre
 		if p.Name == "gateway" {
 			return nil, errors.New("the API does not answer")
 		}
-		return io.NopCloser(strings.NewReader(fmt.Sprintf("%s\nof %s\n\x1b[31mred\x1b[0m\tline\n", what, p))), nil
+		return io.NopCloser(strings.NewReader(fmt.Sprintf("%s\nof %s\n\x1b[31mred\x1b[0m\tline\x07\b\n", what, p))), nil
 	}}
 	m := &screen{Model: New(t.Context(), o), t: t}
 	m.send(tea.WindowSizeMsg{Width: width, Height: height})

@@ -175,7 +175,7 @@ func (r *Renderer) track(e event.Event, now time.Time) *step {
 			at = len(r.steps) - 1
 		}
 		s := r.steps[at]
-		s.message, s.done, s.total = clean(e.Message), e.Done, e.Total
+		s.message, s.done, s.total = iostreams.OneLine(e.Message), e.Done, e.Total
 		return s
 	}
 	if at < 0 {
@@ -212,16 +212,16 @@ func (r *Renderer) emitLive(e event.Event) {
 func (r *Renderer) finished(e event.Event) string {
 	switch e.Kind {
 	case event.Done:
-		return r.paint(green, "✓") + " " + join(e.Step, clean(e.Message)) + r.paint(faint, "  "+short(e.Elapsed))
+		return r.paint(green, "✓") + " " + join(e.Step, iostreams.OneLine(e.Message)) + r.paint(faint, "  "+short(e.Elapsed))
 	case event.Skipped:
-		return r.paint(faint, "- "+join(e.Step, clean(e.Message)))
+		return r.paint(faint, "- "+join(e.Step, iostreams.OneLine(e.Message)))
 	case event.Failed:
-		return r.paint(red, "✗") + " " + join(e.Step, clean(e.Message)) + r.paint(faint, "  "+short(e.Elapsed))
+		return r.paint(red, "✗") + " " + join(e.Step, iostreams.OneLine(e.Message)) + r.paint(faint, "  "+short(e.Elapsed))
 	case event.Warning:
-		return r.paint(yellow, "!") + " " + join(e.Step, clean(e.Message))
+		return r.paint(yellow, "!") + " " + join(e.Step, iostreams.OneLine(e.Message))
 	case event.Log:
 		if r.opts.Verbose {
-			return r.paint(faint, "  "+join(e.Step, clean(e.Message)))
+			return r.paint(faint, "  "+join(e.Step, iostreams.OneLine(e.Message)))
 		}
 	}
 	return ""
@@ -244,7 +244,7 @@ func (r *Renderer) plainLine(now time.Time, text string) {
 
 // plainText is the line of an event in the plain log; progress has none of its own, the clock shows it.
 func plainText(e event.Event, verbose bool) string {
-	message := clean(e.Message)
+	message := iostreams.OneLine(e.Message)
 	switch e.Kind {
 	case event.Started:
 		return join(e.Step, orElse(message, "started"))
@@ -331,20 +331,7 @@ func prefixed(prefix, s string) string {
 
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return clean(line)
-}
-
-// clean keeps what another program printed from moving the cursor.
-func clean(s string) string {
-	return strings.Map(func(c rune) rune {
-		switch {
-		case c == '\t' || c == '\n' || c == '\r':
-			return ' '
-		case c < 0x20 || c == 0x7f || (c >= 0x80 && c < 0xa0):
-			return -1
-		}
-		return c
-	}, s)
+	return iostreams.OneLine(line)
 }
 
 // short gives a duration as people say it: 0.4s, 12.3s, 3m05s, 1h02m.
