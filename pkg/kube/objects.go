@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -165,8 +166,8 @@ func (w *objectWait) judge(ctx context.Context, o Object, u *unstructured.Unstru
 		if err := convert(u, &s); err != nil {
 			return v, err
 		}
-		if v.ready && s.Status.ReadyReplicas < replicas(s.Spec.Replicas) {
-			v.ready, v.why = false, fmt.Sprintf("%d of %d pods ready", s.Status.ReadyReplicas, replicas(s.Spec.Replicas))
+		if v.ready && s.Status.ReadyReplicas < Replicas(s.Spec.Replicas) {
+			v.ready, v.why = false, fmt.Sprintf("%d of %d pods ready", s.Status.ReadyReplicas, Replicas(s.Spec.Replicas))
 		}
 	case schema.GroupKind{Kind: "PersistentVolumeClaim"}:
 		if !v.ready {
@@ -224,7 +225,7 @@ func judgePod(v verdict, complete bool) (verdict, error) {
 	v.failed = p.Status.Phase == corev1.PodFailed
 	switch {
 	case v.failed:
-		v.ready, v.why = false, strings.TrimSuffix("it failed: "+first(p.Status.Message, p.Status.Reason), ": ")
+		v.ready, v.why = false, strings.TrimSuffix("it failed: "+cmp.Or(p.Status.Message, p.Status.Reason), ": ")
 	case complete && p.Status.Phase != corev1.PodSucceeded:
 		v.ready, v.why = false, strings.ToLower(string(p.Status.Phase))
 	}
@@ -387,7 +388,7 @@ func (c *Client) workloadOf(ctx context.Context, u *unstructured.Unstructured) (
 			return nil, err
 		}
 		w = workload{
-			name: "replicaset/" + r.Name, selector: r.Spec.Selector, want: replicas(r.Spec.Replicas), ready: r.Status.AvailableReplicas,
+			name: "replicaset/" + r.Name, selector: r.Spec.Selector, want: Replicas(r.Spec.Replicas), ready: r.Status.AvailableReplicas,
 			seen: r.Status.ObservedGeneration >= r.Generation,
 		}
 	case schema.GroupKind{Group: "batch", Kind: "Job"}:

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -81,7 +82,7 @@ func waitingFor(names []string) string {
 }
 
 func ofDeployment(d *appsv1.Deployment) workload {
-	w := workload{name: "deployment/" + d.Name, selector: d.Spec.Selector, want: replicas(d.Spec.Replicas), ready: d.Status.AvailableReplicas}
+	w := workload{name: "deployment/" + d.Name, selector: d.Spec.Selector, want: Replicas(d.Spec.Replicas), ready: d.Status.AvailableReplicas}
 	w.seen = d.Status.ObservedGeneration >= d.Generation
 	for _, cond := range d.Status.Conditions {
 		if cond.Type == appsv1.DeploymentReplicaFailure && cond.Status == corev1.ConditionTrue {
@@ -92,7 +93,7 @@ func ofDeployment(d *appsv1.Deployment) workload {
 }
 
 func ofStatefulSet(s *appsv1.StatefulSet) workload {
-	w := workload{name: "statefulset/" + s.Name, selector: s.Spec.Selector, want: replicas(s.Spec.Replicas), ready: s.Status.ReadyReplicas}
+	w := workload{name: "statefulset/" + s.Name, selector: s.Spec.Selector, want: Replicas(s.Spec.Replicas), ready: s.Status.ReadyReplicas}
 	w.seen = s.Status.ObservedGeneration >= s.Generation
 	w.newest = labels.Set{appsv1.ControllerRevisionHashLabelKey: s.Status.UpdateRevision}
 	return w
@@ -123,7 +124,8 @@ func (c *Client) newestReplicaSet(ctx context.Context, d *appsv1.Deployment) (la
 	return newest, nil
 }
 
-func replicas(n *int32) int32 {
+// Replicas is how many pods are wanted: one where nothing is said.
+func Replicas(n *int32) int32 {
 	if n == nil {
 		return 1
 	}
@@ -179,7 +181,7 @@ func WhyNotReady(p *corev1.Pod) string {
 		}
 	}
 	if p.Status.Phase == corev1.PodFailed {
-		return "pod failed: " + first(p.Status.Message, p.Status.Reason)
+		return "pod failed: " + cmp.Or(p.Status.Message, p.Status.Reason)
 	}
 	if reason, _, _ := whyNotReady(p); reason != "" {
 		return reason
@@ -197,9 +199,9 @@ func whyNotReady(p *corev1.Pod) (reason, container string, fatal bool) {
 		if w := s.State.Waiting; w != nil {
 			switch w.Reason {
 			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull":
-				return fmt.Sprintf("image %s cannot be pulled: %s", s.Image, first(w.Message, w.Reason)), "", w.Reason != "ErrImagePull"
+				return fmt.Sprintf("image %s cannot be pulled: %s", s.Image, cmp.Or(w.Message, w.Reason)), "", w.Reason != "ErrImagePull"
 			case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-				return fmt.Sprintf("container %s cannot be made: %s", s.Name, first(w.Message, w.Reason)), "", !unsynced.MatchString(w.Message)
+				return fmt.Sprintf("container %s cannot be made: %s", s.Name, cmp.Or(w.Message, w.Reason)), "", !unsynced.MatchString(w.Message)
 			case "CrashLoopBackOff":
 				return fmt.Sprintf("container %s ended %d times%s", s.Name, s.RestartCount, lastExit(s)), s.Name, s.RestartCount >= crashLimit
 			}
@@ -222,15 +224,6 @@ func whyNotReady(p *corev1.Pod) (reason, container string, fatal bool) {
 		}
 	}
 	return "", "", false
-}
-
-func first(s ...string) string {
-	for _, v := range s {
-		if v != "" {
-			return v
-		}
-	}
-	return ""
 }
 
 func lastExit(s corev1.ContainerStatus) string {

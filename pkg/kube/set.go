@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -180,7 +181,7 @@ func (a *applyRun) begin(ctx context.Context, objects []*unstructured.Unstructur
 	a.now = newScope()
 	for _, o := range objects {
 		a.now.kinds[o.GroupVersionKind().GroupKind().String()] = true
-		if namespace := first(o.GetNamespace(), a.set.Namespace); namespace != "" {
+		if namespace := cmp.Or(o.GetNamespace(), a.set.Namespace); namespace != "" {
 			a.now.namespaces[namespace] = true
 		}
 	}

@@ -38,10 +38,8 @@ func FollowCluster(find func(context.Context) Access) Follower {
 				s.Cluster.Declared, s.Cluster.Version, s.Cluster.Nodes, s.Namespaces = a.Declared, "", nil, nil
 				s.Cluster.become(s.At, Down, a.Missing)
 			})
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(againAfter):
+			if err := sleep(ctx, againAfter); err != nil {
+				return err
 			}
 		}
 	}}
@@ -86,10 +84,8 @@ func (a Access) follow(ctx context.Context, update Update) error {
 				return lost(update, err)
 			}
 		case <-l.changed:
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(gatherFor):
+			if err := sleep(ctx, gatherFor); err != nil {
+				return err
 			}
 		}
 		tell()

@@ -10,24 +10,32 @@ import (
 func (s *Snapshot) judge() {
 	s.Problems, s.Next = nil, ""
 	s.sum()
-	if s.State != Down && s.State != Partial {
-		return
-	}
-	s.Next = "labctl up"
-	for _, f := range s.Findings {
-		if f.Next != "" && len(s.Findings) == len(s.Problems) { // they are all that is wrong
-			s.Next = f.Next
-			return
-		}
-	}
-	for _, p := range s.Parts()[1:] {
-		if p.State != Up && p.Next != "" && s.State == Partial {
-			s.Next = p.Next
-			return
-		}
+	switch s.State {
+	case Down:
+		s.Next = "labctl up"
+	case Partial:
+		s.Next = s.help()
 	}
 }
 
+// help is the command that helps first in a lab that is partial.
+func (s *Snapshot) help() string {
+	if len(s.Findings) == len(s.Problems) { // they are all that is wrong
+		for _, f := range s.Findings {
+			if f.Next != "" {
+				return f.Next
+			}
+		}
+	}
+	for _, p := range s.Parts()[1:] {
+		if p.State != Up && p.Next != "" {
+			return p.Next
+		}
+	}
+	return "labctl up"
+}
+
+// sum derives the state and the problems.
 func (s *Snapshot) sum() {
 	for _, src := range s.Sources {
 		if src.State == Unknown && src.Name != clusterSource { // of the cluster, its own condition tells

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,7 +34,7 @@ type list struct {
 	informer cache.SharedIndexInformer
 
 	mu     sync.Mutex
-	failed error // why they could not be listed; nil once they were
+	failed error // why they could not be listed, as long as they are not
 }
 
 // watchLists begins to list and watch, until ctx ends.
@@ -171,7 +172,7 @@ type rollout struct {
 }
 
 func ofDeployment(d *appsv1.Deployment) rollout {
-	r := rollout{kind: KindDeployment, meta: d.ObjectMeta, selector: d.Spec.Selector, ready: d.Status.AvailableReplicas, desired: desired(d.Spec.Replicas)}
+	r := rollout{kind: KindDeployment, meta: d.ObjectMeta, selector: d.Spec.Selector, ready: d.Status.AvailableReplicas, desired: kube.Replicas(d.Spec.Replicas)}
 	for _, c := range d.Status.Conditions {
 		if c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue {
 			r.stuck = c.Message
@@ -185,7 +186,7 @@ func ofDeployment(d *appsv1.Deployment) rollout {
 }
 
 func ofStatefulSet(s *appsv1.StatefulSet) rollout {
-	r := rollout{kind: KindStatefulSet, meta: s.ObjectMeta, selector: s.Spec.Selector, ready: s.Status.ReadyReplicas, desired: desired(s.Spec.Replicas)}
+	r := rollout{kind: KindStatefulSet, meta: s.ObjectMeta, selector: s.Spec.Selector, ready: s.Status.ReadyReplicas, desired: kube.Replicas(s.Spec.Replicas)}
 	if s.Status.UpdateRevision != s.Status.CurrentRevision {
 		r.ready, r.rolling = min(r.ready, s.Status.UpdatedReplicas), true
 	}
@@ -194,13 +195,6 @@ func ofStatefulSet(s *appsv1.StatefulSet) rollout {
 
 func ofDaemonSet(d *appsv1.DaemonSet) rollout {
 	return rollout{kind: KindDaemonSet, meta: d.ObjectMeta, selector: d.Spec.Selector, ready: d.Status.NumberAvailable, desired: d.Status.DesiredNumberScheduled}
-}
-
-func desired(n *int32) int32 {
-	if n == nil {
-		return 1
-	}
-	return *n
 }
 
 // workload sums up a roll-out and its pods, which are among those of its namespace.
@@ -281,7 +275,7 @@ func node(n *corev1.Node) Node {
 		if c.Status == corev1.ConditionTrue {
 			out.State, out.Reason = Up, ""
 		} else {
-			out.Reason = or(c.Message, c.Reason)
+			out.Reason = cmp.Or(c.Message, c.Reason)
 		}
 	}
 	if out.State != Up {
@@ -289,15 +283,8 @@ func node(n *corev1.Node) Node {
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Type != corev1.NodeReady && c.Status == corev1.ConditionTrue {
-			out.State, out.Reason = Partial, or(c.Message, c.Reason) // pressure on disk, memory or process ids
+			out.State, out.Reason = Partial, cmp.Or(c.Message, c.Reason) // pressure on disk, memory or process ids
 		}
 	}
 	return out
-}
-
-func or(a, b string) string {
-	if a != "" {
-		return a
-	}
-	return b
 }

@@ -1,6 +1,7 @@
 package status
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -22,12 +23,12 @@ func (s *Snapshot) Text(w io.Writer) error {
 
 	t := table{{"STACK", "STATE", "SINCE", "DETAIL"}}
 	for _, st := range s.Stacks {
-		t.add(st.ID, string(st.State), s.age(st.Since), or(st.Reason, st.Detail))
+		t.add(st.ID, string(st.State), s.age(st.Since), cmp.Or(st.Reason, st.Detail))
 		if st.State == Up || st.State == Pending || len(st.Steps) == 1 {
 			continue
 		}
 		for _, step := range st.Steps {
-			t.add("  "+step.Short(), string(step.State), s.age(step.Since), or(step.Reason, step.Detail))
+			t.add("  "+step.Short(), string(step.State), s.age(step.Since), cmp.Or(step.Reason, step.Detail))
 		}
 	}
 	t.write(&b)

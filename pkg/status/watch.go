@@ -134,10 +134,7 @@ func (w *watcher) follow(ctx context.Context, source int, f Follower) {
 		}
 		silent.Stop()
 		w.is(source, Unknown, brief(err))
-		select {
-		case <-ctx.Done():
-		case <-time.After(againAfter):
-		}
+		_ = sleep(ctx, againAfter)
 	}
 }
 
@@ -169,16 +166,24 @@ func (w *watcher) publish(ctx context.Context, out chan *Snapshot) {
 			}
 			out <- &s
 		}
-		select {
-		case <-ctx.Done():
+		if sleep(ctx, publishEvery) != nil {
 			return
-		case <-time.After(publishEvery):
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.changed:
 		}
+	}
+}
+
+// sleep lets some time pass. Its error says that ctx ended first.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
 	}
 }
 

@@ -1,9 +1,9 @@
 package tui
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/labctl/labctl/pkg/status"
 )
@@ -15,7 +15,6 @@ type row struct {
 	level int    // how far in it stands
 	name  string // as it is shown
 	cells []string
-	at    time.Time // since when, or of which age
 }
 
 // lister makes the rows of a table out of a snapshot.
@@ -40,7 +39,7 @@ var listers = map[string]lister{
 func heading(text string) row { return row{head: true, name: text} }
 
 func of(p status.Part, level int, name string, cells ...string) row {
-	return row{part: p, level: level, name: name, cells: cells, at: p.Since}
+	return row{part: p, level: level, name: name, cells: cells}
 }
 
 // overview is the whole lab: of what is well the sum, of what is not each part.
@@ -58,7 +57,8 @@ func overview(s *status.Snapshot) []row {
 				up++
 				continue
 			}
-			rows = append(rows, row{part: r.part, level: 1, name: r.name, cells: []string{"", r.cells[0]}, at: r.at})
+			r.level, r.cells = 1, []string{"", r.cells[0]}
+			rows = append(rows, r)
 		}
 		if up > 0 {
 			all := status.Part{Kind: status.KindComponent, Name: "processes", Condition: status.Condition{State: status.Up}}
@@ -66,7 +66,8 @@ func overview(s *status.Snapshot) []row {
 			rows = append(rows, of(all, 1, "processes", fmt.Sprint(up), ""))
 		}
 		for _, r := range nodeRows(s) {
-			rows = append(rows, row{part: r.part, level: 1, name: r.name, cells: []string{"", ""}, at: r.at})
+			r.level, r.cells = 1, nil
+			rows = append(rows, r)
 		}
 	}
 	for _, n := range s.Namespaces {
@@ -99,9 +100,7 @@ func clusterTitle(s *status.Snapshot) string {
 func stackRows(s *status.Snapshot, all bool) (rows []row) {
 	for _, st := range s.Stacks {
 		p := status.Part{Kind: status.KindStack, Name: st.ID, Condition: st.Condition}
-		if p.Reason == "" {
-			p.Reason = st.Detail
-		}
+		p.Reason = cmp.Or(p.Reason, st.Detail)
 		rows = append(rows, of(p, 1, st.ID))
 		if len(st.Steps) > 1 && (all || st.State != status.Up && st.State != status.Pending) {
 			rows = append(rows, stepRows(st, 2)...)
@@ -113,9 +112,7 @@ func stackRows(s *status.Snapshot, all bool) (rows []row) {
 func stepRows(st status.Stack, level int) (rows []row) {
 	for _, step := range st.Steps {
 		p := status.Part{Kind: status.KindStep, Name: step.Name, Condition: step.Condition}
-		if p.Reason == "" {
-			p.Reason = step.Detail
-		}
+		p.Reason = cmp.Or(p.Reason, step.Detail)
 		rows = append(rows, of(p, level, step.Short()))
 	}
 	return rows

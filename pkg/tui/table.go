@@ -81,7 +81,7 @@ func (t *table) compare(a, b row) int {
 	case stateColumn:
 		c = strings.Compare(string(a.part.State), string(b.part.State))
 	case sinceColumn:
-		c = b.at.Compare(a.at)
+		c = b.part.Since.Compare(a.part.Since)
 	default:
 		c = compareCells(cell(a, t.order-ownColumns), cell(b, t.order-ownColumns))
 	}
@@ -260,7 +260,7 @@ func (t *table) line(m *Model, r row, widths []int, here bool) string {
 	if here {
 		name = m.styles.cursor.Render(name)
 	}
-	line := sign + name + "  " + fit(m.styles.state(r.part.State), stateWidth) + "  " + fit(m.age(r.at), widths[1])
+	line := sign + name + "  " + fit(m.styles.state(r.part.State), stateWidth) + "  " + fit(m.age(r.part.Since), widths[1])
 	for i := range t.columns {
 		line += "  " + fit(iostreams.OneLine(cell(r, i)), widths[2+i])
 	}

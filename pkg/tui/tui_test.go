@@ -129,6 +129,19 @@ func (s *screen) lines() []string {
 
 func (s *screen) text() string { return strings.Join(s.lines(), "\n") + "\n" }
 
+// to moves the cursor down to a row that holds a text.
+func (s *screen) to(text string) *screen {
+	s.t.Helper()
+	for range s.height {
+		if strings.Contains(s.here(), text) {
+			return s
+		}
+		s.press("down")
+	}
+	require.FailNow(s.t, "no row has "+text, s.text())
+	return s
+}
+
 // here gives the line under the cursor.
 func (s *screen) here() string {
 	for _, l := range s.lines() {
@@ -194,9 +207,7 @@ func TestMoving(t *testing.T) {
 // The cursor stays with its part while others come, and with its place when the part goes.
 func TestTheCursorStays(t *testing.T) {
 	s := open(t, 80, 30, false, sick())
-	for !strings.Contains(s.here(), "gateway") {
-		s.press("down")
-	}
+	s.to("gateway")
 	next := sick()
 	next.Namespaces[0].Workloads = append([]status.Workload{{Kind: status.KindDaemonSet, Name: "agent", Condition: is(status.Up, 0, "", "")}}, next.Namespaces[0].Workloads...)
 	s.Update(snapshotMsg{next})
@@ -227,9 +238,7 @@ func TestFastKeys(t *testing.T) {
 
 func TestDrillingDown(t *testing.T) {
 	s := open(t, 100, 24, false, sick())
-	for !strings.Contains(s.here(), "gateway") {
-		s.press("down")
-	}
+	s.to("gateway")
 	s.press("enter")
 	require.Contains(t, s.text(), "overview › deployment gateway in chat")
 	require.Contains(t, s.text(), "chat/gateway-2")
@@ -274,18 +283,14 @@ func TestCommands(t *testing.T) {
 
 func TestTextOfAPart(t *testing.T) {
 	s := open(t, 100, 24, false, sick())
-	for !strings.Contains(s.here(), "deployment/auth  ") {
-		s.press("down")
-	}
+	s.to("deployment/auth  ")
 	s.press("l")
 	require.Contains(t, s.text(), "logs of deployment/chat/auth (follows)")
 	require.Contains(t, s.text(), "of deployment/chat/auth\nred    line\n— end —")
 	s.press("/red", "enter")
 	require.NotContains(t, s.text(), "of deployment/chat/auth\n")
 	s.press("esc", "esc")
-	for !strings.Contains(s.here(), "gateway") {
-		s.press("down")
-	}
+	s.to("gateway")
 	s.press("y")
 	require.Contains(t, s.text(), "— the API does not answer —")
 	s.press("esc", "g", "d")

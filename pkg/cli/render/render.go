@@ -4,6 +4,7 @@
 package render
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -247,13 +248,13 @@ func plainText(e event.Event, verbose bool) string {
 	message := iostreams.OneLine(e.Message)
 	switch e.Kind {
 	case event.Started:
-		return join(e.Step, orElse(message, "started"))
+		return join(e.Step, cmp.Or(message, "started"))
 	case event.Done:
-		return join(e.Step, orElse(message, "done")) + " (" + short(e.Elapsed) + ")"
+		return join(e.Step, cmp.Or(message, "done")) + " (" + short(e.Elapsed) + ")"
 	case event.Skipped:
-		return join(e.Step, orElse(message, "nothing to do"))
+		return join(e.Step, cmp.Or(message, "nothing to do"))
 	case event.Failed:
-		return join(e.Step, "FAILED"+prefixed(": ", orElse(firstLine(e.Err), message)))
+		return join(e.Step, "FAILED"+prefixed(": ", cmp.Or(firstLine(e.Err), message)))
 	case event.Warning:
 		return join(e.Step, "warning: "+message)
 	case event.Log:
@@ -282,7 +283,7 @@ func (r *Renderer) tick() {
 			continue
 		}
 		s.said = now
-		text := orElse(s.message, "working")
+		text := cmp.Or(s.message, "working")
 		if s.total > 0 {
 			text = fmt.Sprintf("%d/%d (%d%%) %s", s.done, s.total, 100*s.done/s.total, s.message)
 		} else if s.done > 0 {
@@ -313,13 +314,6 @@ func join(step, message string) string {
 		return step
 	}
 	return step + ": " + message
-}
-
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 func prefixed(prefix, s string) string {
