@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/labctl/labctl/pkg/argocd"
 	"github.com/labctl/labctl/pkg/atomicfile"
@@ -159,6 +160,16 @@ func (l *Lab) KubeconfigFile(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("write kubeconfig: %w", err)
 	}
 	return path, nil
+}
+
+// ClusterEnviron is the process's environment with the lab's cluster as the one that kubectl and helm talk to.
+func (l *Lab) ClusterEnviron(ctx context.Context) ([]string, error) {
+	kubeconfig, err := l.KubeconfigFile(ctx)
+	if err != nil {
+		return nil, err
+	}
+	env := slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") })
+	return append(env, "KUBECONFIG="+kubeconfig), nil
 }
 
 func (l *Lab) output(ctx context.Context, stack, name string) (string, error) {

@@ -40,12 +40,12 @@ func (o opener) open(ctx context.Context, what tui.Ask, p status.Part) (io.ReadC
 	if path == "" {
 		return nil, fmt.Errorf("there is no kubectl yet; build one with `%s`", o.lab.Line("labctl tool kubectl"))
 	}
-	kubeconfig, err := o.lab.KubeconfigFile(ctx)
+	env, err := o.lab.ClusterEnviron(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, path, kubectlArgs(what, p)...) //nolint:gosec // the lab's own kubectl
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig)
+	cmd.Env = env
 	return piped(cmd)
 }
 

@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -105,15 +103,11 @@ func command(ctx context.Context, call *Call) (path string, env []string, err er
 	if err != nil {
 		return "", nil, err
 	}
-	kubeconfig, err := l.KubeconfigFile(ctx)
-	if err != nil {
+	if env, err = l.ClusterEnviron(ctx); err != nil {
 		return "", nil, err
 	}
-	if path, err = find(ctx, call.Factory, call.Name); err != nil {
-		return "", nil, err
-	}
-	env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "KUBECONFIG=") })
-	return path, append(env, "KUBECONFIG="+kubeconfig), nil
+	path, err = find(ctx, call.Factory, call.Name)
+	return path, env, err
 }
 
 // become replaces labctl by the tool, so that the terminal, signals and the exit code are its own.

@@ -154,9 +154,6 @@ func (s Shadow) metrics(ctx context.Context, p corev1.Pod) (map[string]*dto.Metr
 	return shadow.Metrics(ctx, http.DefaultClient, "http://"+address)
 }
 
-// ofRecords is the kind of all records.
-const ofRecords = "records"
-
 // read counts requests by their status, and records by what messaging says of them.
 func (c counts) read(families map[string]*dto.MetricFamily) {
 	for _, m := range families["http_requests_total"].GetMetric() {
@@ -181,7 +178,7 @@ func (c counts) read(families map[string]*dto.MetricFamily) {
 			if bad {
 				failed = n
 			}
-			c.add(ofRecords, n, failed)
+			c.add("records", n, failed)
 		}
 	}
 }
