@@ -65,6 +65,8 @@ func startedWith(dir string) string {
 	return ""
 }
 
+// identify gives a process that has not ended. Its first thread may be a zombie while another ends: in process 1 that
+// one waits for all of the namespace to be gone, so only the last thread's end is the node's.
 func identify(pid int) (process, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -72,14 +74,15 @@ func identify(pid int) (process, error) {
 	}
 	// The second field is the program's name in parentheses and may hold anything, so count from its end.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	const threads, start = 17, 19 // fields 20 and 22 of proc(5)
+	if len(fields) <= start || fields[0] == "X" || fields[0] == "Z" && fields[threads] == "1" {
 		return process{}, fmt.Errorf("process %d has ended", pid)
 	}
 	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return process{}, err
 	}
-	return process{pid, fields[19], strings.TrimSpace(string(boot))}, nil
+	return process{pid, fields[start], strings.TrimSpace(string(boot))}, nil
 }
 
 // startNode starts process 1 in namespaces of its own and leaves it running. The listeners are handed over and closed

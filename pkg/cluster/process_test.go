@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -21,6 +22,23 @@ import (
 
 // dyingEnv makes the test binary a labctl that is killed while it starts a node in the directory that it names.
 const dyingEnv = "LABCTL_TEST_DYING"
+
+// leaderlessEnv makes the test binary a process whose first thread has ended, as a node's does first where its
+// namespace is not empty yet. It ends when its standard input does.
+const leaderlessEnv = "LABCTL_TEST_LEADERLESS"
+
+func init() {
+	if os.Getenv(leaderlessEnv) == "" {
+		return
+	}
+	runtime.LockOSThread() // what init locks, main keeps: this is the first thread
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	// The thread ends, not the process; to the runtime it is in a call that does not return.
+	_, _, _ = unix.Syscall(unix.SYS_EXIT, 0, 0, 0)
+}
 
 // TestMain makes the test binary what a test needs. Called with a node's configuration it is a supervisor.
 func TestMain(m *testing.M) {
@@ -159,4 +177,25 @@ func TestTheRecordOfAnOlderLabctlIsRead(t *testing.T) {
 	_, running := runningNode(dir)
 	require.True(t, running)
 	require.Empty(t, startedWith(dir), "so it is restarted once")
+}
+
+func TestAProcessWhoseFirstThreadEndedHasNot(t *testing.T) {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), leaderlessEnv+"=1")
+	until, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	stat := fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid)
+	require.Eventually(t, func() bool {
+		b, err := os.ReadFile(stat)
+		return err == nil && strings.Contains(string(b), ") Z ")
+	}, 10*time.Second, time.Millisecond)
+	_, err = identify(cmd.Process.Pid)
+	require.NoError(t, err)
+
+	require.NoError(t, until.Close())
+	awaitEnd(t, cmd.Process.Pid) // it is not waited for yet
+	_, err = identify(cmd.Process.Pid)
+	require.ErrorContains(t, err, "has ended")
+	require.NoError(t, cmd.Wait())
 }
