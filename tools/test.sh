@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks and tests, the cheap first. It installs what they need, stops at the first stage that fails, says how long each
-# stage and the slowest tests took, and its last line says in the manner of `go test` how it went.
+# Checks and tests, the cheap first. It installs what they need, stops at the first stage that fails (with --full, which
+# takes hours, it goes on with the others), says how long each stage and the slowest tests took, and its last line says in
+# the manner of `go test` how it went.
 # usage: tools/test.sh          what finds the most in the least time
 #        tools/test.sh --full   everything: all seeds and points of the tests (test/scope), all with the race detector,
 #                               golangci-lint and govulncheck, Apache Kafka of three nodes, kind, azurerm's own schema
@@ -23,6 +24,7 @@ esac
 stage=start
 provider=
 stages=()
+failed=()
 finish() {
   local status=$?
   trap - EXIT
@@ -61,16 +63,20 @@ run() {
   cpu
   before=$spent
   printf '=== %s\n' "$stage"
-  "$@"
+  local result=PASS
+  if [ -n "$full" ]; then
+    "$@" || { result=FAIL && failed+=("$stage"); }
+  else
+    "$@"
+  fi
   cpu
   printf -v line '%6d s, %6d s of CPU  %s' $((SECONDS - from)) $((spent - before)) "$stage"
   stages+=("$line")
-  printf -- '--- PASS: %s (%d.0s)\n' "$stage" $((SECONDS - from))
+  printf -- '--- %s: %s (%d.0s)\n' "$result" "$stage" $((SECONDS - from))
 }
 
 frontend() (
-  cd services/frontend/web
-  npm test
+  cd services/frontend/web && npm test
 )
 # Building the azurerm provider takes a quarter of an hour where it cannot be downloaded. It begins here, with what others
 # leave of the processors, of which tests that wait leave much. tools/azure.sh waits for it.
@@ -106,4 +112,8 @@ if [ -n "$full" ]; then
   run kind tools/kind.sh
 else
   NODES=1 run kafka tools/kafka.sh --smoke
+fi
+if [ ${#failed[@]} -gt 0 ]; then
+  stage=$(IFS=,; printf '%s' "${failed[*]}")
+  exit 1
 fi
