@@ -90,7 +90,7 @@ func (w *world) chat(ctx context.Context, c *shadow.Comparer) {
 		require.NoError(w.t, err)
 		res, err := load.Run(ctx, load.Options{
 			Address: w.url, Shape: shape, Seed: 1, Key: []byte("the key of the users of a test"), Size: 50,
-			Users: 50, Devices: 1, Mix: load.Chat, Rate: 300, Duration: 5 * time.Second, Settle: time.Minute,
+			Users: 50, Devices: 1, Mix: load.Chat, Rate: chatRate, Duration: 1500 * time.Second / chatRate, Settle: time.Minute,
 		})
 		require.NoError(w.t, err)
 		require.True(w.t, res.Verdict.Kept(), "the live chat keeps its promise: %+v", res.Verdict)
