@@ -12,6 +12,7 @@ type Kind string
 
 // The kinds, in the order in which a step goes through them.
 const (
+	Planned  Kind = "planned"  // a run begins, and Plan has the steps that it goes through
 	Started  Kind = "started"  // a step begins
 	Progress Kind = "progress" // a step is at Done of Total, doing Message
 	Log      Kind = "log"      // one line of a tool that the step runs; shown with --verbose, kept in the log file
@@ -25,6 +26,7 @@ const (
 // Event is one thing that happened. Step is the step's stable name, such as "1-cluster" or "5-release/image auth".
 type Event struct {
 	Time    time.Time     `json:"time"`
+	Run     string        `json:"run,omitempty"` // the same for all events of one run of the engine
 	Kind    Kind          `json:"kind"`
 	Step    string        `json:"step,omitempty"`
 	Message string        `json:"message,omitempty"`
@@ -32,6 +34,19 @@ type Event struct {
 	Total   int64         `json:"total,omitempty"` // 0: not known
 	Elapsed time.Duration `json:"elapsed,omitempty"`
 	Err     string        `json:"error,omitempty"`
+	Plan    []Step        `json:"plan,omitempty"`
+}
+
+// Step is a step that a run goes through.
+type Step struct {
+	Name  string `json:"name"`  // "5-release/image auth"
+	Stack string `json:"stack"` // "5-release"
+	Kind  string `json:"kind"`  // "image"
+	// Done says that the step was done before: where nothing of it changed, it takes no time.
+	Done bool `json:"done,omitempty"`
+	// Took is how long it took when it was done last; 0: nobody knows.
+	Took   time.Duration `json:"took,omitempty"`
+	AtOnce int           `json:"atOnce"` // how many of the stack's steps of this kind run at once
 }
 
 // Sink takes events. It must be safe for concurrent use and must not block for long.

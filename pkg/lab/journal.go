@@ -49,6 +49,8 @@ type journal struct {
 type journalFile struct {
 	Version int              `json:"version"`
 	Steps   map[string]entry `json:"steps"`
+	// Took is how long each step took when it was done last, also one that was taken down since.
+	Took map[string]time.Duration `json:"took,omitempty"`
 }
 
 const journalVersion = 3
@@ -76,6 +78,24 @@ func (j *journal) get(step string) (entry, bool) {
 	defer j.mu.Unlock()
 	e, ok := j.file.Steps[step]
 	return e, ok
+}
+
+// took gives how long a step took when it was done last; 0 where that is not known.
+func (j *journal) took(step string) time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.file.Took[step]
+}
+
+// finish records a step that is done, and how long it took.
+func (j *journal) finish(step string, e entry, took time.Duration) error {
+	j.mu.Lock()
+	if j.file.Took == nil {
+		j.file.Took = map[string]time.Duration{}
+	}
+	j.file.Took[step] = took
+	j.mu.Unlock()
+	return j.put(step, e)
 }
 
 // put records a step. When it returns, the record outlives this process. It is not forced to the disk: what a power cut

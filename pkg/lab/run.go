@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,6 +26,7 @@ type ctyValue = cty.Value
 
 // run is one command that works on the lab.
 type run struct {
+	id      string // unique
 	lab     *Lab
 	options Options
 	sink    event.Sink // masks what is sensitive
@@ -48,7 +50,7 @@ type run struct {
 
 func (l *Lab) newRun(o Options) *run {
 	r := &run{
-		lab: l, options: o, secrets: &secret.Set{}, tally: newTally(nil),
+		id: rand.Text(), lab: l, options: o, secrets: &secret.Set{}, tally: newTally(nil),
 		known: stack.Known{Outputs: map[string]map[string]ctyValue{}, Images: map[string]string{}, Why: map[string]string{}},
 		retry: attempts{max: l.graph.Lab.Retry.Attempts, wait: l.graph.Lab.Retry.Wait, own: l.graph.Lab.Retry.On, on: slices.Clone(l.graph.Lab.Retry.On), pause: l.deps.Pause},
 		logs:  &stackLogs{dir: filepath.Join(l.graph.Dir, "logs"), graph: l.graph},
@@ -60,7 +62,7 @@ func (l *Lab) newRun(o Options) *run {
 		r.retry.on = append(r.retry.on, regexp.MustCompile(pattern))
 	}
 	r.sink = event.SinkFunc(func(e event.Event) {
-		e.Message, e.Err = r.secrets.Redact(e.Message), r.secrets.Redact(e.Err)
+		e.Run, e.Message, e.Err = r.id, r.secrets.Redact(e.Message), r.secrets.Redact(e.Err)
 		r.logs.write(e)
 		o.Sink.Emit(e)
 	})
@@ -331,6 +333,7 @@ func (r *run) step(ctx context.Context, name string, do func(ctx context.Context
 
 // record runs do between the journal's entries "started" and "done" or "failed".
 func (r *run) record(name string, begun entry, do func(e *entry) error) error {
+	start := time.Now()
 	begun, err := r.begin(name, begun)
 	if err != nil {
 		return err
@@ -341,7 +344,7 @@ func (r *run) record(name string, begun entry, do func(e *entry) error) error {
 		return r.recordFailure(name, begun, err)
 	}
 	e.At = time.Now().UTC()
-	return r.journal.put(name, e)
+	return r.journal.finish(name, e, time.Since(start))
 }
 
 // unrecord runs undo, which takes a step back. Until it is done the journal does not say any more that the step is: half

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	"runtime"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -52,13 +53,32 @@ func stepsOf(s *stack.Stack) []step {
 	return all
 }
 
+// limit is how many steps of a stack that are of this kind are worked on at once.
+func (k kind) limit() int {
+	if k.atOnce {
+		return runtime.GOMAXPROCS(0)
+	}
+	return 1
+}
+
+// announce tells which steps are to come.
+func (r *run) announce(stacks []*stack.Stack) {
+	plan := []event.Step{}
+	for _, s := range stacks {
+		for _, k := range kinds {
+			for _, st := range k.steps(s) {
+				e, _ := r.journal.get(st.id())
+				plan = append(plan, event.Step{Name: st.id(), Stack: s.ID, Kind: k.name, Done: e.State == Done, Took: r.journal.took(st.id()), AtOnce: k.limit()})
+			}
+		}
+	}
+	r.sink.Emit(event.Event{Time: time.Now(), Kind: event.Planned, Plan: plan})
+}
+
 // bringUp brings up the steps of a stack that are of one kind.
 func (k kind) bringUp(ctx context.Context, r *run, s *stack.Stack) error {
 	group, inner := errgroup.WithContext(ctx)
-	group.SetLimit(1)
-	if k.atOnce {
-		group.SetLimit(runtime.GOMAXPROCS(0))
-	}
+	group.SetLimit(k.limit())
 	for _, st := range k.steps(s) {
 		group.Go(func() error {
 			if inner.Err() != nil && ctx.Err() == nil {

@@ -37,6 +37,7 @@ func (l *Lab) Up(ctx context.Context, o Options) (*Summary, error) {
 			return nil, r.failed(ctx, err)
 		}
 	}
+	r.announce(stacks)
 	return r.over(ctx, start, course{
 		stacks: stacks, after: dependencies(l.graph),
 		do: func(ctx context.Context, s *stack.Stack) error {

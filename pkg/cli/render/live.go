@@ -65,7 +65,12 @@ func (r *Renderer) block(columns, rows int) []string {
 	now := r.opts.Now()
 	spinner := []rune(spinnerFrames)
 	steps, more := r.steps, 0
-	if room := max(rows-2, 1); len(steps) > room {
+	ahead := r.plan.line(steps, now)
+	room := rows - 2
+	if ahead != "" {
+		room--
+	}
+	if room = max(room, 1); len(steps) > room {
 		steps, more = steps[:room], len(steps)-room
 	}
 	lines := make([]string, 0, len(steps)+1)
@@ -74,6 +79,8 @@ func (r *Renderer) block(columns, rows int) []string {
 		bar := ""
 		if s.total > 0 {
 			bar = r.bar(s.done, s.total)
+		} else if share, known := r.plan.share(s, now); known {
+			bar = r.filled(share) + " "
 		}
 		// One column stays free: a terminal wraps, or not, when the last one is written.
 		room := columns - 1 - 2 - utf8.RuneCountInString(s.name) - width(bar) - 2 - len(elapsed)
@@ -81,7 +88,7 @@ func (r *Renderer) block(columns, rows int) []string {
 			bar, room = "", room+width(bar)
 		}
 		text := s.name
-		if s.message != "" {
+		if s.message != "" || bar != "" {
 			text = s.name + "  "
 			room -= 2
 		}
@@ -95,13 +102,19 @@ func (r *Renderer) block(columns, rows int) []string {
 	if more > 0 {
 		lines = append(lines, r.paint(faint, fmt.Sprintf("  and %d more", more)))
 	}
+	if ahead != "" && len(lines) > 0 {
+		lines = append(lines, r.paint(faint, cut("  "+ahead, columns-1)))
+	}
 	return lines
 }
 
 func (r *Renderer) bar(done, total int64) string {
-	filled := int(min(max(done, 0), total) * barWidth / total)
-	return r.paint(green, strings.Repeat("█", filled)) + r.paint(faint, strings.Repeat("░", barWidth-filled)) +
-		fmt.Sprintf(" %s/%s ", count(done, total), count(total, total))
+	return r.filled(float64(done)/float64(total)) + fmt.Sprintf(" %s/%s ", count(done, total), count(total, total))
+}
+
+func (r *Renderer) filled(share float64) string {
+	n := int(min(max(share, 0), 1) * barWidth)
+	return r.paint(green, strings.Repeat("█", n)) + r.paint(faint, strings.Repeat("░", barWidth-n))
 }
 
 // count shortens large totals, which are bytes, to MB.

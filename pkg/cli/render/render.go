@@ -48,6 +48,7 @@ type Renderer struct {
 	above   []string // finished lines that the next frame puts above the block
 	drawn   []string // the lines of the block as they stand on the terminal
 	results []string
+	plan    plan
 	frame   int
 	closed  bool
 
@@ -134,6 +135,7 @@ func (r *Renderer) Emit(e event.Event) {
 	if e.Time.IsZero() {
 		e.Time = now
 	}
+	r.plan.take(e)
 	s := r.track(e, now)
 	if e.Elapsed == 0 && s != nil && e.Kind != event.Started {
 		e.Elapsed = now.Sub(s.start)
@@ -300,6 +302,9 @@ func (r *Renderer) log(e event.Event) {
 		return
 	}
 	text := plainText(e, true)
+	if text == "" {
+		return
+	}
 	if e.Kind == event.Failed && e.Err != "" {
 		text = join(e.Step, "FAILED: "+e.Err)
 	}

@@ -287,3 +287,32 @@ func TestConcurrentEvents(t *testing.T) {
 	require.NoError(t, f.Close())
 	require.Equal(t, 4, strings.Count(f.err.String(), "✓"))
 }
+
+// A run whose steps are known beforehand says how far it is, and how long it goes on as far as that is known.
+func TestLiveSaysWhatIsLeft(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Streams.Terminal = true })
+	image := func(name string, took time.Duration) event.Step {
+		return event.Step{Name: "5-release/image " + name, Stack: "5-release", Kind: "image", Took: took, AtOnce: 2}
+	}
+	f.Emit(event.Event{Kind: event.Planned, Plan: []event.Step{
+		{Name: "1-cluster", Stack: "1-cluster", Kind: "terraform", Done: true, Took: time.Hour, AtOnce: 1},
+		image("auth", 10*time.Second), image("groups", 20*time.Second), image("gateway", 30*time.Second),
+		{Name: "5-release/release chat", Stack: "5-release", Kind: "release", Took: 40 * time.Second, AtOnce: 1},
+	}})
+	require.Empty(t, f.block(80, 24), "nothing runs yet")
+	f.Emit(event.Event{Kind: event.Skipped, Step: "1-cluster"})
+	f.Emit(event.Event{Kind: event.Started, Step: "5-release/image auth"})
+	f.clock.turn(5 * time.Second)
+	last := func() string {
+		lines := f.block(80, 24)
+		return lines[len(lines)-1]
+	}
+	require.Equal(t, "  1 of 5 steps, about 1m08s left", last(), "27.5 s of images, two at once, and the release")
+	require.Contains(t, f.block(80, 24)[0], "██████████░░░░░░░░░░", "half of what it took before")
+	f.Emit(event.Event{Kind: event.Done, Step: "5-release/image auth"})
+	f.Emit(event.Event{Kind: event.Started, Step: "5-release/release chat"})
+	require.Equal(t, "  2 of 5 steps, about 1m05s left", last())
+
+	f.Emit(event.Event{Kind: event.Planned, Plan: []event.Step{{Name: "1-cluster"}, {Name: "5-release/release chat"}}})
+	require.Equal(t, "  0 of 2 steps", last(), "nobody knows how long they take")
+}
