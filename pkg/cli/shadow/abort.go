@@ -47,7 +47,7 @@ func runAbort(ctx context.Context, opts *AbortOptions) error {
 	if err != nil {
 		return err
 	}
-	s, err := inCluster(ctx, l, opts.Service)
+	s, err := l.Shadow(ctx, opts.Service)
 	if err != nil {
 		return err
 	}

@@ -15,31 +15,10 @@ import (
 	"github.com/labctl/labctl/pkg/cli"
 	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/event"
-	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/lab"
 	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/shadow/incluster"
 )
-
-// inCluster gives the shadow of a service in the lab's cluster, whether there is one or not.
-func inCluster(ctx context.Context, l *app.Lab, service string) (s incluster.Shadow, err error) {
-	place, ok := l.Engine.PlaceOf(service)
-	if !ok {
-		return s, &cli.Error{What: fmt.Sprintf("the lab has no service %q", service), Next: []string{"labctl status"}}
-	}
-	kubeconfig, err := l.Kubeconfig(ctx)
-	if err != nil {
-		return s, err
-	}
-	client, err := kube.New([]byte(kubeconfig))
-	if err != nil {
-		return s, err
-	}
-	return incluster.Shadow{
-		Client: client, Namespace: place.Namespace, Service: service,
-		Owner: kube.Owner{Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Stack: place.Stack},
-	}, nil
-}
 
 // comparerDir is the source of the comparer's image.
 const comparerDir = "images/comparer"
@@ -151,7 +130,7 @@ func askCluster(ctx context.Context, l *app.Lab, service string) (e shadow.Evide
 		return e, incluster.ErrNone
 	}
 	if service == "" {
-		services, err := shadowsOf(ctx, l)
+		services, err := l.Shadows(ctx)
 		if err != nil {
 			return e, err
 		}
@@ -168,7 +147,7 @@ func askCluster(ctx context.Context, l *app.Lab, service string) (e shadow.Evide
 			return e, &cli.Error{What: "there are shadows of " + strings.Join(services, ", "), Next: next}
 		}
 	}
-	s, err := inCluster(ctx, l, service)
+	s, err := l.Shadow(ctx, service)
 	if err != nil {
 		return e, err
 	}
@@ -183,12 +162,12 @@ func EndExpired(ctx context.Context, l *app.Lab, report event.Report) error {
 	if _, ok := l.Engine.PlaceOf(shadow.Services()[0]); !ok {
 		return nil // another lab than the chat's
 	}
-	services, err := shadowsOf(ctx, l)
+	services, err := l.Shadows(ctx)
 	if err != nil {
 		return err
 	}
 	for _, service := range services {
-		s, err := inCluster(ctx, l, service)
+		s, err := l.Shadow(ctx, service)
 		if err != nil {
 			return err
 		}
@@ -197,13 +176,4 @@ func EndExpired(ctx context.Context, l *app.Lab, report event.Report) error {
 		}
 	}
 	return nil
-}
-
-// shadowsOf gives the services that have a shadow in the lab's cluster.
-func shadowsOf(ctx context.Context, l *app.Lab) ([]string, error) {
-	s, err := inCluster(ctx, l, shadow.Services()[0])
-	if err != nil {
-		return nil, err
-	}
-	return incluster.All(ctx, s.Client, s.Namespace)
 }

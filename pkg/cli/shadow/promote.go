@@ -95,7 +95,7 @@ func change(ctx context.Context, opts *PromoteOptions, command string, do func(c
 	if err := confirm.Protected(f, "change it", l.Graph.Env.Name, l.Graph.Env.Protected, opts.Confirm); err != nil {
 		return err
 	}
-	s, err := inCluster(ctx, l, opts.Service)
+	s, err := l.Shadow(ctx, opts.Service)
 	if err != nil {
 		return err
 	}

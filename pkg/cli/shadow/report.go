@@ -93,7 +93,7 @@ func keptEvidence(ctx context.Context, opts *ReportOptions) (e shadow.Evidence, 
 	if _, err := l.Kubeconfig(ctx); err != nil { // the lab is not up
 		return e, incluster.ErrNone
 	}
-	s, err := inCluster(ctx, l, opts.Service)
+	s, err := l.Shadow(ctx, opts.Service)
 	if err != nil {
 		return e, err
 	}

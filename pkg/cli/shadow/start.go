@@ -79,7 +79,7 @@ func runStart(ctx context.Context, opts *StartOptions) error {
 	if err != nil {
 		return err
 	}
-	s, err := inCluster(ctx, l, opts.Service)
+	s, err := l.Shadow(ctx, opts.Service)
 	if err != nil {
 		return err
 	}

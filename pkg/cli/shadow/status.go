@@ -122,7 +122,7 @@ func writeStatus(out io.Writer, e shadow.Evidence) error {
 	}
 	_, _ = fmt.Fprintf(w, "compared\t%d results%s\n", v.Samples, agree)
 	writeFacts(w, countedFacts(e))
-	_, _ = fmt.Fprintf(w, "verdict\t%s\n", sentence(v))
+	_, _ = fmt.Fprintf(w, "verdict\t%s\n", v.Sentence())
 	writeFacts(w, troubleFacts(e))
 	if err := w.Flush(); err != nil {
 		return err
@@ -171,16 +171,6 @@ func writeOpen(out io.Writer, v verdict.Verdict) error {
 	}
 	_, _ = fmt.Fprintf(w, "%d of %d conditions pass.\n", passed, len(v.Conditions))
 	return w.Flush()
-}
-
-// sentence says what the verdict is, and what it takes to get one.
-func sentence(v verdict.Verdict) string {
-	switch {
-	case v.State != verdict.Inconclusive || v.Remaining == verdict.Never:
-		return fmt.Sprintf("%s: %s", v.State, v.Why)
-	default:
-		return fmt.Sprintf("%s: about %d more results are needed. %s", v.State, v.Remaining, v.Why)
-	}
 }
 
 // percent never rounds up to 100 what is less.

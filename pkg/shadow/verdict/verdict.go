@@ -35,6 +35,14 @@ type Verdict struct {
 	Policy     Policy      `json:"policy"`
 }
 
+// Sentence says what the verdict is, and what it takes to get one.
+func (v Verdict) Sentence() string {
+	if v.State != Inconclusive || v.Remaining == Never {
+		return fmt.Sprintf("%s: %s", v.State, v.Why)
+	}
+	return fmt.Sprintf("%s: about %d more results are needed. %s", v.State, v.Remaining, v.Why)
+}
+
 // Agreement has the shares of results in which a copy did what live did, 0 without results.
 type Agreement struct {
 	Candidate float64 `json:"candidate"`
