@@ -28,31 +28,36 @@ type Access struct {
 
 // FollowCluster follows what runs in a cluster. Find is asked again while there is none, and when it was lost.
 func FollowCluster(find func(context.Context) Access) Follower {
-	return Follower{Name: clusterSource, Follow: func(ctx context.Context, update Update) error {
+	return Follower{Name: clusterSource, Follow: inCluster(find, Access.follow, func(s *Snapshot, a Access) {
+		s.Cluster.Declared, s.Cluster.Version, s.Cluster.Nodes, s.Namespaces = a.Declared, "", nil, nil
+		s.Cluster.become(s.At, Down, a.Missing)
+	})}
+}
+
+// inCluster follows something in a cluster as long as there is one. Missing notes that there is none.
+func inCluster(find func(context.Context) Access, follow func(Access, context.Context, Update) error, missing func(*Snapshot, Access)) func(context.Context, Update) error {
+	return func(ctx context.Context, update Update) error {
 		for {
 			a := find(ctx)
-			if a.API != nil {
-				return a.follow(ctx, update)
+			if a.Timeout <= 0 {
+				a.Timeout = DefaultTimeout
 			}
-			update(func(s *Snapshot) {
-				s.Cluster.Declared, s.Cluster.Version, s.Cluster.Nodes, s.Namespaces = a.Declared, "", nil, nil
-				s.Cluster.become(s.At, Down, a.Missing)
-			})
+			if a.Every <= 0 {
+				a.Every = pingEvery
+			}
+			if a.API != nil {
+				return follow(a, ctx, update)
+			}
+			update(func(s *Snapshot) { missing(s, a) })
 			if err := sleep(ctx, againAfter); err != nil {
 				return err
 			}
 		}
-	}}
+	}
 }
 
 // follow watches a cluster until it does not answer.
 func (a Access) follow(ctx context.Context, update Update) error {
-	if a.Timeout <= 0 {
-		a.Timeout = DefaultTimeout
-	}
-	if a.Every <= 0 {
-		a.Every = pingEvery
-	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	version, err := a.ping(ctx)

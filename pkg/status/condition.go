@@ -42,6 +42,11 @@ const (
 	KindStatefulSet Kind = "statefulset"
 	KindDaemonSet   Kind = "daemonset"
 	KindPod         Kind = "pod"
+	KindApplication Kind = "application"
+	KindService     Kind = "service"
+	KindGroup       Kind = "group"
+	KindShadow      Kind = "shadow"
+	KindEvent       Kind = "event" // has no state, and is no part
 	KindSource      Kind = "source"
 )
 
@@ -90,6 +95,18 @@ func (s *Snapshot) Parts() []Part {
 				parts = append(parts, Part{KindPod, n.Name, p.Name, p.Condition})
 			}
 		}
+	}
+	for _, a := range s.Applications {
+		parts = append(parts, Part{KindApplication, "", a.Name, a.Condition})
+	}
+	for _, v := range s.Services {
+		parts = append(parts, Part{KindService, v.Namespace, v.Name, v.Condition})
+	}
+	for _, g := range s.Groups {
+		parts = append(parts, Part{KindGroup, "", g.Name, g.Condition})
+	}
+	for _, w := range s.Shadows {
+		parts = append(parts, Part{KindShadow, "", w.Service, w.Condition})
 	}
 	for _, src := range s.Sources {
 		parts = append(parts, Part{KindSource, "", src.Name, src.Condition})

@@ -38,7 +38,7 @@ func (s *Snapshot) help() string {
 // sum derives the state and the problems.
 func (s *Snapshot) sum() {
 	for _, src := range s.Sources {
-		if src.State == Unknown && src.Name != clusterSource { // of the cluster, its own condition tells
+		if src.State == Unknown && src.Name != clusterSource && !src.beside { // of the cluster, its own condition tells
 			s.problem("%s", src.Reason)
 		}
 	}
@@ -61,6 +61,11 @@ func (s *Snapshot) sum() {
 		s.problem("not started: %s", strings.Join(open, ", "))
 	}
 	s.judgeCluster()
+	for _, a := range s.Applications {
+		if a.State == Failed {
+			s.because("application "+a.Name+" is not as Git has it", a.Reason)
+		}
+	}
 	s.State = Up
 	if len(s.Problems) > 0 {
 		s.State = Partial

@@ -24,8 +24,13 @@ import (
 // lists are the objects of a cluster, kept up to date by watches.
 type lists struct {
 	nodes, deployments, statefulSets, daemonSets, pods *list
-	all                                                []*list
-	changed                                            chan struct{} // holds something when an object has changed
+	watched
+}
+
+// watched are some lists together.
+type watched struct {
+	all     []*list
+	changed chan struct{} // holds something when an object has changed
 }
 
 // list is the objects of one kind.
@@ -39,30 +44,38 @@ type list struct {
 
 // watchLists begins to list and watch, until ctx ends.
 func watchLists(ctx context.Context, api kubernetes.Interface) *lists {
-	f := informers.NewSharedInformerFactoryWithOptions(api, 0, informers.WithTransform(strip))
-	l := &lists{changed: make(chan struct{}, 1)}
-	add := func(what string, informer cache.SharedIndexInformer) *list {
-		one := &list{what: what, informer: informer}
-		l.all = append(l.all, one)
-		// Both fail only for an informer that runs or has ended, which this one has not begun.
-		_ = informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
-			one.mu.Lock()
-			one.failed = err
-			one.mu.Unlock()
-			l.nudge()
-		})
-		_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-			AddFunc: func(any) { l.nudge() }, UpdateFunc: func(any, any) { l.nudge() }, DeleteFunc: func(any) { l.nudge() },
-		})
-		go informer.RunWithContext(ctx)
-		return one
-	}
-	l.nodes = add("nodes", f.Core().V1().Nodes().Informer())
-	l.deployments = add("deployments", f.Apps().V1().Deployments().Informer())
-	l.statefulSets = add("stateful sets", f.Apps().V1().StatefulSets().Informer())
-	l.daemonSets = add("daemon sets", f.Apps().V1().DaemonSets().Informer())
-	l.pods = add("pods", f.Core().V1().Pods().Informer())
+	f := newInformers(api)
+	l := &lists{watched: newWatched()}
+	l.nodes = l.add(ctx, "nodes", f.Core().V1().Nodes().Informer())
+	l.deployments = l.add(ctx, "deployments", f.Apps().V1().Deployments().Informer())
+	l.statefulSets = l.add(ctx, "stateful sets", f.Apps().V1().StatefulSets().Informer())
+	l.daemonSets = l.add(ctx, "daemon sets", f.Apps().V1().DaemonSets().Informer())
+	l.pods = l.add(ctx, "pods", f.Core().V1().Pods().Informer())
 	return l
+}
+
+func newInformers(api kubernetes.Interface) informers.SharedInformerFactory {
+	return informers.NewSharedInformerFactoryWithOptions(api, 0, informers.WithTransform(strip))
+}
+
+func newWatched() watched { return watched{changed: make(chan struct{}, 1)} }
+
+// add begins to list and watch one kind, until ctx ends.
+func (w *watched) add(ctx context.Context, what string, informer cache.SharedIndexInformer) *list {
+	one := &list{what: what, informer: informer}
+	w.all = append(w.all, one)
+	// Both fail only for an informer that runs or has ended, which this one has not begun.
+	_ = informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
+		one.mu.Lock()
+		one.failed = err
+		one.mu.Unlock()
+		w.nudge()
+	})
+	_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { w.nudge() }, UpdateFunc: func(any, any) { w.nudge() }, DeleteFunc: func(any) { w.nudge() },
+	})
+	go informer.RunWithContext(ctx)
+	return one
 }
 
 // strip drops what nobody reads of an object, which for pods is most of it.
@@ -73,26 +86,33 @@ func strip(o any) (any, error) {
 			meta.ManagedFields, meta.Annotations = nil, nil
 		}
 	}
-	if p, ok := o.(*corev1.Pod); ok {
-		p.Spec = corev1.PodSpec{NodeName: p.Spec.NodeName}
+	switch o := o.(type) {
+	case *corev1.Pod:
+		o.Spec = corev1.PodSpec{NodeName: o.Spec.NodeName}
+	case *corev1.Event: // of which there may be many thousands
+		return &corev1.Event{
+			ObjectMeta:     metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, ResourceVersion: o.ResourceVersion, CreationTimestamp: o.CreationTimestamp},
+			InvolvedObject: corev1.ObjectReference{Kind: o.InvolvedObject.Kind, Namespace: o.InvolvedObject.Namespace, Name: o.InvolvedObject.Name},
+			Type:           o.Type, Reason: o.Reason, Message: o.Message, Count: o.Count, Series: o.Series, EventTime: o.EventTime, LastTimestamp: o.LastTimestamp,
+		}, nil
 	}
 	return o, nil
 }
 
-func (l *lists) nudge() {
+func (w *watched) nudge() {
 	select {
-	case l.changed <- struct{}{}:
+	case w.changed <- struct{}{}:
 	default:
 	}
 }
 
 // await returns when each kind was listed, or could not be.
-func (l *lists) await(ctx context.Context, limit time.Duration) {
+func (w *watched) await(ctx context.Context, limit time.Duration) {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	look := time.NewTicker(10 * time.Millisecond)
 	defer look.Stop()
-	for slices.ContainsFunc(l.all, func(one *list) bool { return one.missing() == errUnanswered }) {
+	for slices.ContainsFunc(w.all, func(one *list) bool { return one.missing() == errUnanswered }) {
 		select {
 		case <-ctx.Done():
 			return

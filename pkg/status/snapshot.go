@@ -13,20 +13,25 @@ const SchemaVersion = 1
 
 // Snapshot is how a lab is at one moment. Nobody changes what one refers to: the next one may share it.
 type Snapshot struct {
-	Version     int         `json:"version"`
-	Lab         string      `json:"lab"`
-	Environment string      `json:"environment"`
-	Target      string      `json:"target"`
-	At          time.Time   `json:"at"`
-	State       State       `json:"state"`
-	Problems    []string    `json:"problems,omitempty"` // what keeps the lab from being up, causes before their effects
-	Next        string      `json:"next,omitempty"`     // the command that helps first
-	URLs        []URL       `json:"urls,omitempty"`
-	Stacks      []Stack     `json:"stacks"`
-	Cluster     Cluster     `json:"cluster"`
-	Namespaces  []Namespace `json:"namespaces,omitempty"`
-	Findings    []Finding   `json:"findings,omitempty"`
-	Sources     []Source    `json:"sources"`
+	Version      int           `json:"version"`
+	Lab          string        `json:"lab"`
+	Environment  string        `json:"environment"`
+	Target       string        `json:"target"`
+	At           time.Time     `json:"at"`
+	State        State         `json:"state"`
+	Problems     []string      `json:"problems,omitempty"` // what keeps the lab from being up, causes before their effects
+	Next         string        `json:"next,omitempty"`     // the command that helps first
+	URLs         []URL         `json:"urls,omitempty"`
+	Stacks       []Stack       `json:"stacks"`
+	Cluster      Cluster       `json:"cluster"`
+	Namespaces   []Namespace   `json:"namespaces,omitempty"`
+	Applications []Application `json:"applications,omitempty"`
+	Services     []Service     `json:"services,omitempty"`
+	Groups       []Group       `json:"groups,omitempty"`
+	Shadows      []Shadow      `json:"shadows,omitempty"`
+	Events       []Event       `json:"events,omitempty"` // the newest first, keptEvents at most
+	Findings     []Finding     `json:"findings,omitempty"`
+	Sources      []Source      `json:"sources"`
 }
 
 // URL is an address that a user opens.
@@ -106,6 +111,70 @@ type Pod struct {
 	Created  time.Time `json:"created"`
 }
 
+// Application is one of Argo CD's.
+type Application struct {
+	Name string `json:"name"`
+	Condition
+	Sync     string `json:"sync"`     // as Argo CD says it
+	Health   string `json:"health"`   // the same
+	Revision string `json:"revision"` // the commit that runs
+}
+
+// Service is what a service of the lab does, as its pods count it.
+type Service struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	Condition
+	Pods int `json:"pods"` // that told
+	// What was done between the last two looks; nothing after the first one.
+	Flows  []Flow  `json:"flows,omitempty"`
+	Errors float64 `json:"errors"` // share of the requests that the service could not answer (5xx)
+	P50    float64 `json:"p50"`    // seconds to answer a request; 0: there was none
+	P99    float64 `json:"p99"`
+	// History is all flows together per second, a number for each look, the oldest first.
+	History []float64 `json:"history,omitempty"`
+}
+
+// Flow is how much of something a service handles.
+type Flow struct {
+	Name      string  `json:"name"` // "requests", "records", "frames"
+	PerSecond float64 `json:"perSecond"`
+}
+
+// Group is a consumer group of Kafka.
+type Group struct {
+	Name string `json:"name"`
+	Condition
+	Members int       `json:"members"`
+	Lag     int64     `json:"lag"` // records that are not committed yet
+	Topics  []string  `json:"topics"`
+	History []float64 `json:"history,omitempty"` // of the lag, the oldest first
+}
+
+// Shadow is a version of a service that is tried on live traffic.
+type Shadow struct {
+	Service string `json:"service"`
+	Condition
+	Version   string  `json:"version"`
+	Verdict   string  `json:"verdict"`
+	Samples   int64   `json:"samples"`
+	Remaining int64   `json:"remaining"` // about so many more samples bring a verdict; negative: they alone won't
+	Agreement float64 `json:"agreement"` // share of samples in which the candidate did what the live version did
+}
+
+// Event is what the cluster says of one of its objects.
+type Event struct {
+	Namespace string    `json:"namespace,omitempty"`
+	Name      string    `json:"name"` // of the event itself
+	Kind      Kind      `json:"kind"` // of the object
+	Object    string    `json:"object"`
+	Warning   bool      `json:"warning,omitempty"`
+	Reason    string    `json:"reason"` // a word such as "BackOff"
+	Text      string    `json:"text"`
+	Count     int32     `json:"count"`
+	At        time.Time `json:"at"` // of the last time
+}
+
 // Finding is something that no other part of a snapshot tells, and that keeps the lab from being up.
 type Finding struct {
 	Source string `json:"source"`
@@ -117,4 +186,5 @@ type Finding struct {
 type Source struct {
 	Name string `json:"name"`
 	Condition
+	beside bool // as Follower.Beside
 }

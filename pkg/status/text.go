@@ -58,8 +58,28 @@ func (s *Snapshot) Text(w io.Writer) error {
 		}
 	}
 	t.write(&b)
+	s.besideText(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// besideText writes what a lab may be up without. Rates take two looks, so a status that is printed once has none.
+func (s *Snapshot) besideText(b *strings.Builder) {
+	t := table{{"APPLICATION", "STATE", "SYNC", "HEALTH", "SINCE", "DETAIL"}}
+	for _, a := range s.Applications {
+		t.add(a.Name, string(a.State), a.Sync, a.Health, s.age(a.Since), a.Reason)
+	}
+	t.write(b)
+	t = table{{"GROUP", "STATE", "LAG", "MEMBERS", "DETAIL"}}
+	for _, g := range s.Groups {
+		t.add(g.Name, string(g.State), fmt.Sprint(g.Lag), fmt.Sprint(g.Members), g.Reason)
+	}
+	t.write(b)
+	t = table{{"SHADOW", "STATE", "SAMPLES", "VERSION", "DETAIL"}}
+	for _, w := range s.Shadows {
+		t.add(w.Service, string(w.State), fmt.Sprint(w.Samples), w.Version, w.Reason)
+	}
+	t.write(b)
 }
 
 func (s *Snapshot) age(then time.Time) string { return Age(s.At, then) }

@@ -20,7 +20,8 @@ func (g Goal) String() string {
 }
 
 var (
-	kinds  = []Kind{KindStack, KindStep, KindCluster, KindComponent, KindNode, KindDeployment, KindStatefulSet, KindDaemonSet, KindPod, KindSource}
+	kinds = []Kind{KindStack, KindStep, KindCluster, KindComponent, KindNode, KindDeployment, KindStatefulSet, KindDaemonSet, KindPod,
+		KindApplication, KindService, KindGroup, KindShadow, KindSource}
 	states = []State{Up, Working, Pending, Partial, Failed, Down, Unknown}
 )
 

@@ -30,6 +30,8 @@ type Follower struct {
 	// Follow updates its part, first as soon as it can and then whenever that changes, until ctx ends. An error says that
 	// nothing is known of it now. It is called again a little later.
 	Follow func(ctx context.Context, update Update) error
+	// Beside says that a lab may be up while nothing is known of this.
+	Beside bool
 }
 
 // Sources are what snapshots are made of.
@@ -59,7 +61,7 @@ func Watch(ctx context.Context, from Sources) <-chan *Snapshot {
 	}
 	w.next = Snapshot{Version: SchemaVersion, Lab: from.Lab, Environment: from.Environment, Target: from.Target, Stacks: []Stack{}, Sources: []Source{}}
 	for _, f := range from.Followers {
-		w.next.Sources = append(w.next.Sources, Source{f.Name, Condition{State: Working, Since: w.now().UTC(), Reason: "it has not answered yet"}})
+		w.next.Sources = append(w.next.Sources, Source{f.Name, Condition{State: Working, Since: w.now().UTC(), Reason: "it has not answered yet"}, f.Beside})
 	}
 	for i, f := range from.Followers {
 		go w.follow(ctx, i, f)

@@ -23,6 +23,8 @@ func (d *details) press(m *Model, key string) tea.Cmd {
 		return m.ask(askOf[key], p)
 	case "c":
 		return m.copy(p)
+	case "a":
+		return m.act(p)
 	}
 	return nil
 }
@@ -42,13 +44,15 @@ func (d *details) draw(m *Model, height int) []string {
 			lines = append(lines, m.styles.faint.Render(fit(name, 10))+"  "+l)
 		}
 	}
-	if !there && p.Name != "processes" {
+	if !there && p.Name != "processes" && p.Kind != status.KindEvent {
 		add("", "it is gone; this was seen last")
 	}
 	add("kind", string(p.Kind))
 	add("namespace", p.Namespace)
 	add("name", p.Name)
-	lines = append(lines, m.styles.faint.Render(fit("state", 10))+"  "+m.styles.state(p.State))
+	if p.State != "" {
+		lines = append(lines, m.styles.faint.Render(fit("state", 10))+"  "+m.styles.state(p.State))
+	}
 	if !p.Since.IsZero() {
 		add("since", p.Since.In(m.opts.Now().Location()).Format(time.DateTime)+" ("+m.age(p.Since)+")")
 	}

@@ -97,6 +97,8 @@ func between(left, right string, width int) string {
 // footer is one line: what is typed, a notice, or the keys.
 func (m *Model) footer() []string {
 	switch {
+	case m.question != nil:
+		return []string{m.styles.title.Render(iostreams.OneLine(m.question.text)) + "  y: yes, any other key: no"}
 	case m.input != nil:
 		return []string{m.input.draw(m)}
 	case m.notice != "":
@@ -125,15 +127,20 @@ func (m *Model) keys() []binding {
 		if part, ok := p.selected(); ok {
 			all = append(all, m.asks(part)...)
 		}
-		all = append(all, binding{"o", "sort", "sort by the next column; O turns the order"}, binding{"c", "copy", "copy the command that helps, or the name"})
+		all = append(all, binding{"o", "sort", "sort by the next column; O turns the order"}, binding{"a", "act", "show what can be done about it"}, binding{"c", "copy", "copy the command that helps, or the name"})
+	case *menu:
+		all = append(all, binding{"enter", "run", "run what is under the cursor, after a question"})
 	case *pager:
 		all = append(all, binding{"f", "follow", "go on to the end as the text grows, or stop"})
 	case *details:
-		all = append(append(all, m.asks(p.part)...), binding{"c", "copy", "copy the command that helps, or the name"})
+		all = append(append(all, m.asks(p.part)...), binding{"a", "act", "show what can be done about it"}, binding{"c", "copy", "copy the command that helps, or the name"})
 	}
 	all = append(all, binding{"/", "filter", "show what holds a text only; esc takes it back"},
 		binding{":", "go to", "type where to go: " + strings.Join(commands(), ", ")}, binding{"m", "", "let the mouse scroll, or give it back to the terminal"},
 		binding{"?", "help", "show this"})
+	if len(m.running) > 0 {
+		all = append(all, binding{"R", "running", "show the command that is running"})
+	}
 	if len(m.panes) > 1 {
 		return append(all, binding{"esc", "back", "go back; also q"})
 	}
@@ -155,9 +162,9 @@ var askOf = map[string]Ask{"l": AskLogs, "y": AskYAML, "d": AskDescribe}
 // canAsk says whether there is such a text about a part.
 func canAsk(what Ask, p status.Part) bool {
 	switch p.Kind {
-	case status.KindDeployment, status.KindStatefulSet, status.KindDaemonSet, status.KindPod:
+	case status.KindDeployment, status.KindStatefulSet, status.KindDaemonSet, status.KindPod, status.KindService:
 		return true
-	case status.KindNode:
+	case status.KindNode, status.KindApplication:
 		return what != AskLogs
 	case status.KindStack, status.KindStep:
 		return what == AskLogs

@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"slices"
+	"sync"
 	"time"
 
 	tea "github.com/charmbracelet/bubbletea"
@@ -31,6 +32,9 @@ type Model struct {
 	input         *input // what is typed now: a filter or a command
 	help          bool
 	notice        string // one line, until the next key
+	question      *question
+	running       []*pager // actions that go on, whether they are shown or not
+	actions       sync.WaitGroup
 	mouse         bool
 }
 
@@ -52,9 +56,9 @@ type (
 )
 
 // Init begins to read snapshots.
-func (m *Model) Init() tea.Cmd { return tea.Batch(m.read(), clock()) }
+func (m *Model) Init() tea.Cmd { return tea.Batch(m.follow(), clock()) }
 
-func (m *Model) read() tea.Cmd {
+func (m *Model) follow() tea.Cmd {
 	return func() tea.Msg {
 		if s, more := <-m.opts.Snapshots; more {
 			return snapshotMsg{s}
@@ -75,13 +79,17 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 		m.width, m.height = msg.Width, msg.Height
 	case snapshotMsg:
 		m.snapshot = msg.Snapshot
-		return m, m.read()
+		return m, m.follow()
 	case overMsg:
 		m.over = true
 	case clockMsg:
 		return m, clock()
 	case textMsg:
-		return m, msg.pager.take(msg)
+		next := msg.pager.take(msg)
+		if msg.done && msg.pager.action != nil {
+			m.ended(msg.pager)
+		}
+		return m, next
 	case tea.MouseMsg:
 		switch msg.Button {
 		case tea.MouseButtonWheelUp:
@@ -104,7 +112,7 @@ func (m *Model) back() {
 	if len(m.panes) == 1 {
 		return
 	}
-	if p, is := m.top().(*pager); is {
+	if p, is := m.top().(*pager); is && p.action == nil {
 		p.close()
 	}
 	m.panes = m.panes[:len(m.panes)-1]
@@ -122,8 +130,12 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	key := msg.String()
 	m.notice = ""
 	switch {
-	case key == "ctrl+c":
+	case m.question != nil && key != "ctrl+c":
+		return m.answer(key)
+	case m.question != nil: // a second time
 		return m.quit()
+	case key == "ctrl+c":
+		return m.leave()
 	case m.input != nil:
 		return m.input.key(m, msg)
 	case m.help:
@@ -133,9 +145,13 @@ func (m *Model) key(msg tea.KeyMsg) tea.Cmd {
 	switch key {
 	case "q":
 		if len(m.panes) == 1 {
-			return m.quit()
+			return m.leave()
 		}
 		m.back()
+	case "R":
+		if n := len(m.running); n > 0 && m.top() != pane(m.running[n-1]) {
+			m.push(m.running[n-1])
+		}
 	case "esc":
 		m.escape()
 	case "ctrl+z":
@@ -164,6 +180,9 @@ func (m *Model) quit() tea.Cmd {
 		if p, is := p.(*pager); is {
 			p.close()
 		}
+	}
+	for _, p := range m.running {
+		p.close()
 	}
 	return tea.Quit
 }
@@ -210,8 +229,14 @@ func (m *Model) show(name string) bool {
 	return true
 }
 
-// enter shows what a part consists of, or what is known of it.
+// enter shows what a part consists of, or what is known of it; of an event, its object.
 func (m *Model) enter(p status.Part) tea.Cmd {
+	if p.Kind == status.KindEvent {
+		object := m.objectOf(p)
+		if object, there := m.part(object); there {
+			return m.enter(object)
+		}
+	}
 	if l, ok := inside(p); ok {
 		m.push(&table{lister: l})
 		return nil
@@ -244,6 +269,15 @@ func (m *Model) part(p status.Part) (status.Part, bool) {
 		return p, false
 	}
 	return all[i], true
+}
+
+// objectOf gives what an event is about.
+func (m *Model) objectOf(p status.Part) status.Part {
+	i := slices.IndexFunc(m.snapshot.Events, func(e status.Event) bool { return e.Namespace == p.Namespace && e.Name == p.Name })
+	if i < 0 {
+		return p
+	}
+	return status.Part{Kind: m.snapshot.Events[i].Kind, Namespace: p.Namespace, Name: m.snapshot.Events[i].Object}
 }
 
 func (m *Model) age(then time.Time) string { return status.Age(m.opts.Now(), then) }

@@ -25,6 +25,7 @@ type pager struct {
 	offset int
 	follow bool // the end is shown as it grows
 	state  string
+	action *Action // whose output it is; nil: of no action
 
 	source *source
 }
@@ -50,16 +51,25 @@ func (m *Model) ask(what Ask, p status.Part) tea.Cmd {
 		return nil
 	}
 	pg := &pager{title: string(what) + " of " + p.String(), follow: what == AskLogs, state: "opening"}
+	return m.read(pg, func(ctx context.Context) (io.ReadCloser, error) { return m.opts.Open(ctx, what, p) })
+}
+
+// read shows a text as it comes.
+func (m *Model) read(pg *pager, open func(context.Context) (io.ReadCloser, error)) tea.Cmd {
 	ctx, cancel := context.WithCancel(m.ctx)
 	pg.source = &source{lines: make(chan []string, 16), cancel: cancel}
 	m.push(pg)
 	return func() tea.Msg {
-		r, err := m.opts.Open(ctx, what, p)
+		r, err := open(ctx)
 		if err != nil {
 			cancel()
 			return textMsg{pager: pg, done: true, err: err}
 		}
-		go pg.source.pump(ctx, r)
+		if pg.action == nil {
+			go pg.source.pump(ctx, r)
+		} else {
+			m.actions.Go(func() { pg.source.pump(ctx, r) })
+		}
 		return pg.source.next(pg)
 	}
 }
@@ -115,6 +125,9 @@ func (p *pager) take(msg textMsg) tea.Cmd {
 	switch {
 	case msg.err != nil:
 		p.state = msg.err.Error()
+		return nil
+	case msg.done && p.action != nil:
+		p.state = "done"
 		return nil
 	case msg.done:
 		p.state = "end"

@@ -26,14 +26,19 @@ type lister struct {
 
 // The tables that a command shows, by its name.
 var listers = map[string]lister{
-	"overview":   {"overview", []string{"READY", "RESTARTS"}, overview},
-	"stacks":     {"stacks", nil, func(s *status.Snapshot) []row { return stackRows(s, true) }},
-	"components": {"components", []string{"RESTARTS"}, componentRows},
-	"nodes":      {"nodes", []string{"VERSION"}, nodeRows},
-	"workloads":  {"workloads", []string{"READY", "RESTARTS"}, func(s *status.Snapshot) []row { return workloadRows(s, "") }},
-	"pods":       {"pods", []string{"NODE", "RESTARTS"}, func(s *status.Snapshot) []row { return podRows(s, everyPod) }},
-	"sources":    {"sources", nil, sourceRows},
-	"problems":   {"problems", nil, problemRows},
+	"overview":     {"overview", []string{"READY", "RESTARTS"}, overview},
+	"stacks":       {"stacks", nil, func(s *status.Snapshot) []row { return stackRows(s, true) }},
+	"components":   {"components", []string{"RESTARTS"}, componentRows},
+	"nodes":        {"nodes", []string{"VERSION"}, nodeRows},
+	"workloads":    {"workloads", []string{"READY", "RESTARTS"}, func(s *status.Snapshot) []row { return workloadRows(s, "") }},
+	"pods":         {"pods", []string{"NODE", "RESTARTS"}, func(s *status.Snapshot) []row { return podRows(s, everyPod) }},
+	"applications": {"applications", []string{"SYNC", "HEALTH", "COMMIT"}, applicationRows},
+	"services":     {"services", []string{"ERRORS", "P99", "PER SECOND", "LATELY", "P50", "PODS"}, serviceRows},
+	"groups":       {"groups", []string{"LAG", "MEMBERS", "LATELY", "TOPICS"}, groupRows},
+	"shadows":      {"shadows", []string{"VERDICT", "SAMPLES", "AGREEMENT", "VERSION"}, shadowRows},
+	"events":       {"events", []string{"TIMES", "KIND", "WHAT"}, eventRows},
+	"sources":      {"sources", nil, sourceRows},
+	"problems":     {"problems", nil, problemRows},
 }
 
 func heading(text string) row { return row{head: true, name: text} }
@@ -74,6 +79,7 @@ func overview(s *status.Snapshot) []row {
 		rows = append(rows, heading("Namespace "+n.Name))
 		rows = append(rows, workloadRows(s, n.Name)...)
 	}
+	rows = append(rows, besideRows(s)...)
 	first := true
 	for _, r := range sourceRows(s) {
 		if r.part.State == status.Up {
@@ -86,6 +92,42 @@ func overview(s *status.Snapshot) []row {
 		rows = append(rows, r)
 	}
 	return rows
+}
+
+// besideRows are what a lab may be up without, with its figures in a sentence.
+func besideRows(s *status.Snapshot) (rows []row) {
+	add := func(title string, of []row, figures func(i int) string) {
+		for i, r := range of {
+			if i == 0 {
+				rows = append(rows, heading(title))
+			}
+			r.level, r.cells = 1, nil
+			r.part.Reason = cmp.Or(r.part.Reason, figures(i))
+			rows = append(rows, r)
+		}
+	}
+	add("Argo CD", applicationRows(s), func(i int) string {
+		return strings.ToLower(s.Applications[i].Sync+", "+s.Applications[i].Health) + ", at " + short(s.Applications[i].Revision)
+	})
+	add("Services", serviceRows(s), func(i int) string { return figures(s.Services[i]) })
+	add("Kafka", groupRows(s), func(i int) string {
+		g := s.Groups[i]
+		return fmt.Sprintf("%s behind, %s  %s", counted(g.Lag, "record"), counted(int64(g.Members), "member"), spark(g.History))
+	})
+	add("Shadows", shadowRows(s), func(int) string { return "" })
+	return rows
+}
+
+// figures says what a service does.
+func figures(v status.Service) string {
+	var all []string
+	for _, f := range v.Flows {
+		all = append(all, rate(f.PerSecond)+" "+f.Name+"/s")
+	}
+	if v.P99 > 0 {
+		all = append(all, "p50 "+took(v.P50)+", p99 "+took(v.P99))
+	}
+	return strings.TrimSpace(strings.Join(all, ", ") + "  " + spark(v.History))
 }
 
 func clusterTitle(s *status.Snapshot) string {
@@ -168,6 +210,66 @@ func podRows(s *status.Snapshot, pick func(workload status.Part, p status.Pod) b
 	return rows
 }
 
+func applicationRows(s *status.Snapshot) (rows []row) {
+	for _, a := range s.Applications {
+		rows = append(rows, of(status.Part{Kind: status.KindApplication, Name: a.Name, Condition: a.Condition}, 0, a.Name, a.Sync, a.Health, short(a.Revision)))
+	}
+	return rows
+}
+
+func serviceRows(s *status.Snapshot) (rows []row) {
+	for _, v := range s.Services {
+		var flows []string
+		for _, f := range v.Flows {
+			flows = append(flows, rate(f.PerSecond)+" "+f.Name)
+		}
+		errors := ""
+		if len(v.Flows) > 0 {
+			errors = fmt.Sprintf("%.1f %%", 100*v.Errors)
+		}
+		rows = append(rows, of(status.Part{Kind: status.KindService, Namespace: v.Namespace, Name: v.Name, Condition: v.Condition}, 0, v.Name,
+			errors, took(v.P99), strings.Join(flows, ", "), spark(v.History), took(v.P50), fmt.Sprint(v.Pods)))
+	}
+	return rows
+}
+
+func groupRows(s *status.Snapshot) (rows []row) {
+	for _, g := range s.Groups {
+		rows = append(rows, of(status.Part{Kind: status.KindGroup, Name: g.Name, Condition: g.Condition}, 0, g.Name,
+			fmt.Sprint(g.Lag), fmt.Sprint(g.Members), spark(g.History), strings.Join(g.Topics, ", ")))
+	}
+	return rows
+}
+
+func shadowRows(s *status.Snapshot) (rows []row) {
+	for _, w := range s.Shadows {
+		agreement := ""
+		if w.Samples > 0 {
+			agreement = fmt.Sprintf("%.2f %%", 100*w.Agreement)
+		}
+		rows = append(rows, of(status.Part{Kind: status.KindShadow, Name: w.Service, Condition: w.Condition}, 0, w.Service,
+			w.Verdict, fmt.Sprint(w.Samples), agreement, w.Version))
+	}
+	return rows
+}
+
+// eventRows lists what the cluster said last, the newest first.
+func eventRows(s *status.Snapshot) (rows []row) {
+	for _, e := range s.Events {
+		kind := "normal"
+		if e.Warning {
+			kind = "warning"
+		}
+		p := status.Part{Kind: status.KindEvent, Namespace: e.Namespace, Name: e.Name, Condition: status.Condition{Since: e.At, Reason: e.Text}}
+		name := string(e.Kind) + "/" + e.Object
+		if e.Namespace != "" {
+			name = e.Namespace + "/" + name
+		}
+		rows = append(rows, of(p, 0, name, fmt.Sprint(e.Count), kind, e.Reason))
+	}
+	return rows
+}
+
 func sourceRows(s *status.Snapshot) (rows []row) {
 	for _, src := range s.Sources {
 		rows = append(rows, of(status.Part{Kind: status.KindSource, Name: src.Name, Condition: src.Condition}, 0, src.Name))
@@ -206,6 +308,10 @@ func inside(p status.Part) (lister, bool) {
 	case status.KindDeployment, status.KindStatefulSet, status.KindDaemonSet:
 		return lister{fmt.Sprintf("%s %s in %s", p.Kind, p.Name, p.Namespace), listers["pods"].columns, func(s *status.Snapshot) []row {
 			return podRows(s, func(w status.Part, _ status.Pod) bool { return w.String() == p.String() })
+		}}, true
+	case status.KindService:
+		return lister{fmt.Sprintf("service %s in %s", p.Name, p.Namespace), listers["pods"].columns, func(s *status.Snapshot) []row {
+			return podRows(s, func(w status.Part, _ status.Pod) bool { return w.Namespace == p.Namespace && w.Name == p.Name })
 		}}, true
 	case status.KindNode:
 		return lister{"node " + p.Name, listers["pods"].columns, func(s *status.Snapshot) []row {

@@ -178,6 +178,10 @@ func (t *table) press(m *Model, key string) tea.Cmd {
 		if p, ok := t.selected(); ok {
 			return m.copy(p)
 		}
+	case "a":
+		if p, ok := t.selected(); ok {
+			return m.act(p)
+		}
 	}
 	return nil
 }

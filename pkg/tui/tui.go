@@ -29,6 +29,8 @@ type Options struct {
 	Snapshots <-chan *status.Snapshot
 	// Open gives text about a part: it is read to its end, and closed. The error says what a part has nothing of.
 	Open func(ctx context.Context, what Ask, part status.Part) (io.ReadCloser, error)
+	// Actions gives what can be done about a part.
+	Actions func(part status.Part) []Action
 	// Line gives a command as it is typed for this lab.
 	Line  func(command string) string
 	In    io.Reader
@@ -37,10 +39,12 @@ type Options struct {
 	Now   func() time.Time // nil: time.Now
 }
 
-// Run shows the lab until the user leaves, or ctx ends. The terminal is as it was before when it returns.
+// Run shows the lab until the user leaves, or ctx ends, and waits for actions to end. The terminal is as it was before when it returns.
 func Run(ctx context.Context, o Options) error {
-	p := tea.NewProgram(New(ctx, o), tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithAltScreen(), tea.WithFPS(30), tea.WithoutSignalHandler())
+	m := New(ctx, o)
+	p := tea.NewProgram(m, tea.WithContext(ctx), tea.WithInput(o.In), tea.WithOutput(o.Out), tea.WithAltScreen(), tea.WithFPS(30), tea.WithoutSignalHandler())
 	_, err := p.Run()
+	m.settle()
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
@@ -50,4 +54,14 @@ func Run(ctx context.Context, o Options) error {
 		return fmt.Errorf("show the lab: %w", err)
 	}
 	return nil
+}
+
+// settle stops the actions that go on, and waits until they have ended in order: one whose output nobody reads any more
+// would be killed by that.
+func (m *Model) settle() {
+	for _, pg := range m.running {
+		_, _ = fmt.Fprintf(m.opts.Out, "waiting for `%s` to end\n", pg.action.Command) // a word to the user, no more
+		pg.close()
+	}
+	m.actions.Wait()
 }

@@ -60,6 +60,17 @@ func sick() *status.Snapshot {
 			}},
 			{Name: "databases", Workloads: []status.Workload{{Kind: status.KindStatefulSet, Name: "kafka", Condition: well, Ready: 1, Desired: 1, Pods: []status.Pod{pod("kafka-0", well, 2)}}}},
 		},
+		Applications: []status.Application{{Name: "chat", Condition: is(status.Working, time.Minute, "progressing", "labctl gitops status"), Sync: "Synced", Health: "Progressing", Revision: "0123456789abcdef"}},
+		Services: []status.Service{
+			{Namespace: "chat", Name: "gateway", Condition: well, Pods: 2, Flows: []status.Flow{{Name: "requests", PerSecond: 1.25}, {Name: "frames", PerSecond: 812}}, P50: 0.0021, P99: 0.084, History: []float64{0, 100, 400, 813.25}},
+			{Namespace: "chat", Name: "auth", Condition: is(status.Unknown, time.Minute, "connection refused", "")},
+		},
+		Groups:  []status.Group{{Name: "messaging", Condition: well, Members: 1, Lag: 12, Topics: []string{"messages"}, History: []float64{3, 12}}},
+		Shadows: []status.Shadow{{Service: "messaging", Condition: is(status.Working, time.Hour, "inconclusive: about 900 more results are needed", "labctl shadow status messaging"), Version: "1a2b3c4", Verdict: "inconclusive", Samples: 2100, Remaining: 900, Agreement: 0.9995}},
+		Events: []status.Event{
+			{Namespace: "chat", Name: "auth-1.1", Kind: status.KindPod, Object: "auth-1", Warning: true, Reason: "BackOff", Text: "Back-off restarting failed container main", Count: 12, At: noon.Add(-20 * time.Second)},
+			{Name: "demo-1.1", Kind: status.KindNode, Object: "demo-1", Reason: "Starting", Text: "Starting kubelet.", Count: 1, At: noon.Add(-time.Hour)},
+		},
 		Sources: []status.Source{{Name: "journal", Condition: well}, {Name: "releases", Condition: is(status.Unknown, 5*time.Second, "releases: no answer in time", "")}},
 	}
 }
@@ -159,6 +170,9 @@ func TestFrames(t *testing.T) {
 		golden.Equal(t, "help-"+name+".txt", open(t, size[0], size[1], false, sick()).press("?").text())
 		golden.Equal(t, "problems-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pro", "enter").text())
 		golden.Equal(t, "pods-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter").text())
+		for _, table := range []string{"applications", "services", "groups", "shadows", "events"} {
+			golden.Equal(t, table+"-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":"+table, "enter").text())
+		}
 		golden.Equal(t, "part-"+name+".txt", open(t, size[0], size[1], false, sick()).press(":pods", "enter", "enter").text())
 		golden.Equal(t, "nothing-"+name+".txt", open(t, size[0], size[1], false, nil).text())
 	}
@@ -222,6 +236,7 @@ func TestTheCursorStays(t *testing.T) {
 func TestTheCursorBeginsAtTheTop(t *testing.T) {
 	first := sick()
 	first.Stacks, first.Cluster, first.Namespaces = nil, status.Cluster{}, nil
+	first.Applications, first.Services, first.Groups, first.Shadows = nil, nil, nil, nil
 	s := open(t, 80, 30, false, first)
 	require.Contains(t, s.here(), "releases")
 	s.Update(snapshotMsg{sick()})
@@ -276,7 +291,7 @@ func TestCommands(t *testing.T) {
 	s.press("tab", "enter")
 	require.Contains(t, s.text(), "─ pods")
 	s.press(":kitchen", "enter")
-	require.Contains(t, s.text(), "there is no command kitchen; there are components, nodes, overview,")
+	require.Contains(t, s.text(), "there is no command kitchen; there are applications, components, events, groups,")
 	s.press(":", "esc", ":q", "enter")
 	require.True(t, s.quit)
 }
@@ -332,4 +347,114 @@ func TestRun(t *testing.T) {
 	require.NoError(t, <-ended)
 	require.Contains(t, out.String(), "\x1b[?1049l")
 	require.Contains(t, out.String(), "\x1b[?25h")
+}
+
+// An action is run after a yes only, goes on while other panes are looked at, and is not stopped without a question.
+func TestActions(t *testing.T) {
+	s := open(t, 100, 30, false, sick())
+	said, in := io.Pipe()
+	began := 0
+	var ended context.Context
+	s.opts.Actions = func(p status.Part) []Action {
+		if p.Kind != status.KindDeployment {
+			return nil
+		}
+		return []Action{
+			{Name: "ship", Command: "labctl ship " + p.Name, Run: func(ctx context.Context) (io.ReadCloser, error) {
+				began, ended = began+1, ctx
+				return said, nil
+			}},
+			{Name: "restart", Command: "labctl kubectl rollout restart", Run: func(context.Context) (io.ReadCloser, error) { return nil, errors.New("no kubectl") }},
+		}
+	}
+	s.press("a")
+	require.Contains(t, s.text(), "there is nothing to do about stack/0-foundation")
+	s.to("deployment/auth  ")
+	s.press("a")
+	require.Contains(t, s.text(), "actions on deployment/chat/auth")
+	s.press("enter")
+	require.Contains(t, s.text(), "Run labctl ship auth?  y: yes, any other key: no")
+	s.press("n")
+	require.Contains(t, s.text(), "not done")
+	require.Zero(t, began)
+
+	first := make(chan tea.Msg, 1) // what the action prints is read beside
+	s.press("enter")
+	_, cmd := s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("y")})
+	go func() { first <- cmd() }()
+	_, err := in.Write([]byte("0:01  building\n"))
+	require.NoError(t, err)
+	_, next := s.Update(<-first)
+	require.Equal(t, 1, began)
+	require.Contains(t, s.text(), "overview › labctl ship auth (follows)")
+	require.Contains(t, s.text(), "0:01  building")
+
+	s.press("esc")
+	require.Contains(t, s.text(), "R running")
+	require.NoError(t, ended.Err(), "it goes on")
+	s.press("q")
+	require.False(t, s.quit)
+	require.Contains(t, s.text(), "Stop labctl ship auth, and leave?")
+	s.press("n", "R")
+	require.Contains(t, s.text(), "0:01  building")
+	s.press("esc")
+	require.NoError(t, in.CloseWithError(errors.New("exit status 1")))
+	s.send(next())
+	require.Contains(t, s.text(), "labctl ship auth: exit status 1")
+	s.press("q")
+	require.True(t, s.quit, "nothing runs any more")
+}
+
+// Who leaves while an action runs, and means it, ends it.
+func TestLeavingStopsAnAction(t *testing.T) {
+	s := open(t, 100, 30, false, sick())
+	said, _ := io.Pipe()
+	var of context.Context
+	s.opts.Actions = func(status.Part) []Action {
+		return []Action{{Name: "up", Command: "labctl up", Run: func(ctx context.Context) (io.ReadCloser, error) {
+			of = ctx
+			return said, nil
+		}}}
+	}
+	s.press("a", "enter")
+	_, cmd := s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("y")})
+	read := make(chan tea.Msg, 1)
+	go func() { read <- cmd() }()
+	s.press("esc", "ctrl+c")
+	require.Contains(t, s.text(), "Stop labctl up, and leave?")
+	s.press("y")
+	require.True(t, s.quit)
+	var out bytes.Buffer
+	s.opts.Out = &out
+	s.settle()
+	require.Equal(t, "waiting for `labctl up` to end\n", out.String())
+	require.Error(t, of.Err())
+	<-read
+}
+
+func TestAnEventLeadsToItsObject(t *testing.T) {
+	s := open(t, 100, 30, false, sick())
+	s.press(":events", "enter", "enter")
+	require.Contains(t, s.text(), "events › pod/chat/auth-1")
+	require.Contains(t, s.text(), "reason      container main ended 3 times")
+	s.press("esc", "down", "enter")
+	require.Contains(t, s.text(), "events › node demo-1", "which consists of its pods")
+	gone := sick()
+	gone.Namespaces = nil
+	s.Update(snapshotMsg{gone})
+	s.press("esc", "g", "enter")
+	require.Contains(t, s.text(), "Back-off restarting failed container main", "of what is gone, the event is all that is known")
+	require.NotContains(t, s.text(), "it is gone")
+}
+
+func TestSpark(t *testing.T) {
+	require.Empty(t, spark([]float64{1}))
+	require.Equal(t, "▁▁▅█", spark([]float64{0, 0.1, 4, 8}))
+	require.Equal(t, "▁▁", spark([]float64{0, 0}))
+	require.Len(t, []rune(spark(make([]float64, 99))), 16)
+}
+
+func TestFigures(t *testing.T) {
+	require.Equal(t, []string{"", "2.1 ms", "84 ms", "1.5s"}, []string{took(0), took(0.0021), took(0.084), took(1.5)})
+	require.Equal(t, []string{"0", "1.2", "812"}, []string{rate(0), rate(1.2), rate(812.4)})
 }

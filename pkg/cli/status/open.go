@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/labctl/labctl/pkg/argocd"
 	"github.com/labctl/labctl/pkg/cli/app"
 	"github.com/labctl/labctl/pkg/status"
 	"github.com/labctl/labctl/pkg/tui"
@@ -46,16 +47,22 @@ func (o opener) open(ctx context.Context, what tui.Ask, p status.Part) (io.ReadC
 	}
 	cmd := exec.CommandContext(ctx, path, kubectlArgs(what, p)...) //nolint:gosec // the lab's own kubectl
 	cmd.Env = env
-	return piped(cmd)
+	return piped(cmd, time.Second)
 }
 
 // kubectlArgs ask kubectl for text about an object.
 func kubectlArgs(what tui.Ask, p status.Part) []string {
 	args := []string{}
+	object := string(p.Kind) + "/" + p.Name
+	switch p.Kind {
+	case status.KindService: // what it does is in its pods
+		object = string(status.KindDeployment) + "/" + p.Name
+	case status.KindApplication:
+		p.Namespace, object = argocd.Namespace, "applications.argoproj.io/"+p.Name
+	}
 	if p.Namespace != "" {
 		args = append(args, "--namespace", p.Namespace)
 	}
-	object := string(p.Kind) + "/" + p.Name
 	switch what {
 	case tui.AskLogs:
 		args = append(args, "logs", object, "--all-containers", "--tail=500", "--follow")
@@ -75,29 +82,42 @@ type output struct {
 	*os.File
 	cmd  *exec.Cmd
 	once sync.Once
+	wait func() error
 }
 
-func piped(cmd *exec.Cmd) (io.ReadCloser, error) {
+// piped starts a process. It is killed where it goes on so long after it was asked to end.
+func piped(cmd *exec.Cmd, patience time.Duration) (io.ReadCloser, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd.Stdout, cmd.Stderr = w, w
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = patience
 	err = cmd.Start()
 	_ = w.Close() // the process has its own
 	if err != nil {
 		_ = r.Close()
 		return nil, err
 	}
-	return &output{File: r, cmd: cmd}, nil
+	return &output{File: r, cmd: cmd, wait: sync.OnceValue(cmd.Wait)}, nil
+}
+
+// Read ends with the process's error where it fails.
+func (o *output) Read(b []byte) (int, error) {
+	n, err := o.File.Read(b)
+	if err == io.EOF {
+		if failure := o.wait(); failure != nil {
+			return n, failure
+		}
+	}
+	return n, err
 }
 
 func (o *output) Close() (err error) {
 	o.once.Do(func() {
 		_ = o.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
-		_ = o.cmd.Wait()
+		_ = o.wait()
 		err = o.File.Close()
 	})
 	return err

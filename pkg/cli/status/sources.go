@@ -12,6 +12,7 @@ import (
 	"github.com/labctl/labctl/pkg/cluster"
 	"github.com/labctl/labctl/pkg/kube"
 	"github.com/labctl/labctl/pkg/lab"
+	"github.com/labctl/labctl/pkg/shadow"
 	"github.com/labctl/labctl/pkg/status"
 )
 
@@ -33,7 +34,7 @@ const unread = "the outputs of the stacks cannot be read"
 // sources are what a snapshot of the lab is made of.
 func sources(l *app.Lab) status.Sources {
 	s := &stateReader{lab: l}
-	return status.Sources{
+	from := status.Sources{
 		Lab: l.Graph.Lab.Name, Environment: l.Graph.Env.Name, Target: l.Graph.Env.Target,
 		Followers: []status.Follower{
 			status.FollowJournal(func() ([]status.Step, error) { return steps(l) }),
@@ -42,9 +43,18 @@ func sources(l *app.Lab) status.Sources {
 			status.FollowFindings("terraform", func(context.Context) ([]status.Finding, error) { return running(l) }),
 			status.FollowAddresses(func(ctx context.Context) ([]status.URL, error) { return s.addresses(ctx) }),
 			status.FollowMachine(func(context.Context) ([]status.Component, int64, error) { return processes(l) }),
-			status.FollowCluster(func(ctx context.Context) status.Access { return s.find(ctx) }),
+			status.FollowCluster(s.find),
+			status.FollowEvents(s.find),
+			status.FollowServices((&meters{states: s, namespaces: l.Namespaces()}).look),
 		},
 	}
+	if l.Graph.Env.GitOps != nil {
+		from.Followers = append(from.Followers, status.FollowApplications(s.applications))
+	}
+	if _, has := l.Engine.PlaceOf(shadow.Services()[0]); has {
+		from.Followers = append(from.Followers, status.FollowShadows(s.shadows), status.FollowGroups((&kafka{states: s}).look))
+	}
+	return from
 }
 
 // steps gives the steps of `up` with how far each got.
@@ -84,6 +94,10 @@ func orphans(l *app.Lab) (found []status.Finding, err error) {
 type stateReader struct {
 	lab *app.Lab
 	mu  sync.Mutex
+
+	clients    sync.Mutex
+	kubeconfig string       // that the client is made with
+	client     *kube.Client // kept, since it knows the kinds of the cluster's API
 }
 
 func (s *stateReader) outputs(ctx context.Context) (map[string]map[string]cty.Value, error) {
@@ -142,13 +156,36 @@ func (s *stateReader) find(ctx context.Context) status.Access {
 	if c.kubeconfig == "" {
 		return a
 	}
-	client, err := kube.New([]byte(c.kubeconfig))
+	client, err := s.clientOf(c.kubeconfig)
 	if err != nil { // without err, which may quote the content
 		a.Missing = c.source + " is not the content of a kubeconfig"
 		return a
 	}
 	a.API = client.Core
 	return a
+}
+
+func (s *stateReader) clientOf(kubeconfig string) (*kube.Client, error) {
+	s.clients.Lock()
+	defer s.clients.Unlock()
+	if s.client != nil && s.kubeconfig == kubeconfig {
+		return s.client, nil
+	}
+	client, err := kube.New([]byte(kubeconfig))
+	if err == nil {
+		s.client, s.kubeconfig = client, kubeconfig
+	}
+	return client, err
+}
+
+// cluster gives the client of the lab's cluster; nil where there is none.
+func (s *stateReader) cluster(ctx context.Context) *kube.Client {
+	if s.find(ctx).API == nil {
+		return nil
+	}
+	s.clients.Lock()
+	defer s.clients.Unlock()
+	return s.client
 }
 
 // processes gives the processes of a cluster that labctl runs.

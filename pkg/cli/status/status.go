@@ -45,8 +45,9 @@ release, no output called kubeconfig) is up when all of its steps are done.
 With --watch, go on and print each change as a line, or with --json each status as a line, until Ctrl-C.
 
 With --wait, print nothing until the lab (up, down) or a part of it reaches a state: KIND/NAME=STATE, or KIND/NAME for
-up. The kinds are stack, step, cluster, component, node, deployment, statefulset, daemonset, pod and source; the states are up,
-working, pending, partial, failed, down and unknown. The exit code is 2 if the time is over first.`,
+up. The kinds are stack, step, cluster, component, node, deployment, statefulset, daemonset, pod, application, service, group,
+shadow and source; the states are up, working, pending, partial, failed, down and unknown. The exit code is 2 if the time
+is over first.`,
 		Example: `  labctl status
   labctl status --json | jq .problems
   labctl status --watch
@@ -98,7 +99,7 @@ func run(ctx context.Context, opts *Options) error {
 	if err := show(opts, s); err != nil {
 		return err
 	}
-	return verdict(opts, s)
+	return ending(opts, s)
 }
 
 // screen shows the lab until the user has seen enough.
@@ -107,7 +108,7 @@ func screen(ctx context.Context, opts *Options, l *app.Lab, from status.Sources)
 	defer cancel()
 	o := opener{lab: l, kubectl: func(ctx context.Context) (string, error) { return app.FindTool(ctx, opts.Factory, "kubectl") }}
 	return tui.Run(ctx, tui.Options{
-		Snapshots: status.Watch(ctx, from), Open: o.open, Line: l.Line, In: opts.Factory.IO.In, Out: opts.Factory.IO.Out, Color: opts.Factory.IO.Color,
+		Snapshots: status.Watch(ctx, from), Open: o.open, Actions: actor{l, opts.Factory}.actions, Line: l.Line, In: opts.Factory.IO.In, Out: opts.Factory.IO.Out, Color: opts.Factory.IO.Color,
 	})
 }
 
@@ -118,8 +119,8 @@ func show(opts *Options, s *status.Snapshot) error {
 	return s.Text(opts.Factory.IO.Out)
 }
 
-// verdict is the error that the command ends with.
-func verdict(opts *Options, s *status.Snapshot) error {
+// ending is the error that the command ends with.
+func ending(opts *Options, s *status.Snapshot) error {
 	switch {
 	case s.State == status.Up:
 		return nil
