@@ -82,7 +82,7 @@ docs: ## write docs/cli and docs/configuration.md anew
 	@go test ./services -run TestConfiguration -update
 
 .PHONY: bench
-bench: bench-up bench-image bench-stacks bench-cluster bench-gitops bench-chat bench-shadow bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
+bench: bench-up bench-image bench-stacks bench-cluster bench-gitops bench-chat bench-shadow bench-tui bench-cold ## all benchmarks; results are appended to .lab/bench.jsonl
 
 .PHONY: bench-up
 bench-up: build ## how long up takes, how much memory and disk the lab needs
@@ -111,6 +111,10 @@ bench-chat: build ## how fast the chat is, beside NATS, and whether it keeps its
 .PHONY: bench-shadow
 bench-shadow: build ## how often the verdict on a shadow is right, and what people notice of a shadow and of its promotion
 	@go run ./test/bench shadow
+
+.PHONY: bench-tui
+bench-tui: build ## what the screen of labctl status needs, with a thousand pods
+	@go run ./test/bench tui
 
 .PHONY: bench-cold
 bench-cold: ## the first `make up` of a machine, with all caches empty (takes long)

@@ -93,12 +93,12 @@ func run(ctx context.Context, args []string) error {
 
 // benchmark gives the one that is asked for. The error says which there are.
 func benchmark(args []string) (func(ctx context.Context, repository string) ([]result, error), error) {
-	benchmarks := map[string]func(context.Context, string) ([]result, error){"up": benchUp, "cold": benchCold, "image": benchImage, "stacks": benchStacks, "cluster": benchCluster, "gitops": benchGitOps, "shadow": benchShadow}
+	benchmarks := map[string]func(context.Context, string) ([]result, error){"up": benchUp, "cold": benchCold, "image": benchImage, "stacks": benchStacks, "cluster": benchCluster, "gitops": benchGitOps, "shadow": benchShadow, "tui": benchTUI}
 	var names []string
 	for _, p := range chatParts {
 		names = append(names, p.name)
 	}
-	usage := fmt.Errorf("usage: go run ./test/bench up|cold|image|stacks|cluster|gitops|shadow|chat [PART ...]; the chat's parts are %s", strings.Join(names, ", "))
+	usage := fmt.Errorf("usage: go run ./test/bench up|cold|image|stacks|cluster|gitops|shadow|tui|chat [PART ...]; the chat's parts are %s", strings.Join(names, ", "))
 	switch {
 	case len(args) == 0:
 		return nil, usage

@@ -114,6 +114,7 @@ func (l *testLab) answers(t *testing.T) {
 	var s status.Snapshot
 	require.NoError(t, json.Unmarshal([]byte(l.run("status", "--json")), &s))
 	require.Equal(t, status.Up, s.State, s.Problems)
+	require.Contains(t, s.Groups, status.Group{Name: "messaging", Condition: status.Condition{State: status.Up}, Members: 1, Topics: []string{"messages"}, History: []float64{0}})
 	require.Contains(t, l.run("status"), "messaging")
 	l.run("status", "--wait", "deployment/chat/messaging")
 	require.Contains(t, l.run("exec", "1-cluster", "--", "state", "list"), "lab_cluster.this")
