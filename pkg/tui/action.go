@@ -92,11 +92,19 @@ func (m *Model) answer(key string) tea.Cmd {
 	return nil
 }
 
-// start runs an action, and shows what it prints. It goes on when its pane is left.
+// start runs an action, and shows what it prints. It goes on when its pane is left. It is begun before anything else is
+// done, so that who leaves right afterwards waits for it.
 func (m *Model) start(a Action) tea.Cmd {
 	pg := &pager{title: a.Command, follow: true, state: "starting", action: &a}
+	ctx := m.opened(pg)
+	r, err := a.Run(ctx)
+	if err != nil {
+		pg.close()
+		return func() tea.Msg { return textMsg{pager: pg, done: true, err: err} }
+	}
 	m.running = append(m.running, pg)
-	return m.read(pg, func(ctx context.Context) (io.ReadCloser, error) { return a.Run(ctx) })
+	m.actions.Go(func() { pg.source.pump(ctx, r) })
+	return func() tea.Msg { return pg.source.next(pg) }
 }
 
 // ended notes that an action has.

@@ -51,27 +51,24 @@ func (m *Model) ask(what Ask, p status.Part) tea.Cmd {
 		return nil
 	}
 	pg := &pager{title: string(what) + " of " + p.String(), follow: what == AskLogs, state: "opening"}
-	return m.read(pg, func(ctx context.Context) (io.ReadCloser, error) { return m.opts.Open(ctx, what, p) })
+	ctx := m.opened(pg)
+	return func() tea.Msg {
+		r, err := m.opts.Open(ctx, what, p)
+		if err != nil {
+			pg.close()
+			return textMsg{pager: pg, done: true, err: err}
+		}
+		go pg.source.pump(ctx, r)
+		return pg.source.next(pg)
+	}
 }
 
-// read shows a text as it comes.
-func (m *Model) read(pg *pager, open func(context.Context) (io.ReadCloser, error)) tea.Cmd {
+// opened shows a pager whose text is to come. The context ends with it.
+func (m *Model) opened(pg *pager) context.Context {
 	ctx, cancel := context.WithCancel(m.ctx)
 	pg.source = &source{lines: make(chan []string, 16), cancel: cancel}
 	m.push(pg)
-	return func() tea.Msg {
-		r, err := open(ctx)
-		if err != nil {
-			cancel()
-			return textMsg{pager: pg, done: true, err: err}
-		}
-		if pg.action == nil {
-			go pg.source.pump(ctx, r)
-		} else {
-			m.actions.Go(func() { pg.source.pump(ctx, r) })
-		}
-		return pg.source.next(pg)
-	}
+	return ctx
 }
 
 // pump reads lines to the end. What comes together is told together.
