@@ -98,7 +98,11 @@ func between(left, right string, width int) string {
 func (m *Model) footer() []string {
 	switch {
 	case m.question != nil:
-		return []string{m.styles.title.Render(iostreams.OneLine(m.question.text)) + "  y: yes, any other key: no"}
+		var lines []string
+		for _, l := range strings.Split(ansi.Wrap(iostreams.OneLine(m.question.text), m.width, ""), "\n") {
+			lines = append(lines, m.styles.title.Render(l)) // all of it: nobody agrees to what is cut off
+		}
+		return append(lines, "y: yes, any other key: no")
 	case m.input != nil:
 		return []string{m.input.draw(m)}
 	case m.notice != "":

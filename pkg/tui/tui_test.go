@@ -373,7 +373,7 @@ func TestActions(t *testing.T) {
 	s.press("a")
 	require.Contains(t, s.text(), "actions on deployment/chat/auth")
 	s.press("enter")
-	require.Contains(t, s.text(), "Run labctl ship auth?  y: yes, any other key: no")
+	require.Contains(t, s.text(), "Run labctl ship auth?\ny: yes, any other key: no")
 	s.press("n")
 	require.Contains(t, s.text(), "not done")
 	require.Zero(t, began)
