@@ -2,6 +2,7 @@ package shadow
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -61,6 +62,9 @@ const (
 	maxMetrics  = 16 << 20 // bytes
 )
 
+// ErrNoMetrics says that a server counts nothing.
+var ErrNoMetrics = errors.New("it has no metrics")
+
 // Metrics reads what a service says at its port of health, by name. base is such as http://host:8081.
 func Metrics(ctx context.Context, client *http.Client, base string) (families map[string]*dto.MetricFamily, err error) {
 	ctx, cancel := context.WithTimeout(ctx, metricsTime)
@@ -74,7 +78,11 @@ func Metrics(ctx context.Context, client *http.Client, base string) (families ma
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
+	switch resp.StatusCode {
+	case http.StatusOK:
+	case http.StatusNotFound:
+		return nil, fmt.Errorf("metrics of %s: %w", base, ErrNoMetrics)
+	default:
 		return nil, fmt.Errorf("metrics of %s: %s", base, resp.Status)
 	}
 	var parser expfmt.TextParser

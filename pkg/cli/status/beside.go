@@ -3,7 +3,9 @@ package status
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -154,7 +156,7 @@ func (m *meters) look(ctx context.Context) ([]status.Service, error) {
 			}
 			readings[i].Metrics, readings[i].Err = shadow.Metrics(ctx, http.DefaultClient, f.url)
 			readings[i].At = time.Now()
-			if readings[i].Err != nil {
+			if err := readings[i].Err; err != nil && !errors.Is(err, shadow.ErrNoMetrics) {
 				f.stop() // the next look reaches the pod anew
 				return
 			}
@@ -173,6 +175,7 @@ func (m *meters) look(ctx context.Context) ([]status.Service, error) {
 		m.closeBut(nil)
 		return nil, context.Cause(ctx)
 	}
+	readings = slices.DeleteFunc(readings, func(r status.Reading) bool { return errors.Is(r.Err, shadow.ErrNoMetrics) }) // a database, say
 	return m.meter.Measure(readings), nil
 }
 
