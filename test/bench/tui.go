@@ -21,6 +21,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/version"
+
+	"github.com/labctl/labctl/test/terminal"
 )
 
 // The cluster that the screen shows.
@@ -53,14 +55,15 @@ func benchTUI(ctx context.Context, repository string) (results []result, err err
 	if err != nil {
 		return results, err
 	}
-	defer s.close()
-	first, err := s.shows(ctx, `bench +local `)
-	if err != nil {
+	defer func() { err = errors.Join(err, s.Close()) }()
+	if _, err := s.Await(ctx, `bench +local `); err != nil {
 		return results, err
 	}
-	results = append(results, against("tui.first_ms", first.Seconds()*1000, "ms", 300))
-	s.press(ctx, ":pods", "Enter")
-	if _, err := s.shows(ctx, `(?s)bench +local +● up .*› many/app-0-0`); err != nil {
+	results = append(results, against("tui.first_ms", time.Since(s.begun).Seconds()*1000, "ms", 300))
+	if err := s.Press(ctx, ":pods", "Enter"); err != nil {
+		return results, err
+	}
+	if _, err := s.Await(ctx, `(?s)bench +local +● up .*› many/app-0-0`); err != nil {
 		return results, err
 	}
 	idle, err := s.idle(ctx)
@@ -202,70 +205,32 @@ func manyPods() http.Handler {
 	return mux
 }
 
-// terminal is one that tmux plays, with `labctl status` on it.
-type terminal struct {
-	socket string
-	pid    int
-	begun  time.Time
+// screen is `labctl status` on a terminal of its own.
+type screen struct {
+	*terminal.Terminal
+	pid   int
+	begun time.Time
 
 	mu            sync.Mutex
 	own, resident float64 // MB, the most so far
 }
 
-func (l *ownLab) onScreen(ctx context.Context) (*terminal, error) {
-	s := &terminal{socket: filepath.Join(l.dir, "tmux"), begun: time.Now()}
-	if _, err := s.tmux(ctx, "new-session", "-d", "-x", "200", "-y", "60", "exec "+l.labctl+" --file "+filepath.Join(l.dir, "lab.hcl")+" status"); err != nil {
-		return nil, err
-	}
-	pid, err := s.tmux(ctx, "list-panes", "-F", "#{pane_pid}")
+func (l *ownLab) onScreen(ctx context.Context) (*screen, error) {
+	s := &screen{begun: time.Now()}
+	var err error
+	s.Terminal, err = terminal.Start(ctx, l.dir, 200, 60, "exec "+l.labctl+" --file "+filepath.Join(l.dir, "lab.hcl")+" status")
 	if err != nil {
 		return nil, err
 	}
-	if s.pid, err = strconv.Atoi(strings.TrimSpace(pid)); err != nil {
-		return nil, err
+	if s.pid, err = s.PID(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	go s.sample(ctx)
 	return s, nil
 }
 
-func (s *terminal) close() {
-	_, _ = s.tmux(context.Background(), "kill-server") // it may have ended
-}
-
-func (s *terminal) tmux(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "tmux", append([]string{"-f", "/dev/null", "-S", s.socket}, args...)...)
-	cmd.Env = append(os.Environ(), "TERM=xterm-256color", "LC_ALL=C.UTF-8")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("tmux %s: %w: %s", args[0], err, out)
-	}
-	return string(out), nil
-}
-
-func (s *terminal) press(ctx context.Context, keys ...string) {
-	_, _ = s.tmux(ctx, append([]string{"send-keys"}, keys...)...) // what follows waits for their effect
-}
-
-// shows waits for a text, and gives the time since the start.
-func (s *terminal) shows(ctx context.Context, pattern string) (time.Duration, error) {
-	want := regexp.MustCompile(pattern)
-	for limit := time.Now().Add(time.Minute); ; {
-		text, err := s.tmux(ctx, "capture-pane", "-p")
-		if err != nil {
-			return 0, err
-		}
-		if want.MatchString(text) {
-			return time.Since(s.begun), nil
-		}
-		if time.Now().After(limit) {
-			return 0, fmt.Errorf("the screen never had %s:\n%s", pattern, text)
-		}
-		time.Sleep(5 * time.Millisecond) // nobody tells when a terminal has changed
-	}
-}
-
 // idle gives the share of a processor that the screen takes while nothing changes.
-func (s *terminal) idle(ctx context.Context) (float64, error) {
+func (s *screen) idle(ctx context.Context) (float64, error) {
 	before, err := cpuOf(s.pid)
 	if err != nil {
 		return 0, err
@@ -324,7 +289,7 @@ func memory(pid int) (own, resident float64, err error) {
 }
 
 // sample keeps the most memory that the screen has, until it ends or ctx does.
-func (s *terminal) sample(ctx context.Context) {
+func (s *screen) sample(ctx context.Context) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -343,7 +308,7 @@ func (s *terminal) sample(ctx context.Context) {
 	}
 }
 
-func (s *terminal) peak() (own, resident float64) {
+func (s *screen) peak() (own, resident float64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.own, s.resident

@@ -3,65 +3,47 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/labctl/labctl/test/terminal"
 )
 
 // screen is a program on a terminal of its own.
 type screen struct {
-	t      *testing.T
-	socket string
-	dir    string // where its pictures are kept
+	*terminal.Terminal
+	t   *testing.T
+	dir string // where its pictures are kept
 }
 
-// onScreen runs labctl on a terminal, which tmux plays. When it has ended, the terminal shows its exit code.
+// onScreen runs labctl on a terminal. When it has ended, the terminal shows its exit code.
 func (l *testLab) onScreen(t *testing.T, args ...string) *screen {
 	t.Helper()
-	s := &screen{t: t, socket: filepath.Join(t.TempDir(), "tmux"), dir: filepath.Join(artifacts(t), "screens")}
+	s := &screen{t: t, dir: filepath.Join(artifacts(t), "screens")}
 	require.NoError(t, os.MkdirAll(s.dir, 0o755))
-	line := []string{l.binary, "--file", l.file}
-	s.tmux("new-session", "-d", "-x", "120", "-y", "40", strings.Join(append(line, args...), " ")+`; echo "exit code $?"; exec sleep 1000`)
-	t.Cleanup(func() { s.tmux("kill-server") })
+	line := append([]string{l.binary, "--file", l.file}, args...)
+	var err error
+	s.Terminal, err = terminal.Start(t.Context(), t.TempDir(), 120, 40, strings.Join(line, " ")+`; echo "exit code $?"; exec sleep 1000`)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
 }
 
-func (s *screen) tmux(args ...string) string {
-	s.t.Helper()
-	cmd := exec.Command("tmux", append([]string{"-f", "/dev/null", "-S", s.socket}, args...)...)
-	cmd.Env = append(os.Environ(), "TERM=xterm-256color")
-	out, err := cmd.CombinedOutput()
-	require.NoError(s.t, err, "%s", out)
-	return string(out)
-}
-
-func (s *screen) text() string { return s.tmux("capture-pane", "-p") }
-
-// press types keys, each by tmux's name for it.
 func (s *screen) press(keys ...string) {
 	s.t.Helper()
-	s.tmux(append([]string{"send-keys"}, keys...)...)
+	require.NoError(s.t, s.Press(s.t.Context(), keys...))
 }
 
 // shows waits until the screen has what a pattern says, and keeps a picture of it.
-func (s *screen) shows(picture, pattern string) string {
+func (s *screen) shows(picture, pattern string) {
 	s.t.Helper()
-	want := regexp.MustCompile(pattern)
-	limit := time.Now().Add(time.Minute)
-	for {
-		text := s.text()
-		if want.MatchString(text) {
-			require.NoError(s.t, os.WriteFile(filepath.Join(s.dir, picture+".txt"), []byte(text), 0o644))
-			return text
-		}
-		require.True(s.t, time.Now().Before(limit), "the screen never had %s:\n%s", pattern, text)
-		time.Sleep(50 * time.Millisecond) // nobody tells when a terminal has changed
-	}
+	text, err := s.Await(s.t.Context(), pattern)
+	require.NoError(s.t, err)
+	require.NoError(s.t, os.WriteFile(filepath.Join(s.dir, picture+".txt"), []byte(text), 0o644))
 }
 
 // screens shows the lab as a student sees it, to the cluster's end and beyond.
