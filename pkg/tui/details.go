@@ -18,15 +18,7 @@ func (d *details) name() string { return d.part.String() }
 
 func (d *details) press(m *Model, key string) tea.Cmd {
 	p, _ := m.part(d.part)
-	switch key {
-	case "l", "y", "d":
-		return m.ask(askOf[key], p)
-	case "c":
-		return m.copy(p)
-	case "a":
-		return m.act(p)
-	}
-	return nil
+	return m.pressOn(p, key)
 }
 
 func (d *details) draw(m *Model, height int) []string {

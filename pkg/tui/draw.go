@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/x/ansi"
 
 	"github.com/labctl/labctl/pkg/iostreams"
@@ -131,13 +132,14 @@ func (m *Model) keys() []binding {
 		if part, ok := p.selected(); ok {
 			all = append(all, m.asks(part)...)
 		}
-		all = append(all, binding{"o", "sort", "sort by the next column; O turns the order"}, binding{"a", "act", "show what can be done about it"}, binding{"c", "copy", "copy the command that helps, or the name"})
+		all = append(all, binding{"o", "sort", "sort by the next column; O turns the order"})
+		all = append(all, onPart...)
 	case *menu:
 		all = append(all, binding{"enter", "run", "run what is under the cursor, after a question"})
 	case *pager:
 		all = append(all, binding{"f", "follow", "go on to the end as the text grows, or stop"})
 	case *details:
-		all = append(append(all, m.asks(p.part)...), binding{"a", "act", "show what can be done about it"}, binding{"c", "copy", "copy the command that helps, or the name"})
+		all = append(append(all, m.asks(p.part)...), onPart...)
 	}
 	all = append(all, binding{"/", "filter", "show what holds a text only; esc takes it back"},
 		binding{":", "go to", "type where to go: " + strings.Join(commands(), ", ")}, binding{"m", "", "let the mouse scroll, or give it back to the terminal"},
@@ -149,6 +151,22 @@ func (m *Model) keys() []binding {
 		return append(all, binding{"esc", "back", "go back; also q"})
 	}
 	return append(all, binding{"q", "quit", "leave; also Ctrl-C"})
+}
+
+// onPart are the keys that every part has.
+var onPart = []binding{{"a", "act", "show what can be done about it"}, {"c", "copy", "copy the command that helps, or the name"}}
+
+// pressOn handles a key that is about a part.
+func (m *Model) pressOn(p status.Part, key string) tea.Cmd {
+	switch key {
+	case "l", "y", "d":
+		return m.ask(askOf[key], p)
+	case "c":
+		return m.copy(p)
+	case "a":
+		return m.act(p)
+	}
+	return nil
 }
 
 // asks are the keys that ask for text about a part.

@@ -181,9 +181,6 @@ func (m *Model) quit() tea.Cmd {
 			p.close()
 		}
 	}
-	for _, p := range m.running {
-		p.close()
-	}
 	return tea.Quit
 }
 

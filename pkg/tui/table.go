@@ -170,17 +170,9 @@ func (t *table) press(m *Model, key string) tea.Cmd {
 		if p, ok := t.selected(); ok {
 			return m.enter(p)
 		}
-	case "l", "y", "d":
+	default:
 		if p, ok := t.selected(); ok {
-			return m.ask(askOf[key], p)
-		}
-	case "c":
-		if p, ok := t.selected(); ok {
-			return m.copy(p)
-		}
-	case "a":
-		if p, ok := t.selected(); ok {
-			return m.act(p)
+			return m.pressOn(p, key)
 		}
 	}
 	return nil
