@@ -42,8 +42,7 @@ type lags map[string][]float64
 func (l lags) add(groups []Group) {
 	for i := range groups {
 		g := &groups[i]
-		h := append(slices.Clone(l[g.Name]), float64(g.Lag))
-		l[g.Name] = h[max(0, len(h)-remembered):]
+		l[g.Name] = remember(l[g.Name], float64(g.Lag))
 		g.History = l[g.Name]
 	}
 }

@@ -25,14 +25,20 @@ func (a Access) followEvents(ctx context.Context, update Update) error {
 	w := newWatched()
 	list := w.add(ctx, "events", newInformers(a.API).Core().V1().Events().Informer())
 	w.await(ctx, a.Timeout)
-	ping := time.NewTicker(a.Every)
-	defer ping.Stop()
-	for {
+	tell := func() error {
 		if err := list.missing(); err != nil {
 			return fmt.Errorf("events cannot be listed: %s", brief(err))
 		}
 		all := newest(objects[*corev1.Event](list))
 		update(func(s *Snapshot) { s.Events = all })
+		return nil
+	}
+	if err := tell(); err != nil {
+		return err
+	}
+	ping := time.NewTicker(a.Every)
+	defer ping.Stop()
+	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -42,6 +48,9 @@ func (a Access) followEvents(ctx context.Context, update Update) error {
 			}
 		case <-w.changed:
 			if err := sleep(ctx, gatherFor); err != nil {
+				return err
+			}
+			if err := tell(); err != nil {
 				return err
 			}
 		}

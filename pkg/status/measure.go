@@ -23,6 +23,12 @@ type Reading struct {
 // remembered is how many looks a history goes back.
 const remembered = 30
 
+// remember gives a history with one look more. Snapshots keep the one before.
+func remember(history []float64, value float64) []float64 {
+	h := append(slices.Clone(history), value)
+	return h[max(0, len(h)-remembered):]
+}
+
 // badErrors is the share of requests that fail from which on a service is not well.
 const badErrors = 0.01
 
@@ -138,8 +144,7 @@ func (m *Meter) Measure(readings []Reading) []Service {
 			for _, f := range s.Flows {
 				total += f.PerSecond
 			}
-			h := append(slices.Clone(m.history[key]), total)
-			m.history[key] = h[max(0, len(h)-remembered):]
+			m.history[key] = remember(m.history[key], total)
 		}
 		s.History = m.history[key]
 		out = append(out, s)
