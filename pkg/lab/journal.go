@@ -90,12 +90,12 @@ func (j *journal) took(step string) time.Duration {
 // finish records a step that is done, and how long it took.
 func (j *journal) finish(step string, e entry, took time.Duration) error {
 	j.mu.Lock()
+	defer j.mu.Unlock()
 	if j.file.Took == nil {
 		j.file.Took = map[string]time.Duration{}
 	}
-	j.file.Took[step] = took
-	j.mu.Unlock()
-	return j.put(step, e)
+	j.file.Steps[step], j.file.Took[step] = e, took
+	return j.save()
 }
 
 // put records a step. When it returns, the record outlives this process. It is not forced to the disk: what a power cut

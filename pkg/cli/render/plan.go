@@ -45,12 +45,12 @@ func (p *plan) line(running []*step, now time.Time) string {
 	}
 	// Those of one stack and kind run at once, as far as AtOnce allows; all else comes one after the other.
 	type group struct{ stack, kind string }
-	var left time.Duration
-	known := true
-	count := map[group]int{}
-	sum := map[group]time.Duration{}
-	atOnce := map[group]int{}
-	ended := 0
+	type rest struct {
+		steps, atOnce int
+		took          time.Duration
+	}
+	groups := map[group]rest{}
+	known, ended := true, 0
 	for _, s := range p.steps {
 		if p.ended[s.Name] {
 			ended++
@@ -59,18 +59,17 @@ func (p *plan) line(running []*step, now time.Time) string {
 		if s.Done { // mostly nothing of it changed
 			continue
 		}
-		g := group{s.Stack, s.Kind}
 		took := s.Took
 		known = known && took > 0
 		if start, runs := since[s.Name]; runs {
 			took = max(0, took-now.Sub(start))
 		}
-		count[g]++
-		sum[g] += took
-		atOnce[g] = max(1, s.AtOnce)
+		g := groups[group{s.Stack, s.Kind}]
+		groups[group{s.Stack, s.Kind}] = rest{g.steps + 1, max(1, s.AtOnce), g.took + took}
 	}
-	for g, d := range sum {
-		left += d / time.Duration(min(count[g], atOnce[g]))
+	var left time.Duration
+	for _, g := range groups {
+		left += g.took / time.Duration(min(g.steps, g.atOnce))
 	}
 	text := fmt.Sprintf("%d of %d steps", ended, len(p.steps))
 	if known && left >= time.Second {

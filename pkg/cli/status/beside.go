@@ -65,8 +65,8 @@ func (s *stateReader) shadows(ctx context.Context) (out []status.Shadow, err err
 	if client == nil {
 		return nil, nil
 	}
-	any, _ := s.lab.ShadowBy(client, shadow.Services()[0])
-	services, err := incluster.All(ctx, client, any.Namespace)
+	first, _ := s.lab.ShadowBy(client, shadow.Services()[0]) // all are in the namespace of the chat
+	services, err := incluster.All(ctx, client, first.Namespace)
 	for _, service := range services {
 		one, _ := s.lab.ShadowBy(client, service)
 		e, err := one.Evidence(ctx)
